@@ -1,0 +1,176 @@
+//! What happened: one [`Event`] for every step of a job's life and every decision.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::gate::{CapacityState, ClosedGate, LoadState, Reason, Scope};
+use crate::name::{InstanceName, SignalName, TechnologyName};
+use crate::spec::{BackupKind, JobId, Priority};
+use crate::time::Now;
+
+/// The job an event is about, with what a reader needs to recognise it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRef {
+    /// The job.
+    pub id: JobId,
+    /// What is backed up.
+    pub instance: InstanceName,
+    /// Its technology.
+    pub technology: TechnologyName,
+    /// What part of the data.
+    pub kind: BackupKind,
+    /// Its urgency class.
+    pub priority: Priority,
+    /// The present or latest attempt, from 1; 0 before the first.
+    pub attempt: u32,
+}
+
+/// Something that happened, when, and to which job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Now,
+    /// The job concerned; `None` for what concerns a scope or the scheduler.
+    pub job: Option<JobRef>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A job was accepted.
+    Submitted {
+        /// Finish by.
+        deadline: Timestamp,
+        /// Start by, to finish in time.
+        latest_start: Timestamp,
+    },
+    /// A request joined a job that was already pending.
+    Coalesced {
+        /// Requests that the job now answers.
+        requesters: u32,
+    },
+    /// A job cannot start now, and what it waits for.
+    Deferred {
+        /// The strongest closed gate.
+        by: ClosedGate,
+        /// `true` in advise mode, where the job starts all the same.
+        advice_only: bool,
+    },
+    /// Every gate is open; resources are held.
+    Admitted {
+        /// Time since the job became due.
+        waited: Duration,
+    },
+    /// The load gate was overridden because the slack is used up.
+    Overridden {
+        /// The gate as it would have stood.
+        gate: ClosedGate,
+    },
+    /// The deadline will be or has been missed if the job does not start now.
+    RpoAtRisk {
+        /// Finish by.
+        deadline: Timestamp,
+        /// Why it is at risk.
+        reason: Reason,
+    },
+    /// An attempt began to run.
+    Started,
+    /// A running job was asked to stop at its next checkpoint.
+    Pausing {
+        /// Why.
+        reason: Reason,
+    },
+    /// A running job stands at a checkpoint.
+    Paused,
+    /// A paused job goes on.
+    Resumed {
+        /// How long it stood.
+        paused_for: Duration,
+    },
+    /// An attempt failed; another follows.
+    Retried {
+        /// What went wrong.
+        error: String,
+        /// Earliest next attempt.
+        not_before: Timestamp,
+    },
+    /// The backup is done.
+    Succeeded {
+        /// Run time of the successful attempt, pauses excluded.
+        ran: Duration,
+        /// Bytes that the executor reported.
+        bytes: u64,
+    },
+    /// No attempt is left, or the failure was permanent.
+    Failed {
+        /// What went wrong last.
+        error: String,
+    },
+    /// The job was cancelled.
+    Cancelled {
+        /// Why.
+        reason: Reason,
+    },
+    /// The job's class was changed.
+    Reprioritized {
+        /// The class before.
+        from: Priority,
+    },
+    /// An operator closed or opened a scope.
+    HoldChanged {
+        /// Whom it concerns.
+        scope: Scope,
+        /// The reason of the hold; `None` when it was released.
+        reason: Option<Reason>,
+    },
+    /// The foreground's load changed.
+    LoadChanged {
+        /// Whom it concerns.
+        scope: Scope,
+        /// The new state.
+        state: LoadState,
+    },
+    /// A scope ran short of something, or has room again.
+    CapacityChanged {
+        /// Whom it concerns.
+        scope: Scope,
+        /// The new state.
+        state: CapacityState,
+    },
+    /// The total rate of all backups was changed.
+    Rerated {
+        /// The new rate; `None` when unlimited.
+        bytes_per_sec: Option<u64>,
+        /// Which signal, its value and its target.
+        reason: Reason,
+    },
+    /// A probe or detector gives no usable value.
+    SignalLost {
+        /// Which.
+        signal: SignalName,
+        /// What is wrong with it.
+        reason: Reason,
+    },
+    /// A lost probe or detector gives values again.
+    SignalBack {
+        /// Which.
+        signal: SignalName,
+    },
+    /// The wall clock jumped; nothing starts by deadline until the jump has lasted.
+    WallStepped {
+        /// Seconds by which it moved, negative when back.
+        by_secs: i64,
+    },
+    /// The queue is full; a submission was refused.
+    QueueFull {
+        /// Jobs that it holds.
+        pending: usize,
+    },
+}

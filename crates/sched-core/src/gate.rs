@@ -1,0 +1,178 @@
+//! Gates: what can keep a job from starting, how that is said, and for whom.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{HostName, InstanceName, ResourceName, SignalName};
+
+/// Whom a signal, a hold or a gate concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Every job.
+    #[default]
+    Fleet,
+    /// The jobs on one host.
+    Host(HostName),
+    /// The jobs of one instance.
+    Instance(InstanceName),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fleet => f.write_str("fleet"),
+            Self::Host(host) => write!(f, "host {host}"),
+            Self::Instance(instance) => write!(f, "instance {instance}"),
+        }
+    }
+}
+
+/// A kind of gate, strongest first: the order in which they are looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Gate {
+    /// An operator holds the scope.
+    Hold,
+    /// A probe says that the scope is short of something.
+    Capacity,
+    /// A named resource is used up, or promised to a more urgent job.
+    Resource(ResourceName),
+    /// The instance's previous backup of this kind still runs.
+    Overlap,
+    /// It is not time yet: the requested start or the back-off after a failure.
+    Time,
+    /// The foreground is busier than this job tolerates at its present slack.
+    Load,
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hold => f.write_str("hold"),
+            Self::Capacity => f.write_str("capacity"),
+            Self::Resource(name) => write!(f, "resource {name}"),
+            Self::Overlap => f.write_str("overlap"),
+            Self::Time => f.write_str("time"),
+            Self::Load => f.write_str("load"),
+        }
+    }
+}
+
+/// A measured value beside the threshold it was held against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What was measured.
+    pub signal: SignalName,
+    /// The value found.
+    pub value: f64,
+    /// The value that would have been right.
+    pub threshold: f64,
+    /// The unit of both, such as `ms`, `bytes` or `share`.
+    pub unit: Cow<'static, str>,
+}
+
+/// Why something was decided: a sentence, and the numbers behind it where there are any.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// A sentence for people.
+    pub text: Cow<'static, str>,
+    /// The measurement that decided.
+    pub measured: Option<Measured>,
+}
+
+impl Reason {
+    /// A reason without a measurement.
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { text: text.into(), measured: None }
+    }
+
+    /// A reason with the measurement that decided.
+    pub fn measured(text: impl Into<Cow<'static, str>>, measured: Measured) -> Self {
+        Self { text: text.into(), measured: Some(measured) }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if let Some(m) = &self.measured {
+            write!(f, " ({} {:.4} {}, threshold {:.4})", m.signal, m.value, m.unit, m.threshold)?;
+        }
+        Ok(())
+    }
+}
+
+/// A gate that is closed for a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClosedGate {
+    /// Which gate.
+    pub gate: Gate,
+    /// Whom it concerns.
+    pub scope: Scope,
+    /// Why it is closed.
+    pub reason: Reason,
+    /// When it is known to open by itself; `None` when that depends on events.
+    pub until: Option<Timestamp>,
+}
+
+impl fmt::Display for ClosedGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.gate, self.scope, self.reason)?;
+        match self.until {
+            Some(until) => write!(f, "; opens {until}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How busy the foreground is, as a job sees it. Orders from calm to peak.
+///
+/// A job with ample slack starts only in `Calm`; with little slack it tolerates `Busy`; without slack anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadLevel {
+    /// Nothing speaks against a backup.
+    #[default]
+    Calm,
+    /// Work that can wait should.
+    Busy,
+    /// Only what cannot wait; running pausable jobs pause.
+    Peak,
+}
+
+impl fmt::Display for LoadLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Calm => "calm",
+            Self::Busy => "busy",
+            Self::Peak => "peak",
+        })
+    }
+}
+
+/// The load of one scope as last published, with its reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadState {
+    /// How busy.
+    pub level: LoadLevel,
+    /// What says so.
+    pub reason: Reason,
+}
+
+/// Whether a scope has room for another job, as probes see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapacityState {
+    /// There is room.
+    Open,
+    /// Nothing new may start.
+    Closed {
+        /// What is short.
+        reason: Reason,
+    },
+}

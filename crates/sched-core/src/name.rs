@@ -1,0 +1,143 @@
+//! Names that jobs, hosts and technologies are known by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest accepted name, in bytes: what a file name can hold on every common file system.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Why a name cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The name has no visible character.
+    #[error("it is empty")]
+    Empty,
+    /// The name is longer than [`MAX_NAME_BYTES`].
+    #[error("it is {len} bytes long; the most is {MAX_NAME_BYTES}")]
+    TooLong {
+        /// Length found, in bytes.
+        len: usize,
+    },
+    /// The name holds a control character, which would garble logs.
+    #[error("it holds the control character {found:?} at byte {at}")]
+    ControlCharacter {
+        /// The character found.
+        found: char,
+        /// Byte offset of that character.
+        at: usize,
+    },
+}
+
+fn check(name: &str) -> Result<(), NameError> {
+    if name.trim().is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(NameError::TooLong { len: name.len() });
+    }
+    match name.char_indices().find(|(_, c)| c.is_control()) {
+        Some((at, found)) => Err(NameError::ControlCharacter { found, at }),
+        None => Ok(()),
+    }
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// Cheap to clone. Any text converts into one; [`check`](Self::check) says whether it is usable, and
+        /// everything that accepts work checks.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Whether the name can be used.
+            ///
+            /// # Errors
+            /// When it is empty, longer than [`MAX_NAME_BYTES`], or holds a control character.
+            pub fn check(&self) -> Result<(), NameError> {
+                check(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                Self(name.into())
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(name: String) -> Self {
+                Self(name.into())
+            }
+        }
+
+        impl From<&$name> for $name {
+            fn from(name: &$name) -> Self {
+                name.clone()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+names! {
+    /// The name of one database instance: what is backed up.
+    InstanceName;
+    /// The name of a database technology, such as `postgresql`.
+    TechnologyName;
+    /// The name of the machine whose resources a job uses.
+    HostName;
+    /// The name of a finite resource, such as `slots`.
+    ResourceName;
+    /// The name of a measured signal, such as `cpu`.
+    SignalName;
+}
+
+impl Default for HostName {
+    /// `local`: the machine that the scheduler runs on.
+    fn default() -> Self {
+        "local".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unusable_names_say_why() {
+        assert_eq!(InstanceName::from("  ").check(), Err(NameError::Empty));
+        let at = InstanceName::from("a\nb").check();
+        assert_eq!(at, Err(NameError::ControlCharacter { found: '\n', at: 1 }));
+        let long = InstanceName::from("x".repeat(256)).check();
+        assert_eq!(long, Err(NameError::TooLong { len: 256 }));
+        assert_eq!(InstanceName::from("x".repeat(255)).check(), Ok(()));
+    }
+}

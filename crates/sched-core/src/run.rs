@@ -1,0 +1,458 @@
+//! The contract between the scheduler and the code that makes a backup: [`Executor`], [`RunContext`], [`Pacer`].
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex};
+use serde::{Deserialize, Serialize};
+
+use crate::gate::Reason;
+use crate::spec::{JobId, JobSpec, JobTerms};
+use crate::time::{Clock, MonoTime};
+
+/// No wait for pace is longer than this before rate and cancellation are looked at again.
+pub const RECHECK: Duration = Duration::from_millis(100);
+
+/// Makes backups of one technology.
+///
+/// `run` is called on a thread of its own for every attempt. A panic is caught and counts as a failed attempt.
+/// Long work should go through [`RunContext::pace`] or the paced reader or writer, or at least call
+/// [`RunContext::checkpoint`] now and then: that is where it is slowed, paused and cancelled.
+///
+/// Delivery is *at least once*: after a failure or a crash the same job runs again with the next
+/// [`attempt`](RunContext::attempt). Write to a name that carries the attempt and rename it at the end, so that a
+/// partial file never looks complete.
+///
+/// Closures of the same shape are executors.
+pub trait Executor: Send + Sync {
+    /// Makes one backup, verified as far as the executor can.
+    ///
+    /// # Errors
+    /// [`RunError::Retryable`] for what may go away, [`RunError::Permanent`] for what will not, and
+    /// [`RunError::Cancelled`] after a checkpoint said so.
+    fn run(&self, ctx: &RunContext) -> Result<(), RunError>;
+}
+
+impl<F> Executor for F
+where
+    F: Fn(&RunContext) -> Result<(), RunError> + Send + Sync,
+{
+    fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
+        self(ctx)
+    }
+}
+
+/// The attempt was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the attempt was cancelled")]
+pub struct Cancelled;
+
+/// How an attempt went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunError {
+    /// It may work later: another attempt follows after a back-off while the policy allows one.
+    #[error("{0}")]
+    Retryable(String),
+    /// It will not work without a change from outside: the job fails at once.
+    #[error("{0}")]
+    Permanent(String),
+    /// It stopped because it was told to.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<Cancelled> for RunError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl From<io::Error> for RunError {
+    /// Retryable, unless the error is a cancellation that went through a paced reader or writer.
+    fn from(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) {
+            Self::Cancelled
+        } else {
+            Self::Retryable(error.to_string())
+        }
+    }
+}
+
+/// Enforces a rate: says how long bytes must wait. Implementations never block.
+pub trait Pacer: Send + Sync + fmt::Debug {
+    /// Charges `bytes`, at most [`max_chunk`](Self::max_chunk) of them, and returns their place in line.
+    fn charge(&self, bytes: u64) -> Charge;
+
+    /// How long the bytes of `charge` must still wait at the present rate; zero when they may move.
+    /// `None`: the rate is 0, ask again later.
+    fn wait(&self, charge: Charge) -> Option<Duration>;
+
+    /// The most that should be charged at once, at least 1: keeps waits short at low rates.
+    fn max_chunk(&self) -> u64;
+}
+
+/// A place in a [`Pacer`]'s line; meaningful only to the pacer that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge(pub u128);
+
+/// Lets everything through at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unpaced;
+
+impl Pacer for Unpaced {
+    fn charge(&self, _bytes: u64) -> Charge {
+        Charge(0)
+    }
+
+    fn wait(&self, _charge: Charge) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+
+    fn max_chunk(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+/// What an attempt is told, and what it tells back. Shared by the scheduler and the [`RunContext`].
+pub struct RunControl {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    done_bytes: AtomicU64,
+    total_bytes: AtomicU64,
+    paced_bytes: AtomicU64,
+    notify: Box<dyn Fn(PauseMark) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Orders {
+    cancel: Option<Reason>,
+    pause: bool,
+    standing: bool,
+}
+
+/// Told to the scheduler when an attempt reaches or leaves a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PauseMark {
+    /// It stands at a checkpoint and moves nothing.
+    Standing,
+    /// It moves again.
+    Moving,
+}
+
+impl RunControl {
+    /// A control whose attempt may run freely; `notify` is called, without a lock held, at every pause mark.
+    pub fn new(notify: impl Fn(PauseMark) + Send + Sync + 'static) -> Self {
+        Self {
+            orders: Mutex::default(),
+            changed: Condvar::new(),
+            done_bytes: AtomicU64::new(0),
+            total_bytes: AtomicU64::new(0),
+            paced_bytes: AtomicU64::new(0),
+            notify: Box::new(notify),
+        }
+    }
+
+    /// Tells the attempt to stop at its next checkpoint. The first reason stays.
+    pub fn cancel(&self, reason: Reason) {
+        self.orders.lock().cancel.get_or_insert(reason);
+        self.changed.notify_all();
+    }
+
+    /// Tells the attempt to stand still at its next checkpoint, or to go on.
+    pub fn set_paused(&self, pause: bool) {
+        self.orders.lock().pause = pause;
+        self.changed.notify_all();
+    }
+
+    /// Makes waiting attempts look at clock and rate again.
+    pub fn wake(&self) {
+        // Taking the lock orders this after a waiter's check, so that the wake cannot fall between check and wait.
+        drop(self.orders.lock());
+        self.changed.notify_all();
+    }
+
+    /// Why the attempt was told to stop, if it was.
+    pub fn cancel_reason(&self) -> Option<Reason> {
+        self.orders.lock().cancel.clone()
+    }
+
+    /// What the attempt reported last.
+    pub fn progress(&self) -> Progress {
+        let total = self.total_bytes.load(Relaxed);
+        let done = self.done_bytes.load(Relaxed);
+        let paced_bytes = self.paced_bytes.load(Relaxed);
+        // An executor that only uses the paced adapters need not report: what they moved is its progress.
+        let done_bytes = if done == 0 && total == 0 { paced_bytes } else { done };
+        Progress { done_bytes, total_bytes: (total > 0).then_some(total), paced_bytes }
+    }
+
+    /// Returns when the attempt may go on.
+    fn checkpoint(&self) -> Result<(), Cancelled> {
+        let mut orders = self.orders.lock();
+        while orders.pause && orders.cancel.is_none() {
+            if !orders.standing {
+                orders.standing = true;
+                drop(orders);
+                (self.notify)(PauseMark::Standing);
+                orders = self.orders.lock();
+                continue;
+            }
+            self.changed.wait(&mut orders);
+        }
+        let cancelled = orders.cancel.is_some();
+        let stood = std::mem::take(&mut orders.standing);
+        drop(orders);
+        if stood && !cancelled {
+            (self.notify)(PauseMark::Moving);
+        }
+        if cancelled { Err(Cancelled) } else { Ok(()) }
+    }
+
+    /// Waits for at most `real`, or until something changed. Returns at once when there is news already.
+    fn nap(&self, real: Option<Duration>, still_waiting: impl Fn() -> bool) {
+        let mut orders = self.orders.lock();
+        if orders.pause || orders.cancel.is_some() || !still_waiting() {
+            return;
+        }
+        match real {
+            Some(real) => {
+                self.changed.wait_for(&mut orders, real);
+            }
+            None => self.changed.wait(&mut orders),
+        }
+    }
+}
+
+impl fmt::Debug for RunControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let orders = self.orders.lock();
+        f.debug_struct("RunControl")
+            .field("cancel", &orders.cancel)
+            .field("pause", &orders.pause)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far an attempt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes done, as reported; what went through the pacer when nothing was reported.
+    pub done_bytes: u64,
+    /// Bytes in all, when the executor knows.
+    pub total_bytes: Option<u64>,
+    /// Bytes that went through the pacer.
+    pub paced_bytes: u64,
+}
+
+/// What an executor works with during one attempt. Cloning gives another handle on the same attempt.
+#[derive(Clone, Debug)]
+pub struct RunContext {
+    job: JobId,
+    attempt: u32,
+    started: Timestamp,
+    spec: Arc<JobSpec>,
+    terms: Arc<JobTerms>,
+    control: Arc<RunControl>,
+    pacer: Arc<dyn Pacer>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a [`RunContext`] is made of.
+#[derive(Debug)]
+pub struct RunParts {
+    /// The job.
+    pub job: JobId,
+    /// Its attempt, from 1: the fencing number.
+    pub attempt: u32,
+    /// The request.
+    pub spec: Arc<JobSpec>,
+    /// The terms.
+    pub terms: Arc<JobTerms>,
+    /// Orders and progress.
+    pub control: Arc<RunControl>,
+    /// The rate.
+    pub pacer: Arc<dyn Pacer>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl RunContext {
+    /// A context for one attempt that starts now.
+    pub fn new(parts: RunParts) -> Self {
+        let RunParts { job, attempt, spec, terms, control, pacer, clock } = parts;
+        let started = clock.now().wall;
+        Self { job, attempt, started, spec, terms, control, pacer, clock }
+    }
+
+    /// A context outside any scheduler: never paused, cancelled or slowed. For trying out an executor.
+    pub fn detached(spec: JobSpec, clock: Arc<dyn Clock>) -> Self {
+        Self::new(RunParts {
+            job: JobId(0),
+            attempt: 1,
+            spec: Arc::new(spec),
+            terms: Arc::default(),
+            control: Arc::new(RunControl::new(|_| {})),
+            pacer: Arc::new(Unpaced),
+            clock,
+        })
+    }
+
+    /// The job.
+    pub fn job(&self) -> JobId {
+        self.job
+    }
+
+    /// The attempt, from 1; grows with every attempt of the job. Use it as a fencing number.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// When the attempt started.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// The request.
+    pub fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    /// The terms under which the job runs.
+    pub fn terms(&self) -> &JobTerms {
+        &self.terms
+    }
+
+    /// The scheduler's clock, so that executors need none of their own.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Returns when the attempt may go on: at once, or after a pause.
+    ///
+    /// # Errors
+    /// When the attempt was cancelled.
+    pub fn checkpoint(&self) -> Result<(), Cancelled> {
+        self.control.checkpoint()
+    }
+
+    /// Whether the attempt was told to stop; for loops that cannot wait in [`checkpoint`](Self::checkpoint).
+    pub fn is_cancelled(&self) -> bool {
+        self.control.orders.lock().cancel.is_some()
+    }
+
+    /// Waits until `bytes` may move at the rate that the scheduler grants; also a checkpoint.
+    /// Call it before moving them. Large amounts are split, so that pauses and new rates are felt within 100 ms.
+    ///
+    /// # Errors
+    /// When the attempt was cancelled.
+    pub fn pace(&self, bytes: u64) -> Result<(), Cancelled> {
+        let mut left = bytes;
+        self.checkpoint()?;
+        while left > 0 {
+            let chunk = left.min(self.pacer.max_chunk().max(1));
+            self.pace_chunk(chunk)?;
+            left -= chunk;
+        }
+        Ok(())
+    }
+
+    fn pace_chunk(&self, bytes: u64) -> Result<(), Cancelled> {
+        let charge = self.pacer.charge(bytes);
+        loop {
+            match self.pacer.wait(charge) {
+                Some(Duration::ZERO) => break,
+                wait => self.nap(wait.unwrap_or(RECHECK).min(RECHECK)),
+            }
+            self.checkpoint()?;
+        }
+        self.control.paced_bytes.fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+
+    fn nap(&self, wait: Duration) {
+        let until = self.clock.now().mono + wait;
+        let passed = |now: MonoTime| now >= until;
+        self.control.nap(self.clock.sleep_for(until), || !passed(self.clock.now().mono));
+    }
+
+    /// Reports bytes done and, where known, bytes in all (0: unknown). Cheap; call it as often as is handy.
+    pub fn progress(&self, done_bytes: u64, total_bytes: u64) {
+        self.control.done_bytes.store(done_bytes, Relaxed);
+        self.control.total_bytes.store(total_bytes, Relaxed);
+    }
+
+    /// The attempt's orders and progress, for runtimes.
+    pub fn control(&self) -> &Arc<RunControl> {
+        &self.control
+    }
+
+    /// `inner`, read at the granted rate. A cancellation surfaces as an [`io::Error`] that holds [`Cancelled`].
+    pub fn reader<R: Read>(&self, inner: R) -> PacedReader<R> {
+        PacedReader { inner, ctx: self.clone() }
+    }
+
+    /// `inner`, written at the granted rate. A cancellation surfaces as an [`io::Error`] that holds [`Cancelled`].
+    pub fn writer<W: Write>(&self, inner: W) -> PacedWriter<W> {
+        PacedWriter { inner, ctx: self.clone() }
+    }
+}
+
+/// Bytes that a paced adapter moves in one go.
+const ADAPTER_CHUNK: usize = 128 << 10;
+
+fn cancelled(_: Cancelled) -> io::Error {
+    io::Error::other(Cancelled)
+}
+
+/// A reader at the granted rate; see [`RunContext::reader`].
+#[derive(Debug)]
+pub struct PacedReader<R> {
+    inner: R,
+    ctx: RunContext,
+}
+
+impl<R: Read> Read for PacedReader<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.ctx.checkpoint().map_err(cancelled)?;
+        let most = buf.len().min(ADAPTER_CHUNK);
+        let read = self.inner.read(&mut buf[..most])?;
+        // Charged after the read: only then is it known how much the source had.
+        self.ctx.pace(read as u64).map_err(cancelled)?;
+        Ok(read)
+    }
+}
+
+/// A writer at the granted rate; see [`RunContext::writer`].
+#[derive(Debug)]
+pub struct PacedWriter<W> {
+    inner: W,
+    ctx: RunContext,
+}
+
+impl<W> PacedWriter<W> {
+    /// The writer inside.
+    pub fn into_inner(self) -> W {
+        self.inner
+    }
+}
+
+impl<W: Write> Write for PacedWriter<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let most = buf.len().min(ADAPTER_CHUNK);
+        self.ctx.pace(most as u64).map_err(cancelled)?;
+        // Paced bytes must all move, or they would be charged again.
+        self.inner.write_all(&buf[..most])?;
+        Ok(most)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,434 @@
+//! What a host asks for ([`JobSpec`]) and under which terms it will run ([`JobTerms`]).
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{HostName, InstanceName, NameError, ResourceName, TechnologyName};
+
+/// Largest accepted size: 1 EiB. No known database is larger; a bigger number is a unit mistake.
+pub const MAX_SIZE_BYTES: u64 = 1 << 60;
+
+/// The resource every job takes one of while it runs.
+pub const SLOTS: &str = "slots";
+
+/// Identifies one job of one engine; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job-{}", self.0)
+    }
+}
+
+/// How urgent a job is beside others. Orders from least to most urgent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Waits for everything else; still bounded by its deadline.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Passes the load gate at once, never a capacity gate.
+    High,
+    /// Goes before every other class.
+    Critical,
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+/// What part of the data a backup takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BackupKind {
+    /// Everything.
+    #[default]
+    Full,
+    /// What changed since the previous backup of any kind.
+    Incremental,
+    /// What changed since the last full backup.
+    Differential,
+    /// A closed log segment (WAL, binlog, oplog).
+    Log,
+    /// A point-in-time snapshot on the host itself.
+    Snapshot,
+    /// Moving an existing snapshot to its destination.
+    Upload,
+}
+
+impl fmt::Display for BackupKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+            Self::Differential => "differential",
+            Self::Log => "log",
+            Self::Snapshot => "snapshot",
+            Self::Upload => "upload",
+        })
+    }
+}
+
+/// A request for one backup. Everything but instance and technology may be left to the technology's policy.
+///
+/// ```
+/// use sched_core::{JobSpec, Priority};
+/// use std::time::Duration;
+///
+/// let spec = JobSpec::new("orders", "postgresql")
+///     .priority(Priority::High)
+///     .size_bytes(40 << 30)
+///     .rpo(Duration::from_secs(6 * 3600));
+/// assert!(spec.check().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct JobSpec {
+    /// What is backed up.
+    pub instance: InstanceName,
+    /// The technology, which selects policy and executor.
+    pub technology: TechnologyName,
+    /// What part of the data; `full` unless said.
+    #[serde(default)]
+    pub kind: BackupKind,
+    /// The host whose resources it uses; `local` unless said.
+    #[serde(default)]
+    pub host: HostName,
+    /// Urgency class; the policy's when `None`.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    /// Bytes to move, 1 to [`MAX_SIZE_BYTES`]; `None` when unknown.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
+    /// How long it is expected to take at the paced rate (90th percentile); estimated from size when `None`.
+    #[serde(default)]
+    pub expected_duration: Option<Duration>,
+    /// Finish by this wall time. Takes precedence over `rpo`. A moment in the past is accepted: the backup is
+    /// overdue, is said to be, and starts as soon as it can.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// Recovery point objective, counted from the submission; the policy's when `None`.
+    #[serde(default)]
+    pub rpo: Option<Duration>,
+    /// Not before this wall time.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+    /// Ceiling of this job's own rate; 0 is refused.
+    #[serde(default)]
+    pub max_bytes_per_sec: Option<u64>,
+    /// Resources needed beyond the policy's, by name.
+    #[serde(default)]
+    pub demand: Demand,
+}
+
+impl JobSpec {
+    /// A full backup of `instance`, everything else left to the policy of `technology`.
+    pub fn new(instance: impl Into<InstanceName>, technology: impl Into<TechnologyName>) -> Self {
+        Self {
+            instance: instance.into(),
+            technology: technology.into(),
+            kind: BackupKind::default(),
+            host: HostName::default(),
+            priority: None,
+            size_bytes: None,
+            expected_duration: None,
+            deadline: None,
+            rpo: None,
+            not_before: None,
+            max_bytes_per_sec: None,
+            demand: Demand::default(),
+        }
+    }
+
+    /// Sets the kind of backup.
+    #[must_use]
+    pub fn kind(mut self, kind: BackupKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the host whose resources the job uses.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<HostName>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Sets the urgency class.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Sets the number of bytes to move.
+    #[must_use]
+    pub fn size_bytes(mut self, size_bytes: u64) -> Self {
+        self.size_bytes = Some(size_bytes);
+        self
+    }
+
+    /// Sets how long the job is expected to take at the paced rate.
+    #[must_use]
+    pub fn expected_duration(mut self, expected: Duration) -> Self {
+        self.expected_duration = Some(expected);
+        self
+    }
+
+    /// Sets the wall time by which the job must have finished.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets the recovery point objective, counted from submission.
+    #[must_use]
+    pub fn rpo(mut self, rpo: Duration) -> Self {
+        self.rpo = Some(rpo);
+        self
+    }
+
+    /// Sets the wall time before which the job must not start.
+    #[must_use]
+    pub fn not_before(mut self, not_before: Timestamp) -> Self {
+        self.not_before = Some(not_before);
+        self
+    }
+
+    /// Sets a ceiling on the job's own rate, in bytes a second.
+    #[must_use]
+    pub fn max_bytes_per_sec(mut self, rate: u64) -> Self {
+        self.max_bytes_per_sec = Some(rate);
+        self
+    }
+
+    /// Adds `amount` of `resource` to what the job holds while it runs.
+    #[must_use]
+    pub fn demand(mut self, resource: impl Into<ResourceName>, amount: u64) -> Self {
+        self.demand.add(resource, amount);
+        self
+    }
+
+    /// Whether the request makes sense by itself.
+    ///
+    /// # Errors
+    /// The first field that does not, with what would be right.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let name =
+            |field, result: Result<(), NameError>| result.map_err(|source| SpecError::Name { field, source });
+        name("instance", self.instance.check())?;
+        name("technology", self.technology.check())?;
+        name("host", self.host.check())?;
+        for (resource, _) in self.demand.iter() {
+            name("demand", resource.check())?;
+        }
+        match self.size_bytes {
+            Some(0) => return Err(SpecError::ZeroSize),
+            Some(size_bytes) if size_bytes > MAX_SIZE_BYTES => {
+                return Err(SpecError::AbsurdSize { size_bytes });
+            }
+            _ => {}
+        }
+        if self.max_bytes_per_sec == Some(0) {
+            return Err(SpecError::ZeroRate);
+        }
+        if self.rpo == Some(Duration::ZERO) {
+            return Err(SpecError::ZeroRpo);
+        }
+        match (self.not_before, self.deadline) {
+            (Some(not_before), Some(deadline)) if not_before >= deadline => {
+                Err(SpecError::StartsAfterDeadline { not_before, deadline })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a [`JobSpec`] was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// A name cannot be used.
+    #[error("{field}: the name cannot be used: {source}")]
+    Name {
+        /// Which field.
+        field: &'static str,
+        /// Why.
+        source: NameError,
+    },
+    /// `size_bytes` is zero.
+    #[error("size_bytes: 0 bytes need no backup; leave the size out when it is unknown")]
+    ZeroSize,
+    /// `size_bytes` is above [`MAX_SIZE_BYTES`].
+    #[error("size_bytes: {size_bytes} is more than 1 EiB ({MAX_SIZE_BYTES}); is the unit bytes?")]
+    AbsurdSize {
+        /// The size found.
+        size_bytes: u64,
+    },
+    /// `max_bytes_per_sec` is zero.
+    #[error("max_bytes_per_sec: 0 would never finish; hold the job instead, or leave the ceiling out")]
+    ZeroRate,
+    /// `rpo` is zero.
+    #[error("rpo: a recovery point objective of 0 cannot be met; give a positive duration")]
+    ZeroRpo,
+    /// `not_before` does not lie before `deadline`.
+    #[error("not_before {not_before} must lie before deadline {deadline}")]
+    StartsAfterDeadline {
+        /// Earliest start asked for.
+        not_before: Timestamp,
+        /// Deadline asked for.
+        deadline: Timestamp,
+    },
+}
+
+/// Amounts of named resources that a job holds together from its start to its end, all or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Demand(std::collections::BTreeMap<ResourceName, u64>);
+
+impl Demand {
+    /// One slot: what every job needs at least.
+    pub fn one_slot() -> Self {
+        let mut demand = Self::default();
+        demand.add(SLOTS, 1);
+        demand
+    }
+
+    /// Adds `amount` of `resource`; amounts of one resource add up, saturating. Zero adds nothing.
+    pub fn add(&mut self, resource: impl Into<ResourceName>, amount: u64) {
+        if amount > 0 {
+            let held = self.0.entry(resource.into()).or_default();
+            *held = held.saturating_add(amount);
+        }
+    }
+
+    /// The amounts, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&ResourceName, u64)> {
+        self.0.iter().map(|(name, amount)| (name, *amount))
+    }
+}
+
+/// The terms under which a job runs: the request completed by its technology's policy.
+///
+/// `sched-policy` makes these; a host without policies can fill them by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct JobTerms {
+    /// Urgency class.
+    pub priority: Priority,
+    /// The recovery point must be renewed within this time of the submission. Default 24 h.
+    pub rpo: Duration,
+    /// 90th percentile of the paced run time. Default 1 h.
+    pub expected_duration: Duration,
+    /// What the job holds while it runs. Default one slot.
+    pub demand: Demand,
+    /// Whether the job may stop at a checkpoint in a peak and go on later. Default no.
+    pub pausable: bool,
+    /// Rate below which slowing does harm (redo logs wrap, snapshots grow). Default 0: none.
+    pub floor_bytes_per_sec: u64,
+    /// An attempt that runs longer is cancelled and counts as failed. Paused time does not count. Default none.
+    pub timeout: Option<Duration>,
+    /// What happens after a failed attempt.
+    pub retry: RetryPolicy,
+}
+
+impl Default for JobTerms {
+    fn default() -> Self {
+        Self {
+            priority: Priority::default(),
+            rpo: Duration::from_secs(24 * 3600),
+            expected_duration: Duration::from_secs(3600),
+            demand: Demand::one_slot(),
+            pausable: false,
+            floor_bytes_per_sec: 0,
+            timeout: None,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// Attempts and the back-off between them: full jitter, doubling, capped.
+///
+/// The wait before attempt *n* + 1 is uniform in `[0, min(cap, base · 2ⁿ⁻¹)]`, the "full jitter" of
+/// *Exponential Backoff And Jitter* (M. Brooker, AWS Architecture Blog, 2015).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included; at least 1. Default 4.
+    pub max_attempts: u32,
+    /// Upper bound of the first wait. Default 1 min.
+    pub base: Duration,
+    /// Upper bound of any wait. Default 30 min.
+    pub cap: Duration,
+}
+
+impl RetryPolicy {
+    /// A policy of `max_attempts` (at least 1) with waits from `base`, doubling up to `cap`.
+    pub fn new(max_attempts: u32, base: Duration, cap: Duration) -> Self {
+        Self { max_attempts: max_attempts.max(1), base, cap }
+    }
+
+    /// The longest wait after `failed` failed attempts.
+    pub fn longest_wait(&self, failed: u32) -> Duration {
+        let doublings = failed.saturating_sub(1).min(31);
+        self.base.saturating_mul(1 << doublings).min(self.cap)
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self::new(4, Duration::from_secs(60), Duration::from_secs(30 * 60))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_requests_name_the_field_and_the_remedy() {
+        let spec = || JobSpec::new("orders", "sqlite");
+        let text = |spec: JobSpec| spec.check().unwrap_err().to_string();
+        assert_eq!(text(JobSpec::new("", "sqlite")), "instance: the name cannot be used: it is empty");
+        assert!(text(spec().size_bytes(0)).contains("leave the size out"));
+        assert!(text(spec().size_bytes(u64::MAX)).contains("is the unit bytes?"));
+        assert!(text(spec().max_bytes_per_sec(0)).contains("hold the job instead"));
+        assert!(text(spec().rpo(Duration::ZERO)).starts_with("rpo:"));
+        let at = Timestamp::UNIX_EPOCH;
+        assert!(text(spec().not_before(at).deadline(at)).contains("must lie before deadline"));
+        assert_eq!(spec().size_bytes(MAX_SIZE_BYTES).check(), Ok(()));
+    }
+
+    #[test]
+    fn longest_wait_doubles_up_to_the_cap() {
+        let retry = RetryPolicy::new(9, Duration::from_secs(2), Duration::from_secs(10));
+        let waits: Vec<_> = (1..=5).map(|n| retry.longest_wait(n).as_secs()).collect();
+        assert_eq!(waits, [2, 4, 8, 10, 10]);
+        assert_eq!(retry.longest_wait(u32::MAX).as_secs(), 10);
+    }
+
+    #[test]
+    fn requests_round_trip_and_unknown_keys_are_refused() {
+        let spec = JobSpec::new("orders", "sqlite").priority(Priority::Low).demand("tape", 2);
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<JobSpec>(&json).unwrap(), spec);
+        assert!(serde_json::from_str::<JobSpec>(r#"{"instance":"a","technology":"b","prio":1}"#).is_err());
+    }
+}
