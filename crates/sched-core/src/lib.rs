@@ -1,13 +1,60 @@
-//! core (being built)
-pub mod event;
-pub mod gate;
-pub mod name;
-pub mod run;
-pub mod spec;
-pub mod time;
-pub use event::*;
-pub use gate::*;
-pub use name::*;
-pub use run::*;
-pub use spec::*;
-pub use time::*;
+//! The pure heart of `backup-sched`: jobs, queue, resources, gates and the sans-I/O [`Engine`], and the contracts
+//! that executors, pacers and clocks fulfil. No threads, no I/O, no clock reads.
+//!
+//! Hosts use the facade `backup-sched`; this crate is for those who drive the engine themselves, as a simulator
+//! does:
+//!
+//! ```
+//! use sched_core::{
+//!     AttemptEnd, Clock, Engine, EngineConfig, JobSpec, JobTerms, ManualClock, Output,
+//! };
+//!
+//! let clock = ManualClock::default();
+//! let mut engine = Engine::new(EngineConfig::default(), clock.now());
+//! engine.submit(clock.now(), JobSpec::new("orders", "sqlite"), JobTerms::default())?;
+//! engine.advance(clock.now());
+//! while let Some(output) = engine.poll_output() {
+//!     if let Output::Start(order) = output {
+//!         engine.started(clock.now(), order.attempt);
+//!         engine.ended(clock.now(), order.attempt, AttemptEnd { bytes: 4096, result: Ok(()) });
+//!     }
+//! }
+//! assert_eq!(engine.next_wakeup(), None);
+//! # Ok::<(), sched_core::SubmitError>(())
+//! ```
+
+mod error;
+mod event;
+mod explain;
+mod gate;
+mod name;
+mod queue;
+mod resource;
+mod run;
+mod spec;
+mod state;
+mod status;
+mod time;
+
+pub mod engine;
+
+pub use engine::{
+    AttemptEnd, AttemptId, Boosts, Cancellation, Engine, EngineConfig, Output, StartOrder, Submission,
+};
+pub use error::{SubmitError, UnknownJob};
+pub use event::{Event, EventKind, JobRef};
+pub use explain::Explanation;
+pub use gate::{CapacityState, ClosedGate, Gate, LoadLevel, LoadState, Measured, Reason, Scope};
+pub use name::{HostName, InstanceName, MAX_NAME_BYTES, NameError, ResourceName, SignalName, TechnologyName};
+pub use queue::{IndexedQueue, JobQueue, OrderKey};
+pub use resource::{Capacity, DemandError};
+pub use run::{
+    Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress, RECHECK, RunContext,
+    RunControl, RunError, RunParts, Unpaced,
+};
+pub use spec::{
+    BackupKind, Demand, JobId, JobSpec, JobTerms, MAX_SIZE_BYTES, Priority, RetryPolicy, SLOTS, SpecError,
+};
+pub use state::JobState;
+pub use status::{EngineStatus, JobStatus};
+pub use time::{Clock, ManualClock, MonoTime, Now, Wake, wall_minus, wall_plus, wall_until};

@@ -1,0 +1,143 @@
+//! The wall clock as far as the engine trusts it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::time::{MonoTime, Now};
+
+/// A larger difference between wall and monotonic time is suspect: time servers slew or step by less, while
+/// suspend, a wrong date typed in and a restored snapshot step by more.
+const SUSPECT_STEP: SignedDuration = SignedDuration::from_mins(5);
+/// How long a suspect step must last before it is believed.
+const BELIEVED_AFTER: Duration = Duration::from_secs(60);
+/// Smaller corrections leave timers as they are; they are then late or early by at most this much.
+const NOTICED_STEP: SignedDuration = SignedDuration::from_secs(1);
+
+/// Believes small wall steps at once and large ones after they have lasted.
+#[derive(Debug)]
+pub(super) struct WallGuard {
+    believed: Now,
+    suspect: Option<Suspect>,
+    last: Now,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    reading: Now,
+    since: MonoTime,
+}
+
+/// What a reading meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observed {
+    /// Nothing unusual.
+    Steady,
+    /// The wall moved by this much and is believed: timers that follow the wall must be set anew.
+    Believed,
+    /// The wall moved by this many seconds and is not believed yet.
+    Suspect(i64),
+}
+
+impl WallGuard {
+    pub(super) fn new(now: Now) -> Self {
+        Self { believed: now, suspect: None, last: now }
+    }
+
+    pub(super) fn observe(&mut self, now: Now) -> Observed {
+        // A caller's clock that ran backwards is held at its highest reading.
+        let now = Now { mono: now.mono.max(self.last.mono), wall: now.wall };
+        self.last = now;
+        let step = step_between(self.believed, now);
+        if step.abs() <= SUSPECT_STEP {
+            self.suspect = None;
+            if step.abs() < NOTICED_STEP {
+                return Observed::Steady;
+            }
+            self.believed = now;
+            return Observed::Believed;
+        }
+        match self.suspect {
+            Some(s) if step_between(s.reading, now).abs() <= SUSPECT_STEP => {
+                if now.mono.since(s.since) < BELIEVED_AFTER {
+                    return Observed::Steady;
+                }
+                self.suspect = None;
+                self.believed = now;
+                Observed::Believed
+            }
+            _ => {
+                self.suspect = Some(Suspect { reading: now, since: now.mono });
+                Observed::Suspect(step.as_secs())
+            }
+        }
+    }
+
+    /// The present time with the believed wall.
+    pub(super) fn now(&self) -> Now {
+        let wall = self.believed.plus(self.last.mono.since(self.believed.mono)).wall;
+        Now { mono: self.last.mono, wall }
+    }
+
+    /// When a suspect wall must be looked at again.
+    pub(super) fn next_look(&self) -> Option<MonoTime> {
+        self.suspect.map(|s| s.since + BELIEVED_AFTER)
+    }
+
+    /// The monotonic moment at which the believed wall reads `wall`; the present when that has passed.
+    pub(super) fn mono_at(&self, wall: Timestamp) -> MonoTime {
+        let now = self.now();
+        now.mono + crate::time::wall_until(now.wall, wall)
+    }
+}
+
+/// How far the wall moved between two readings beyond what the monotonic clock says.
+fn step_between(from: Now, to: Now) -> SignedDuration {
+    let mono = SignedDuration::try_from(to.mono.since(from.mono)).unwrap_or(SignedDuration::MAX);
+    to.wall.duration_since(from.wall).saturating_sub(mono)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{Clock, ManualClock};
+
+    #[test]
+    fn a_small_step_is_believed_at_once() {
+        let clock = ManualClock::default();
+        let mut guard = WallGuard::new(clock.now());
+        let to = clock.now().wall + SignedDuration::from_secs(200);
+        clock.step_wall(to);
+        assert_eq!(guard.observe(clock.now()), Observed::Believed);
+        assert_eq!(guard.now().wall, to);
+    }
+
+    #[test]
+    fn a_large_step_is_believed_only_after_it_has_lasted() {
+        let clock = ManualClock::default();
+        let start = clock.now().wall;
+        let mut guard = WallGuard::new(clock.now());
+        clock.step_wall(start + SignedDuration::from_hours(5));
+        assert_eq!(guard.observe(clock.now()), Observed::Suspect(5 * 3600));
+        assert_eq!(guard.now().wall, start);
+        clock.advance_to(guard.next_look().unwrap() - Duration::from_nanos(1));
+        assert_eq!(guard.observe(clock.now()), Observed::Steady);
+        assert!(guard.now().wall < start + SignedDuration::from_hours(1));
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(guard.observe(clock.now()), Observed::Believed);
+        assert_eq!(guard.now().wall, clock.now().wall);
+        assert_eq!(guard.next_look(), None);
+    }
+
+    #[test]
+    fn a_step_that_is_taken_back_leaves_no_trace() {
+        let clock = ManualClock::default();
+        let start = clock.now().wall;
+        let mut guard = WallGuard::new(clock.now());
+        clock.step_wall(start - SignedDuration::from_hours(30));
+        assert!(matches!(guard.observe(clock.now()), Observed::Suspect(_)));
+        clock.step_wall(start);
+        assert_eq!(guard.observe(clock.now()), Observed::Steady);
+        assert_eq!(guard.next_look(), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a job is where it is: [`Explanation`].
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::event::JobRef;
+use crate::gate::{ClosedGate, Gate};
+use crate::state::JobState;
+
+/// Everything that keeps a job from starting, or what it is doing, at one moment.
+///
+/// Serializable for machines; its `Display` is for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// When this was true.
+    pub at: Timestamp,
+    /// The job.
+    pub job: JobRef,
+    /// Its state.
+    pub state: JobState,
+    /// Every closed gate, strongest first; the first is the one it waits for. Empty unless the job waits.
+    pub closed: Vec<ClosedGate>,
+    /// Jobs that wait for the same gate and go first; exact up to 1,000. `None` unless it waits for a gate.
+    pub ahead: Option<usize>,
+    /// Finish by.
+    pub deadline: Timestamp,
+    /// Start by, to finish in time.
+    pub latest_start: Timestamp,
+    /// When the engine looks at the job next, if nothing happens before.
+    pub next_look: Option<Timestamp>,
+    /// Why a paused, cancelled or failed job is so.
+    pub because: Option<String>,
+}
+
+impl Explanation {
+    /// What would have to change for the job to start now, in the order of the closed gates.
+    pub fn remedies(&self) -> Vec<String> {
+        self.closed.iter().map(remedy).collect()
+    }
+}
+
+fn remedy(closed: &ClosedGate) -> String {
+    let scope = &closed.scope;
+    match (&closed.gate, &closed.reason.measured) {
+        (Gate::Hold, _) => format!("release the hold on {scope}"),
+        (Gate::Capacity | Gate::Load, Some(m)) => {
+            format!(
+                "{} of {scope} must fall below {:.4} {} (now {:.4})",
+                m.signal, m.threshold, m.unit, m.value
+            )
+        }
+        (Gate::Capacity, None) => format!("{scope} must have room again"),
+        (Gate::Load, None) => format!("the load of {scope} must fall, or the slack must run out"),
+        (Gate::Resource(name), _) => format!("enough {name} must be given back by running jobs"),
+        (Gate::Overlap, _) => "the running backup of this instance must end".into(),
+        (Gate::Time, _) => match closed.until {
+            Some(until) => format!("wait until {until}"),
+            None => "wait".into(),
+        },
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let JobRef { id, instance, kind, priority, .. } = &self.job;
+        writeln!(f, "{id} ({kind} backup of {instance}, {priority}) is {}", self.state)?;
+        if let Some(because) = &self.because {
+            writeln!(f, "  because: {because}")?;
+        }
+        for (gate, remedy) in self.closed.iter().zip(self.remedies()) {
+            writeln!(f, "  closed: {gate}")?;
+            writeln!(f, "    to open: {remedy}")?;
+        }
+        if let Some(ahead) = self.ahead {
+            writeln!(f, "  ahead of it: {ahead}")?;
+        }
+        if let Some(next) = self.next_look {
+            writeln!(f, "  looked at again: {next}")?;
+        }
+        write!(f, "  latest start {}, deadline {}", self.latest_start, self.deadline)
+    }
+}
