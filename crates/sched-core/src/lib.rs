@@ -19,6 +19,7 @@
 //!         engine.ended(clock.now(), order.attempt, AttemptEnd { bytes: 4096, result: Ok(()) });
 //!     }
 //! }
+//! engine.advance(clock.now());
 //! assert_eq!(engine.next_wakeup(), None);
 //! # Ok::<(), sched_core::SubmitError>(())
 //! ```

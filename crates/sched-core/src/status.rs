@@ -58,6 +58,8 @@ pub struct JobStatus {
     pub waited: Duration,
     /// Run time of the present or last attempt, pauses excluded.
     pub ran: Duration,
+    /// Bytes that the successful attempt moved, as its executor reported; 0 before.
+    pub bytes: u64,
     /// Times that a gate deferred it.
     pub deferrals: u32,
     /// Requests that it answers.

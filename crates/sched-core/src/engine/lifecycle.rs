@@ -233,6 +233,9 @@ impl Engine {
             EventKind::Cancelled { reason } => (JobState::Cancelled, Some(reason.to_string())),
             _ => (JobState::Succeeded, None),
         };
+        if let EventKind::Succeeded { bytes, .. } = &kind {
+            job.bytes = *bytes;
+        }
         let state = job.state;
         let status = job.status(now);
         let key = (job.spec.instance.clone(), job.spec.kind);

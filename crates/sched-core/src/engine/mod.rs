@@ -406,6 +406,16 @@ impl Engine {
         timer.into_iter().chain(self.wall.next_look()).min()
     }
 
+    /// The job that waits to back up this instance in this way, if one does.
+    pub fn pending(&self, instance: &InstanceName, kind: BackupKind) -> Option<JobId> {
+        self.twins.get(&(instance.clone(), kind))?.waiting
+    }
+
+    /// The attempts under way.
+    pub fn active_attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
+        self.active.iter().filter_map(|id| self.jobs.get(id)).map(Job::attempt_id)
+    }
+
     /// Jobs with an attempt under way.
     pub fn active_count(&self) -> usize {
         self.active.len()

@@ -1,0 +1,158 @@
+//! What a host holds on to: [`JobHandle`] for a submitted job, [`Permit`] for an admitted one.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex};
+use sched_core::{
+    AttemptEnd, AttemptId, Cancellation, Explanation, JobId, JobStatus, Reason, RunContext, RunError,
+};
+
+use crate::error::JobError;
+use crate::runtime::{Command, Link};
+
+/// A submitted job. Dropping the handle leaves the job alone. Clones are handles on the same job.
+#[derive(Clone)]
+pub struct JobHandle {
+    pub(crate) job: JobId,
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) link: Link,
+}
+
+impl JobHandle {
+    /// The job.
+    pub fn id(&self) -> JobId {
+        self.job
+    }
+
+    /// Waits until the job has ended, and tells how. Shutting the scheduler down ends every job.
+    pub fn wait(&self) -> JobStatus {
+        self.outcome.wait()
+    }
+
+    /// As [`wait`](Self::wait), for at most `limit` of real time; `None` when the job has not ended by then.
+    pub fn wait_timeout(&self, limit: Duration) -> Option<JobStatus> {
+        self.outcome.wait_timeout(limit)
+    }
+
+    /// The job's final status, if it has ended.
+    pub fn ended(&self) -> Option<JobStatus> {
+        self.outcome.ended.lock().clone()
+    }
+
+    /// Cancels the job. A running one stops at its next checkpoint.
+    ///
+    /// # Errors
+    /// When the job was forgotten or the scheduler has ended.
+    pub fn cancel(&self) -> Result<Cancellation, JobError> {
+        self.link.cancel(self.job, Reason::new("cancelled by the host"))
+    }
+
+    /// Why the job is where it is.
+    ///
+    /// # Errors
+    /// When the job was forgotten or the scheduler has ended.
+    pub fn explain(&self) -> Result<Explanation, JobError> {
+        self.link.explain(self.job)
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle")
+            .field("job", &self.job)
+            .field("ended", &self.ended())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a job's end is told to whoever waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    ended: Mutex<Option<JobStatus>>,
+    told: Condvar,
+}
+
+impl Outcome {
+    pub(crate) fn tell(&self, status: JobStatus) {
+        self.ended.lock().get_or_insert(status);
+        self.told.notify_all();
+    }
+
+    fn wait(&self) -> JobStatus {
+        let mut ended = self.ended.lock();
+        loop {
+            match &*ended {
+                Some(status) => return status.clone(),
+                None => self.told.wait(&mut ended),
+            }
+        }
+    }
+
+    fn wait_timeout(&self, limit: Duration) -> Option<JobStatus> {
+        let mut ended = self.ended.lock();
+        self.told.wait_while_for(&mut ended, |ended| ended.is_none(), limit);
+        ended.clone()
+    }
+}
+
+/// Leave to make one backup, for tools that own their loop. Held resources are given back at its end.
+///
+/// It dereferences to [`RunContext`]: `pace`, `progress`, `checkpoint`, paced readers and writers. A permit that is
+/// dropped without [`finish`](Self::finish) counts as a failed attempt. There are no retries: the tool decides.
+pub struct Permit {
+    ctx: RunContext,
+    attempt: AttemptId,
+    outcome: Arc<Outcome>,
+    commands: Option<Sender<Command>>,
+}
+
+impl Permit {
+    pub(crate) fn new(ctx: RunContext, outcome: Arc<Outcome>, commands: Sender<Command>) -> Self {
+        let attempt = AttemptId { job: ctx.job(), number: ctx.attempt() };
+        Self { ctx, attempt, outcome, commands: Some(commands) }
+    }
+
+    /// The backup is complete and verified.
+    pub fn finish(mut self) -> JobStatus {
+        self.end(Ok(()));
+        self.outcome.wait()
+    }
+
+    /// The backup failed.
+    pub fn fail(mut self, error: impl fmt::Display) -> JobStatus {
+        self.end(Err(RunError::Permanent(error.to_string())));
+        self.outcome.wait()
+    }
+
+    fn end(&mut self, result: Result<(), RunError>) {
+        let Some(commands) = self.commands.take() else { return };
+        let bytes = self.ctx.control().progress().done_bytes;
+        let told = commands.send(Command::Ended(self.attempt, AttemptEnd { bytes, result }));
+        // With the scheduler gone the outcome has been told already.
+        drop(told);
+    }
+}
+
+impl Deref for Permit {
+    type Target = RunContext;
+
+    fn deref(&self) -> &RunContext {
+        &self.ctx
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.end(Err(RunError::Permanent("the permit was dropped before it was finished".into())));
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("job", &self.attempt.job).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,416 @@
+//! The one thread that owns the engine: takes messages, lets the engine decide, carries out what it says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use sched_core::{
+    AttemptEnd, AttemptId, Clock, Engine, Event, JobId, JobSpec, JobState, JobStatus, JobTerms, MonoTime,
+    Output, PauseMark, Reason, RunContext, RunControl, RunError, RunParts, StartOrder, Wake,
+};
+use sched_limits::{JobPacer, Meter, Rate};
+use sched_observe::{EventSink, HookRunner};
+
+use super::command::Accepted;
+use super::sampler::SamplerEnd;
+use super::signals::{Directive, Signals};
+use super::{Command, Grant, Link, Route, worker};
+use crate::clock::SystemClock;
+use crate::error::AcquireError;
+use crate::handle::Outcome;
+use crate::scheduler::{RunningJob, ShutdownReport, Status};
+
+/// Messages taken between two decisions, so that a flood of submissions cannot keep running jobs from ending.
+const BATCH: usize = 256;
+/// How long cancelled attempts may take to stop at shutdown before they are left behind.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long hooks may take at shutdown to deal with the events that are left.
+const HOOKS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a dispatcher is made of.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) inbox: Receiver<Command>,
+    pub(crate) link: Link,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) signals: Signals,
+    pub(crate) samplers: Vec<Arc<SamplerEnd>>,
+    pub(crate) sink: EventSink,
+    pub(crate) hooks: HookRunner,
+}
+
+pub(crate) struct Dispatcher {
+    parts: Parts,
+    jobs: Jobs,
+    running: BTreeMap<JobId, Running>,
+    subscribers: Vec<Sender<Event>>,
+    missed_by_subscribers: u64,
+    /// Bytes paced by attempts that have ended.
+    paced_before: u64,
+    wakeups: u64,
+    closing: Option<Closing>,
+    _waker: Arc<Link>,
+}
+
+/// An attempt under way.
+struct Running {
+    attempt: AttemptId,
+    control: Arc<RunControl>,
+}
+
+struct Closing {
+    replies: Vec<Sender<ShutdownReport>>,
+    report: ShutdownReport,
+    step: ClosingStep,
+    /// On the real clock, whatever clock the scheduler runs on: shutting down never hangs.
+    until: MonoTime,
+}
+
+#[derive(PartialEq)]
+enum ClosingStep {
+    Draining,
+    Cancelling,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let waker = Arc::new(parts.link.clone());
+        parts.clock.on_move(Arc::<Link>::downgrade(&waker) as std::sync::Weak<dyn Wake>);
+        Self {
+            parts,
+            jobs: Jobs::default(),
+            running: BTreeMap::new(),
+            subscribers: Vec::new(),
+            missed_by_subscribers: 0,
+            paced_before: 0,
+            wakeups: 0,
+            closing: None,
+            _waker: waker,
+        }
+    }
+
+    /// Runs until shut down.
+    pub(crate) fn run(mut self) {
+        self.settle();
+        while !self.closed() {
+            let first = self.next_message();
+            self.wakeups += 1;
+            if let Some(message) = first {
+                self.take(message);
+                self.take_waiting_messages();
+            }
+            self.settle();
+        }
+        self.finish();
+    }
+
+    /// Waits for a message or for the engine's next moment.
+    fn next_message(&self) -> Option<Command> {
+        let clock = &self.parts.clock;
+        let wakeups = [self.parts.engine.next_wakeup(), self.parts.signals.next_look()];
+        let by_clock = wakeups.into_iter().flatten().min().and_then(|at| clock.sleep_for(at));
+        let by_closing = self.closing.as_ref().map(|c| c.until.since(SystemClock.now().mono));
+        match by_clock.into_iter().chain(by_closing).min() {
+            Some(real) => match self.parts.inbox.recv_timeout(real) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            },
+            None => self.parts.inbox.recv().ok(),
+        }
+    }
+
+    fn take_waiting_messages(&mut self) {
+        for _ in 0..BATCH {
+            match self.parts.inbox.try_recv() {
+                Ok(message) => self.take(message),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Command) {
+        let now = self.parts.clock.now();
+        let engine = &mut self.parts.engine;
+        // A caller that no longer waits for its reply is no concern of the dispatcher's.
+        match message {
+            Command::Submit(spec, terms, route, reply) => {
+                let accepted = self.submit(*spec, *terms, route);
+                drop(reply.send(accepted));
+            }
+            Command::Cancel(job, reason, reply) => drop(reply.send(engine.cancel(now, job, reason))),
+            Command::Reprioritize(job, to, reply) => drop(reply.send(engine.reprioritize(now, job, to))),
+            Command::Explain(job, reply) => drop(reply.send(engine.explain(job))),
+            Command::Hold(scope, reason, reply) => {
+                engine.hold(now, scope, reason);
+                drop(reply.send(()));
+            }
+            Command::Release(scope, reply) => drop(reply.send(engine.release(now, &scope))),
+            Command::SetResource(name, total, reply) => {
+                engine.set_resource(now, name, total);
+                drop(reply.send(()));
+            }
+            Command::Status(reply) => drop(reply.send(self.status())),
+            Command::Subscribe(events, reply) => {
+                self.subscribers.push(events);
+                drop(reply.send(()));
+            }
+            Command::Mark(attempt, PauseMark::Standing) => drop(engine.paused(now, attempt)),
+            Command::Mark(attempt, PauseMark::Moving) => drop(engine.resumed(now, attempt)),
+            Command::Ended(attempt, end) => drop(engine.ended(now, attempt, end)),
+            Command::Readings(probe, result) => {
+                let directives = self.parts.signals.readings(now, probe, result);
+                self.follow(directives);
+            }
+            Command::Load(detector, result) => {
+                let paced = self.paced_bytes();
+                let directives = self.parts.signals.load(now, detector, result, paced);
+                self.follow(directives);
+            }
+            Command::Shutdown(grace, reply) => self.close(grace, reply),
+            Command::Look => self.running.values().for_each(|running| running.control.wake()),
+        }
+    }
+
+    fn submit(&mut self, spec: JobSpec, terms: JobTerms, route: Route) -> Result<Accepted, AcquireError> {
+        let now = self.parts.clock.now();
+        let engine = &mut self.parts.engine;
+        if let (Route::Pull(_), Some(job)) = (&route, engine.pending(&spec.instance, spec.kind)) {
+            return Err(AcquireError::AlreadyPending(job));
+        }
+        let submission = engine.submit(now, spec, terms).map_err(crate::SubmitError::from)?;
+        let job = submission.job();
+        let outcome = match self.jobs.0.get(&job) {
+            Some(entry) => entry.outcome.clone(),
+            None => {
+                let outcome = Arc::<Outcome>::default();
+                if let Ok(last) = engine.job_status(job) {
+                    self.jobs.0.insert(job, Entry { route, outcome: outcome.clone(), last });
+                }
+                outcome
+            }
+        };
+        Ok(Accepted { job, outcome })
+    }
+
+    /// Lets the engine decide until it has nothing more to do now, and carries out what it says.
+    fn settle(&mut self) {
+        loop {
+            let now = self.parts.clock.now();
+            let directives = self.parts.signals.tick(now);
+            self.follow(directives);
+            self.parts.engine.advance(now);
+            while let Some(output) = self.parts.engine.poll_output() {
+                self.carry_out(output);
+            }
+            self.step_closing();
+            let due = self.parts.engine.next_wakeup().is_some_and(|at| at <= now.mono);
+            // Messages come between two bounded steps of a long settlement.
+            if !due || !self.parts.inbox.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Start(order) => self.start(order),
+            Output::Pause(attempt) => self.with_control(attempt, |control| control.set_paused(true)),
+            Output::Resume(attempt) => self.with_control(attempt, |control| control.set_paused(false)),
+            Output::Cancel(attempt, reason) => self.with_control(attempt, |control| control.cancel(reason)),
+            Output::Event(event) => self.publish(event),
+            Output::Ended(status) => self.forget(status),
+            _ => {}
+        }
+    }
+
+    fn with_control(&self, attempt: AttemptId, f: impl FnOnce(&RunControl)) {
+        if let Some(running) = self.running.get(&attempt.job).filter(|r| r.attempt == attempt) {
+            f(&running.control);
+        }
+    }
+
+    fn start(&mut self, order: StartOrder) {
+        let attempt = order.attempt;
+        let Some(route) = self.jobs.0.get(&attempt.job).map(|entry| entry.route.clone()) else { return };
+        let ctx = self.context(order);
+        let control = ctx.control().clone();
+        let begun = match route {
+            Route::Push(executor) => worker::spawn(executor, ctx, attempt, self.parts.link.commands.clone())
+                .map_err(|e| RunError::Retryable(format!("cannot start a thread for the attempt: {e}"))),
+            Route::Pull(host) => host
+                .try_send(Grant(ctx))
+                .map_err(|_| RunError::Permanent("the caller no longer waits for its permit".into())),
+        };
+        if let Some(before) = self.running.insert(attempt.job, Running { attempt, control }) {
+            self.paced_before += before.control.progress().paced_bytes;
+        }
+        let now = self.parts.clock.now();
+        self.parts.engine.started(now, attempt);
+        if let Err(error) = begun {
+            self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result: Err(error) });
+        }
+    }
+
+    fn context(&self, order: StartOrder) -> RunContext {
+        let StartOrder { attempt, spec, terms } = order;
+        let commands = self.parts.link.commands.clone();
+        let control = RunControl::new(move |mark| drop(commands.send(Command::Mark(attempt, mark))));
+        let own = spec.max_bytes_per_sec.map_or(Rate::Unlimited, Rate::BytesPerSec);
+        let clock = self.parts.clock.clone();
+        RunContext::new(RunParts {
+            job: attempt.job,
+            attempt: attempt.number,
+            spec,
+            terms,
+            control: Arc::new(control),
+            pacer: Arc::new(JobPacer::new(self.parts.meter.clone(), own)),
+            clock,
+        })
+    }
+
+    fn publish(&mut self, event: Event) {
+        self.subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(e) if e.is_full() => {
+                self.missed_by_subscribers += 1;
+                true
+            }
+            Err(_) => false,
+        });
+        self.parts.sink.send(event);
+    }
+
+    fn forget(&mut self, status: JobStatus) {
+        let job = status.job.id;
+        if let Some(running) = self.running.remove(&job) {
+            self.paced_before += running.control.progress().paced_bytes;
+            if let Some(closing) = &mut self.closing {
+                match status.state {
+                    JobState::Cancelled => closing.report.cancelled += 1,
+                    _ => closing.report.finished += 1,
+                }
+            }
+        } else if let Some(closing) = &mut self.closing {
+            closing.report.cancelled += 1;
+        }
+        if let Some(entry) = self.jobs.0.remove(&job) {
+            entry.outcome.tell(status);
+        }
+    }
+
+    fn follow(&mut self, directives: Vec<Directive>) {
+        let now = self.parts.clock.now();
+        for directive in directives {
+            match directive {
+                Directive::Load(scope, state) => self.parts.engine.set_load(now, scope, state),
+                Directive::Capacity(scope, state) => self.parts.engine.set_capacity(now, scope, state),
+                Directive::Rate(rate) => {
+                    self.parts.meter.set_rate(rate);
+                    self.running.values().for_each(|running| running.control.wake());
+                }
+                Directive::Note(kind) => self.parts.engine.note(now, kind),
+            }
+        }
+    }
+
+    fn paced_bytes(&self) -> u64 {
+        let live = self.running.values().map(|r| r.control.progress().paced_bytes);
+        self.paced_before + live.sum::<u64>()
+    }
+
+    fn status(&self) -> Status {
+        let engine = self.parts.engine.status();
+        let running = engine.active_jobs.iter().map(|job| {
+            let control = self.running.get(&job.job.id).map(|r| &r.control);
+            RunningJob { status: job.clone(), progress: control.map(|c| c.progress()).unwrap_or_default() }
+        });
+        Status {
+            running: running.collect(),
+            engine,
+            rate: self.parts.signals.rate(),
+            hooks: self.parts.hooks.stats(),
+            missed_by_subscribers: self.missed_by_subscribers,
+            wakeups: self.wakeups,
+        }
+    }
+
+    fn close(&mut self, grace: Duration, reply: Sender<ShutdownReport>) {
+        let now = self.parts.clock.now();
+        let until = SystemClock.now().mono + grace;
+        match &mut self.closing {
+            Some(closing) => {
+                closing.replies.push(reply);
+                closing.until = closing.until.min(until);
+            }
+            None => {
+                let report = ShutdownReport::default();
+                let step = ClosingStep::Draining;
+                self.closing = Some(Closing { replies: vec![reply], report, step, until });
+            }
+        }
+        self.parts.engine.close(now, &Reason::new("the scheduler is shutting down"));
+    }
+
+    fn step_closing(&mut self) {
+        let Some(closing) = &mut self.closing else { return };
+        if SystemClock.now().mono < closing.until {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let attempts: Vec<_> = self.parts.engine.active_attempts().collect();
+        if closing.step == ClosingStep::Draining {
+            closing.step = ClosingStep::Cancelling;
+            closing.until = SystemClock.now().mono + STOP_WITHIN;
+            for attempt in attempts {
+                let reason = Reason::new("still running when the grace of the shutdown was over");
+                drop(self.parts.engine.cancel(now, attempt.job, reason));
+            }
+        } else {
+            for attempt in attempts {
+                closing.report.abandoned.push(attempt.job);
+                let text = "did not stop when cancelled at shutdown; its thread was left behind";
+                let result = Err(RunError::Permanent(text.into()));
+                self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result });
+            }
+        }
+        while let Some(output) = self.parts.engine.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn closed(&self) -> bool {
+        self.closing.is_some() && self.parts.engine.active_count() == 0
+    }
+
+    fn finish(mut self) {
+        drop(self.parts.samplers);
+        self.parts.hooks.stop(HOOKS_WITHIN);
+        if let Some(closing) = self.closing.take() {
+            for reply in closing.replies {
+                drop(reply.send(closing.report.clone()));
+            }
+        }
+    }
+}
+
+/// Jobs that somebody may wait for. Should the dispatcher itself fail, nobody waits for ever.
+#[derive(Default)]
+struct Jobs(HashMap<JobId, Entry>);
+
+struct Entry {
+    route: Route,
+    outcome: Arc<Outcome>,
+    last: JobStatus,
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        for (_, Entry { outcome, mut last, .. }) in self.0.drain() {
+            last.state = JobState::Failed;
+            last.error = Some("the scheduler ended before the job did".into());
+            outcome.tell(last);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The threads around the engine: one dispatcher that owns it, one worker a running job, one sampler a probe or
+//! detector, one for hooks.
+
+mod command;
+mod dispatcher;
+mod sampler;
+mod signals;
+mod worker;
+
+pub(crate) use command::{Command, Grant, Link, Route};
+pub(crate) use dispatcher::{Dispatcher, Parts};
+pub(crate) use sampler::{Source, spawn_sampler};
+pub(crate) use signals::{DetectorTerms, Signals};

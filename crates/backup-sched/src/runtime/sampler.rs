@@ -1,0 +1,110 @@
+//! One thread for each probe or detector: it may block, panic or lie without harm to anybody else.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use sched_core::{Clock, Now, Wake};
+use sched_limits::CapacityProbe;
+use sched_workload::LoadDetector;
+
+use super::Command;
+use super::worker::panic_text;
+
+/// Something to be asked again and again.
+pub(crate) enum Source {
+    Probe(Box<dyn CapacityProbe>),
+    Detector(Box<dyn LoadDetector>),
+}
+
+impl Source {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Probe(probe) => probe.name(),
+            Self::Detector(detector) => detector.name(),
+        }
+    }
+
+    pub(crate) fn period(&self) -> Duration {
+        match self {
+            Self::Probe(probe) => probe.period(),
+            Self::Detector(detector) => detector.period(),
+        }
+    }
+
+    fn ask(&mut self, index: usize, now: Now) -> Command {
+        let text = |panic: Box<dyn std::any::Any + Send>| panic_text(&*panic);
+        match self {
+            Self::Probe(probe) => {
+                let caught = catch_unwind(AssertUnwindSafe(|| probe.sample(now)));
+                let result = caught.map_err(text).and_then(|r| r.map_err(|e| e.to_string()));
+                Command::Readings(index, result)
+            }
+            Self::Detector(detector) => {
+                let caught = catch_unwind(AssertUnwindSafe(|| detector.detect(now)));
+                let result = caught.map_err(text).and_then(|r| r.map_err(|e| e.to_string()));
+                Command::Load(index, result)
+            }
+        }
+    }
+}
+
+/// Ends a sampler when dropped; also what a hand-moved clock wakes.
+pub(crate) struct SamplerEnd {
+    poke: Sender<()>,
+}
+
+impl Wake for SamplerEnd {
+    fn wake(&self) {
+        drop(self.poke.try_send(()));
+    }
+}
+
+/// Starts asking `source` once a period. The thread ends when the returned value is dropped, or, if the source
+/// hangs, when it returns.
+pub(crate) fn spawn_sampler(
+    index: usize,
+    mut source: Source,
+    clock: Arc<dyn Clock>,
+    commands: Sender<Command>,
+) -> io::Result<Arc<SamplerEnd>> {
+    let (poke, poked) = bounded(1);
+    let end = Arc::new(SamplerEnd { poke });
+    let waker: Weak<dyn Wake> = Arc::<SamplerEnd>::downgrade(&end);
+    clock.on_move(waker);
+    let name = format!("sample-{}", source.name());
+    let run = move || {
+        let period = source.period().max(Duration::from_millis(1));
+        let mut due = clock.now().mono;
+        loop {
+            if !wait_until(&*clock, due, &poked) {
+                return;
+            }
+            let now = clock.now();
+            if commands.send(source.ask(index, now)).is_err() {
+                return;
+            }
+            // A source that took long is not asked twice in a row to catch up.
+            due = (due + period).max(clock.now().mono);
+        }
+    };
+    thread::Builder::new().name(name).spawn(run)?;
+    Ok(end)
+}
+
+/// Waits for a moment of `clock`; `false` when the sampler is to end.
+fn wait_until(clock: &dyn Clock, due: sched_core::MonoTime, poked: &Receiver<()>) -> bool {
+    loop {
+        let over = match clock.sleep_for(due) {
+            Some(Duration::ZERO) => return !matches!(poked.try_recv(), Err(e) if e.is_disconnected()),
+            Some(real) => poked.recv_timeout(real),
+            None => poked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        if matches!(over, Err(RecvTimeoutError::Disconnected)) {
+            return false;
+        }
+    }
+}

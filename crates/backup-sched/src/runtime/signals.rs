@@ -1,0 +1,252 @@
+//! From signals to decisions: readings in, load, capacity and rate out. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sched_core::{CapacityState, EventKind, LoadLevel, LoadState, MonoTime, Now, Reason, Scope, SignalName};
+use sched_limits::{CapacityJudge, ControlLaw, LatencySample, PiConfig, PiLaw, Rate, Reading, Verdict};
+use sched_workload::{LatencyReading, LoadReading};
+
+/// A signal that is older than this many of its periods is unknown.
+const LOST_AFTER_PERIODS: u32 = 5;
+/// Backups that use at least this share of what they were granted would use more: they wait for the rate.
+const DEMAND_LIMITED_FROM: f64 = 0.8;
+
+/// What a detector was registered with.
+pub(crate) struct DetectorTerms {
+    pub(crate) name: SignalName,
+    pub(crate) scope: Scope,
+    pub(crate) period: Duration,
+}
+
+/// Something to be done.
+pub(crate) enum Directive {
+    Load(Scope, LoadState),
+    Capacity(Scope, CapacityState),
+    Rate(Rate),
+    Note(EventKind),
+}
+
+/// What probes and detectors said last, and what follows from it.
+pub(crate) struct Signals {
+    probes: Vec<ProbeTerms>,
+    judge: CapacityJudge,
+    detectors: Vec<Detector>,
+    published: BTreeMap<Scope, LoadLevel>,
+    ceiling: Rate,
+    /// The rate at which a law's share is 1.
+    full_scale: u64,
+    rate: Rate,
+    enforce: bool,
+}
+
+struct ProbeTerms {
+    name: SignalName,
+    period: Duration,
+}
+
+struct Detector {
+    terms: DetectorTerms,
+    last: Option<MonoTime>,
+    lost: bool,
+    state: LoadState,
+    law: Option<Steering>,
+}
+
+/// A law that steers the rate by one detector's latency.
+struct Steering {
+    law: PiLaw,
+    share: f64,
+    reason: Reason,
+    paced: u64,
+    at: MonoTime,
+}
+
+impl Signals {
+    pub(crate) fn new(
+        judge: CapacityJudge,
+        probes: Vec<(SignalName, Duration)>,
+        detectors: Vec<DetectorTerms>,
+        ceiling: Rate,
+        full_scale: u64,
+        enforce: bool,
+    ) -> Self {
+        let probes = probes.into_iter().map(|(name, period)| ProbeTerms { name, period });
+        let detectors = detectors.into_iter().map(|terms| Detector {
+            terms,
+            last: None,
+            lost: false,
+            state: LoadState { level: LoadLevel::Calm, reason: Reason::new("nothing measured yet") },
+            law: None,
+        });
+        Self {
+            probes: probes.collect(),
+            judge,
+            detectors: detectors.collect(),
+            published: BTreeMap::new(),
+            ceiling,
+            full_scale,
+            rate: ceiling,
+            enforce,
+        }
+    }
+
+    /// The rate for all backups together.
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// When [`tick`](Self::tick) may have something to say although no signal came.
+    pub(crate) fn next_look(&self) -> Option<MonoTime> {
+        let detectors = self.detectors.iter().filter(|d| !d.lost);
+        let detectors = detectors.filter_map(|d| Some(d.last? + d.terms.period * LOST_AFTER_PERIODS));
+        detectors.chain(self.judge.next_look()).min()
+    }
+
+    /// A probe answered.
+    pub(crate) fn readings(
+        &mut self,
+        now: Now,
+        probe: usize,
+        result: Result<Vec<Reading>, String>,
+    ) -> Vec<Directive> {
+        let Some(ProbeTerms { name, period }) = self.probes.get(probe) else { return vec![] };
+        let verdicts = match result {
+            Ok(readings) => self.judge.observe(now, name.as_str(), *period, &readings),
+            Err(why) => self.judge.lost(now, name.as_str(), why),
+        };
+        verdicts.into_iter().map(directive).collect()
+    }
+
+    /// A detector answered. `paced` counts the bytes of all backups so far.
+    pub(crate) fn load(
+        &mut self,
+        now: Now,
+        index: usize,
+        result: Result<LoadReading, String>,
+        paced: u64,
+    ) -> Vec<Directive> {
+        let granted = self.rate;
+        let full_scale = self.full_scale;
+        let Some(detector) = self.detectors.get_mut(index) else { return vec![] };
+        let mut directives = Vec::new();
+        match result {
+            Ok(reading) => {
+                detector.last = Some(now.mono);
+                if std::mem::take(&mut detector.lost) {
+                    directives
+                        .push(Directive::Note(EventKind::SignalBack { signal: detector.terms.name.clone() }));
+                }
+                detector.state = reading.state;
+                if let Some(latency) = reading.latency {
+                    detector.steer(now.mono, &latency, granted, paced);
+                }
+            }
+            Err(why) => directives.extend(detector.miss(now.mono, Reason::new(why))),
+        }
+        let _ = full_scale;
+        self.publish_load(&mut directives);
+        self.publish_rate(&mut directives);
+        directives
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Now) -> Vec<Directive> {
+        let mut directives: Vec<_> = self.judge.tick(now).into_iter().map(directive).collect();
+        for detector in &mut self.detectors {
+            let limit = detector.terms.period * LOST_AFTER_PERIODS;
+            if detector.last.is_some_and(|last| now.mono.since(last) >= limit) {
+                let reason = Reason::new(format!("no answer for {limit:?}"));
+                directives.extend(detector.miss(now.mono, reason));
+            }
+        }
+        if !directives.is_empty() {
+            self.publish_load(&mut directives);
+            self.publish_rate(&mut directives);
+        }
+        directives
+    }
+
+    /// Says the worst load of each scope where it has changed.
+    fn publish_load(&mut self, directives: &mut Vec<Directive>) {
+        let mut worst: BTreeMap<&Scope, &LoadState> = BTreeMap::new();
+        for detector in &self.detectors {
+            let state = worst.entry(&detector.terms.scope).or_insert(&detector.state);
+            if detector.state.level > state.level {
+                *state = &detector.state;
+            }
+        }
+        for (scope, state) in worst {
+            let before = self.published.insert(scope.clone(), state.level);
+            if before.unwrap_or_default() != state.level {
+                directives.push(Directive::Load(scope.clone(), state.clone()));
+            }
+        }
+    }
+
+    /// Says the least rate of all laws and the ceiling where it has changed.
+    fn publish_rate(&mut self, directives: &mut Vec<Directive>) {
+        let least = self.detectors.iter().filter_map(|d| d.law.as_ref());
+        let Some(least) = least.min_by(|a, b| a.share.total_cmp(&b.share)) else { return };
+        let steered = (least.share.clamp(0.0, 1.0) * self.full_scale as f64) as u64;
+        let rate = Rate::BytesPerSec(steered).min(self.ceiling);
+        if rate == self.rate {
+            return;
+        }
+        self.rate = rate;
+        if self.enforce {
+            directives.push(Directive::Rate(rate));
+        }
+        let bytes_per_sec = match rate {
+            Rate::BytesPerSec(bytes) => Some(bytes),
+            Rate::Unlimited => None,
+        };
+        let reason = least.reason.clone();
+        directives.push(Directive::Note(EventKind::Rerated { bytes_per_sec, reason }));
+    }
+}
+
+impl Detector {
+    fn steer(&mut self, now: MonoTime, latency: &LatencyReading, granted: Rate, paced: u64) {
+        if self.law.is_none() {
+            let config = PiConfig { period: self.terms.period, ..PiConfig::new(latency.target) };
+            let Ok(law) = PiLaw::new(config) else { return };
+            let reason = Reason::new("first reading");
+            self.law = Some(Steering { law, share: 0.0, reason, paced, at: now });
+        }
+        let Some(steering) = &mut self.law else { return };
+        let passed = now.since(steering.at).as_secs_f64();
+        let used = paced.saturating_sub(steering.paced) as f64;
+        let demand_limited = match granted {
+            Rate::Unlimited => false,
+            Rate::BytesPerSec(rate) => passed > 0.0 && used >= DEMAND_LIMITED_FROM * rate as f64 * passed,
+        };
+        (steering.paced, steering.at) = (paced, now);
+        let sample = LatencySample { at: now, latency: latency.value, demand_limited };
+        let share = steering.law.update(sample);
+        (steering.share, steering.reason) = (share.share, share.reason);
+    }
+
+    /// No usable answer. What it said before holds for a while, then is unknown: neither calm nor busy.
+    fn miss(&mut self, now: MonoTime, reason: Reason) -> Option<Directive> {
+        if let Some(steering) = &mut self.law {
+            let share = steering.law.missing(now);
+            (steering.share, steering.reason) = (share.share, share.reason);
+        }
+        let limit = self.terms.period * LOST_AFTER_PERIODS;
+        if self.lost || self.last.is_some_and(|last| now.since(last) < limit) {
+            return None;
+        }
+        self.lost = true;
+        self.state = LoadState { level: LoadLevel::Calm, reason: Reason::new("unknown: the signal is lost") };
+        Some(Directive::Note(EventKind::SignalLost { signal: self.terms.name.clone(), reason }))
+    }
+}
+
+fn directive(verdict: Verdict) -> Directive {
+    match verdict {
+        Verdict::Capacity { scope, state } => Directive::Capacity(scope, state),
+        Verdict::Lost { signal, reason } => Directive::Note(EventKind::SignalLost { signal, reason }),
+        Verdict::Back { signal } => Directive::Note(EventKind::SignalBack { signal }),
+    }
+}

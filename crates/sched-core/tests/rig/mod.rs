@@ -1,0 +1,112 @@
+//! An engine on a manual clock, with a runtime that does at once what it is told.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sched_core::{
+    AttemptEnd, AttemptId, Clock, Engine, EngineConfig, Event, EventKind, JobId, JobSpec, JobTerms,
+    ManualClock, Now, Output, RunError, SLOTS,
+};
+
+pub fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub fn spec(instance: &str) -> JobSpec {
+    JobSpec::new(instance, "sqlite")
+}
+
+pub fn terms() -> JobTerms {
+    JobTerms::default()
+}
+
+pub struct Rig {
+    pub engine: Engine,
+    pub clock: ManualClock,
+    pub events: Vec<Event>,
+    /// Everything but events and starts.
+    pub outputs: Vec<Output>,
+    under_way: Vec<AttemptId>,
+}
+
+impl Rig {
+    pub fn new(config: EngineConfig) -> Self {
+        let clock = ManualClock::default();
+        let engine = Engine::new(config, clock.now());
+        Self { engine, clock, events: vec![], outputs: vec![], under_way: vec![] }
+    }
+
+    pub fn with_slots(slots: u64) -> Self {
+        let mut config = EngineConfig::default();
+        config.resources.insert(SLOTS.into(), slots);
+        Self::new(config)
+    }
+
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub fn submit(&mut self, spec: JobSpec, terms: JobTerms) -> JobId {
+        self.engine.submit(self.clock.now(), spec, terms).unwrap().job()
+    }
+
+    /// Lets the engine decide until it has nothing more to do at this moment.
+    pub fn step(&mut self) {
+        loop {
+            self.engine.advance(self.clock.now());
+            while let Some(output) = self.engine.poll_output() {
+                match output {
+                    Output::Start(order) => {
+                        assert!(self.engine.started(self.clock.now(), order.attempt));
+                        self.under_way.push(order.attempt);
+                    }
+                    Output::Event(event) => self.events.push(event),
+                    other => self.outputs.push(other),
+                }
+            }
+            if self.engine.next_wakeup().is_none_or(|at| at > self.clock.now().mono) {
+                return;
+            }
+        }
+    }
+
+    /// Attempts under way, oldest first.
+    pub fn running(&self) -> Vec<AttemptId> {
+        self.under_way.clone()
+    }
+
+    pub fn finish(&mut self, attempt: AttemptId, result: Result<(), RunError>) {
+        self.under_way.retain(|a| *a != attempt);
+        assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result }));
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Event(event) => self.events.push(event),
+                other => self.outputs.push(other),
+            }
+        }
+    }
+
+    pub fn sleep_until_next_wakeup(&mut self) {
+        if let Some(at) = self.engine.next_wakeup() {
+            self.clock.advance_to(at);
+        }
+    }
+
+    /// Steps from wake-up to wake-up until the wall reads `until`.
+    pub fn run_until(&mut self, until: Timestamp) {
+        loop {
+            self.step();
+            match self.engine.next_wakeup() {
+                Some(at) if self.now().plus(at.since(self.now().mono)).wall <= until => {
+                    self.clock.advance_to(at);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    pub fn saw(&self, what: impl Fn(&EventKind) -> bool) -> bool {
+        self.events.iter().any(|event| what(&event.kind))
+    }
+}
