@@ -13,7 +13,6 @@ pub const LOST_AFTER_PERIODS: u32 = 5;
 
 /// What follows from readings.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Verdict {
     /// A scope ran short, or has room again.
     Capacity {

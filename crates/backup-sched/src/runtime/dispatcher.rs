@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, Sender};
 use sched_core::{
     AttemptEnd, AttemptId, Clock, Engine, Event, JobId, JobSpec, JobState, JobStatus, JobTerms, MonoTime,
     Output, PauseMark, Reason, RunContext, RunControl, RunError, RunParts, StartOrder, Wake,
@@ -58,6 +58,7 @@ pub(crate) struct Dispatcher {
 struct Running {
     attempt: AttemptId,
     control: Arc<RunControl>,
+    floor: u64,
 }
 
 struct Closing {
@@ -113,20 +114,15 @@ impl Dispatcher {
         let by_clock = wakeups.into_iter().flatten().min().and_then(|at| clock.sleep_for(at));
         let by_closing = self.closing.as_ref().map(|c| c.until.since(SystemClock.now().mono));
         match by_clock.into_iter().chain(by_closing).min() {
-            Some(real) => match self.parts.inbox.recv_timeout(real) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            Some(real) => self.parts.inbox.recv_timeout(real).ok(),
             None => self.parts.inbox.recv().ok(),
         }
     }
 
     fn take_waiting_messages(&mut self) {
         for _ in 0..BATCH {
-            match self.parts.inbox.try_recv() {
-                Ok(message) => self.take(message),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
-            }
+            let Ok(message) = self.parts.inbox.try_recv() else { return };
+            self.take(message);
         }
     }
 
@@ -144,21 +140,21 @@ impl Dispatcher {
             Command::Explain(job, reply) => drop(reply.send(engine.explain(job))),
             Command::Hold(scope, reason, reply) => {
                 engine.hold(now, scope, reason);
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             Command::Release(scope, reply) => drop(reply.send(engine.release(now, &scope))),
             Command::SetResource(name, total, reply) => {
                 engine.set_resource(now, name, total);
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             Command::Status(reply) => drop(reply.send(self.status())),
             Command::Subscribe(events, reply) => {
                 self.subscribers.push(events);
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
-            Command::Mark(attempt, PauseMark::Standing) => drop(engine.paused(now, attempt)),
-            Command::Mark(attempt, PauseMark::Moving) => drop(engine.resumed(now, attempt)),
-            Command::Ended(attempt, end) => drop(engine.ended(now, attempt, end)),
+            Command::Mark(attempt, PauseMark::Standing) => _ = engine.paused(now, attempt),
+            Command::Mark(attempt, PauseMark::Moving) => _ = engine.resumed(now, attempt),
+            Command::Ended(attempt, end) => _ = engine.ended(now, attempt, end),
             Command::Readings(probe, result) => {
                 let directives = self.parts.signals.readings(now, probe, result);
                 self.follow(directives);
@@ -201,15 +197,22 @@ impl Dispatcher {
             let directives = self.parts.signals.tick(now);
             self.follow(directives);
             self.parts.engine.advance(now);
-            while let Some(output) = self.parts.engine.poll_output() {
-                self.carry_out(output);
-            }
+            self.carry_out_all();
+            let floors = self.running.values().fold(0_u64, |sum, r| sum.saturating_add(r.floor));
+            let directives = self.parts.signals.set_floor(floors);
+            self.follow(directives);
             self.step_closing();
             let due = self.parts.engine.next_wakeup().is_some_and(|at| at <= now.mono);
             // Messages come between two bounded steps of a long settlement.
             if !due || !self.parts.inbox.is_empty() {
                 return;
             }
+        }
+    }
+
+    fn carry_out_all(&mut self) {
+        while let Some(output) = self.parts.engine.poll_output() {
+            self.carry_out(output);
         }
     }
 
@@ -221,7 +224,6 @@ impl Dispatcher {
             Output::Cancel(attempt, reason) => self.with_control(attempt, |control| control.cancel(reason)),
             Output::Event(event) => self.publish(event),
             Output::Ended(status) => self.forget(status),
-            _ => {}
         }
     }
 
@@ -234,6 +236,7 @@ impl Dispatcher {
     fn start(&mut self, order: StartOrder) {
         let attempt = order.attempt;
         let Some(route) = self.jobs.0.get(&attempt.job).map(|entry| entry.route.clone()) else { return };
+        let floor = order.terms.floor_bytes_per_sec;
         let ctx = self.context(order);
         let control = ctx.control().clone();
         let begun = match route {
@@ -243,7 +246,7 @@ impl Dispatcher {
                 .try_send(Grant(ctx))
                 .map_err(|_| RunError::Permanent("the caller no longer waits for its permit".into())),
         };
-        if let Some(before) = self.running.insert(attempt.job, Running { attempt, control }) {
+        if let Some(before) = self.running.insert(attempt.job, Running { attempt, control, floor }) {
             self.paced_before += before.control.progress().paced_bytes;
         }
         let now = self.parts.clock.now();
@@ -365,7 +368,7 @@ impl Dispatcher {
             closing.until = SystemClock.now().mono + STOP_WITHIN;
             for attempt in attempts {
                 let reason = Reason::new("still running when the grace of the shutdown was over");
-                drop(self.parts.engine.cancel(now, attempt.job, reason));
+                let _ = self.parts.engine.cancel(now, attempt.job, reason);
             }
         } else {
             for attempt in attempts {
@@ -375,9 +378,7 @@ impl Dispatcher {
                 self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result });
             }
         }
-        while let Some(output) = self.parts.engine.poll_output() {
-            self.carry_out(output);
-        }
+        self.carry_out_all();
     }
 
     fn closed(&self) -> bool {
@@ -385,8 +386,9 @@ impl Dispatcher {
     }
 
     fn finish(mut self) {
-        drop(self.parts.samplers);
-        self.parts.hooks.stop(HOOKS_WITHIN);
+        let Parts { samplers, sink, hooks, .. } = self.parts;
+        drop((samplers, sink));
+        hooks.stop(HOOKS_WITHIN);
         if let Some(closing) = self.closing.take() {
             for reply in closing.replies {
                 drop(reply.send(closing.report.clone()));

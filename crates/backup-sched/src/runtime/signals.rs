@@ -11,6 +11,9 @@ use sched_workload::{LatencyReading, LoadReading};
 const LOST_AFTER_PERIODS: u32 = 5;
 /// Backups that use at least this share of what they were granted would use more: they wait for the rate.
 const DEMAND_LIMITED_FROM: f64 = 0.8;
+/// A goal is a promise to users, not the healthy latency: it is taken to lie this far above that. With a wider
+/// allowance the law counts in larger steps and takes free capacity sooner.
+const SLO_OVER_HEALTHY: f64 = 2.0;
 
 /// What a detector was registered with.
 pub(crate) struct DetectorTerms {
@@ -37,6 +40,8 @@ pub(crate) struct Signals {
     /// The rate at which a law's share is 1.
     full_scale: u64,
     rate: Rate,
+    /// What running jobs were promised, in bytes a second.
+    floor: u64,
     enforce: bool,
 }
 
@@ -87,6 +92,7 @@ impl Signals {
             ceiling,
             full_scale,
             rate: ceiling,
+            floor: 0,
             enforce,
         }
     }
@@ -113,7 +119,7 @@ impl Signals {
         let Some(ProbeTerms { name, period }) = self.probes.get(probe) else { return vec![] };
         let verdicts = match result {
             Ok(readings) => self.judge.observe(now, name.as_str(), *period, &readings),
-            Err(why) => self.judge.lost(now, name.as_str(), why),
+            Err(why) => self.judge.lost(now, name.as_str(), *period, why),
         };
         verdicts.into_iter().map(directive).collect()
     }
@@ -127,7 +133,6 @@ impl Signals {
         paced: u64,
     ) -> Vec<Directive> {
         let granted = self.rate;
-        let full_scale = self.full_scale;
         let Some(detector) = self.detectors.get_mut(index) else { return vec![] };
         let mut directives = Vec::new();
         match result {
@@ -144,7 +149,6 @@ impl Signals {
             }
             Err(why) => directives.extend(detector.miss(now.mono, Reason::new(why))),
         }
-        let _ = full_scale;
         self.publish_load(&mut directives);
         self.publish_rate(&mut directives);
         directives
@@ -162,6 +166,15 @@ impl Signals {
         }
         if !directives.is_empty() {
             self.publish_load(&mut directives);
+            self.publish_rate(&mut directives);
+        }
+        directives
+    }
+
+    /// Running jobs were promised this much together: the rate does not fall below it, within the ceiling.
+    pub(crate) fn set_floor(&mut self, floor: u64) -> Vec<Directive> {
+        let mut directives = Vec::new();
+        if std::mem::replace(&mut self.floor, floor) != floor {
             self.publish_rate(&mut directives);
         }
         directives
@@ -189,7 +202,7 @@ impl Signals {
         let least = self.detectors.iter().filter_map(|d| d.law.as_ref());
         let Some(least) = least.min_by(|a, b| a.share.total_cmp(&b.share)) else { return };
         let steered = (least.share.clamp(0.0, 1.0) * self.full_scale as f64) as u64;
-        let rate = Rate::BytesPerSec(steered).min(self.ceiling);
+        let rate = Rate::BytesPerSec(steered.max(self.floor)).min(self.ceiling);
         if rate == self.rate {
             return;
         }
@@ -209,7 +222,9 @@ impl Signals {
 impl Detector {
     fn steer(&mut self, now: MonoTime, latency: &LatencyReading, granted: Rate, paced: u64) {
         if self.law.is_none() {
-            let config = PiConfig { period: self.terms.period, ..PiConfig::new(latency.target) };
+            let mut config = PiConfig::new(latency.target);
+            config.period = self.terms.period;
+            config.allowance = SLO_OVER_HEALTHY;
             let Ok(law) = PiLaw::new(config) else { return };
             let reason = Reason::new("first reading");
             self.law = Some(Steering { law, share: 0.0, reason, paced, at: now });

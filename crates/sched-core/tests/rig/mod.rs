@@ -9,50 +9,50 @@ use sched_core::{
     ManualClock, Now, Output, RunError, SLOTS,
 };
 
-pub fn secs(n: u64) -> Duration {
+pub(crate) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-pub fn spec(instance: &str) -> JobSpec {
+pub(crate) fn spec(instance: &str) -> JobSpec {
     JobSpec::new(instance, "sqlite")
 }
 
-pub fn terms() -> JobTerms {
+pub(crate) fn terms() -> JobTerms {
     JobTerms::default()
 }
 
-pub struct Rig {
-    pub engine: Engine,
-    pub clock: ManualClock,
-    pub events: Vec<Event>,
+pub(crate) struct Rig {
+    pub(crate) engine: Engine,
+    pub(crate) clock: ManualClock,
+    pub(crate) events: Vec<Event>,
     /// Everything but events and starts.
-    pub outputs: Vec<Output>,
+    pub(crate) outputs: Vec<Output>,
     under_way: Vec<AttemptId>,
 }
 
 impl Rig {
-    pub fn new(config: EngineConfig) -> Self {
+    pub(crate) fn new(config: EngineConfig) -> Self {
         let clock = ManualClock::default();
         let engine = Engine::new(config, clock.now());
         Self { engine, clock, events: vec![], outputs: vec![], under_way: vec![] }
     }
 
-    pub fn with_slots(slots: u64) -> Self {
+    pub(crate) fn with_slots(slots: u64) -> Self {
         let mut config = EngineConfig::default();
         config.resources.insert(SLOTS.into(), slots);
         Self::new(config)
     }
 
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         self.clock.now()
     }
 
-    pub fn submit(&mut self, spec: JobSpec, terms: JobTerms) -> JobId {
+    pub(crate) fn submit(&mut self, spec: JobSpec, terms: JobTerms) -> JobId {
         self.engine.submit(self.clock.now(), spec, terms).unwrap().job()
     }
 
     /// Lets the engine decide until it has nothing more to do at this moment.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         loop {
             self.engine.advance(self.clock.now());
             while let Some(output) = self.engine.poll_output() {
@@ -72,11 +72,11 @@ impl Rig {
     }
 
     /// Attempts under way, oldest first.
-    pub fn running(&self) -> Vec<AttemptId> {
+    pub(crate) fn running(&self) -> Vec<AttemptId> {
         self.under_way.clone()
     }
 
-    pub fn finish(&mut self, attempt: AttemptId, result: Result<(), RunError>) {
+    pub(crate) fn finish(&mut self, attempt: AttemptId, result: Result<(), RunError>) {
         self.under_way.retain(|a| *a != attempt);
         assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result }));
         while let Some(output) = self.engine.poll_output() {
@@ -87,14 +87,14 @@ impl Rig {
         }
     }
 
-    pub fn sleep_until_next_wakeup(&mut self) {
+    pub(crate) fn sleep_until_next_wakeup(&mut self) {
         if let Some(at) = self.engine.next_wakeup() {
             self.clock.advance_to(at);
         }
     }
 
     /// Steps from wake-up to wake-up until the wall reads `until`.
-    pub fn run_until(&mut self, until: Timestamp) {
+    pub(crate) fn run_until(&mut self, until: Timestamp) {
         loop {
             self.step();
             match self.engine.next_wakeup() {
@@ -106,7 +106,7 @@ impl Rig {
         }
     }
 
-    pub fn saw(&self, what: impl Fn(&EventKind) -> bool) -> bool {
+    pub(crate) fn saw(&self, what: impl Fn(&EventKind) -> bool) -> bool {
         self.events.iter().any(|event| what(&event.kind))
     }
 }
