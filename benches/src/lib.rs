@@ -1,1 +1,1 @@
-//! x
+//! Benchmarks of `backup-sched`. Run one with `cargo bench -p sched-benches --bench NAME`.

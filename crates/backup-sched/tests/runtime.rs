@@ -288,7 +288,7 @@ fn a_permit_is_given_kept_and_given_back() {
     let refused =
         scheduler.acquire_within(JobSpec::new("b", "postgres"), Duration::from_millis(1)).unwrap_err();
     let AcquireError::TimedOut(explanation) = refused else { panic!("{refused:?}") };
-    assert!(explanation.to_string().contains("1 slots needed, 1 of 1 in use"), "{explanation}");
+    assert!(explanation.to_string().contains("needs 1 of slots, 1 of 1 in use"), "{explanation}");
     let done = permit.finish();
     assert_eq!((done.state, done.bytes), (JobState::Succeeded, 4096));
     let dropped = scheduler.acquire(JobSpec::new("b", "postgres")).unwrap();

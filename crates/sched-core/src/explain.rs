@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::JobRef;
-use crate::gate::{ClosedGate, Gate};
+use crate::gate::{ClosedGate, Gate, short};
 use crate::state::JobState;
 
 /// Everything that keeps a job from starting, or what it is doing, at one moment.

@@ -101,9 +101,18 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         if let Some(m) = &self.measured {
-            write!(f, " ({} {:.4} {}, threshold {:.4})", m.signal, m.value, m.unit, m.threshold)?;
+            write!(f, " ({} {} {}, threshold {})", m.signal, short(m.value), m.unit, short(m.threshold))?;
         }
         Ok(())
+    }
+}
+
+/// A number with about three digits that count.
+pub(crate) fn short(value: f64) -> String {
+    match value.abs() {
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
     }
 }
 

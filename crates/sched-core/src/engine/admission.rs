@@ -52,10 +52,10 @@ impl Engine {
         let capacity = self.ledger.capacity(name);
         let head = self.lines.first(&line).filter(|head| *head < job.key);
         let text = if amount > capacity.free() {
-            format!("{amount} {name} needed, {} of {} in use", capacity.used, capacity.total)
+            format!("needs {amount} of {name}, {} of {} in use", capacity.used, capacity.total)
         } else {
             // What is free is promised to the head of the line, or small jobs would starve a large one.
-            format!("{amount} {name} needed, free ones are kept for {}", head?.id)
+            format!("needs {amount} of {name}, the free ones are kept for {}", head?.id)
         };
         let gate = Gate::Resource(name.clone());
         Some((line, ClosedGate { gate, scope: Scope::Fleet, reason: Reason::new(text), until: None }))
