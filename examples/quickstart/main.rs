@@ -129,7 +129,8 @@ fn run(size: &Size) -> Result<bool, Box<dyn Error>> {
     let slo = healthy.mul_f64(SLO_OVER_HEALTHY).max(Duration::from_millis(1));
     let about = format!(
         "The application sends {per_second:.0} requests a second, {:.0} % of what it can answer; alone its p99 is {:.1} ms, \
-         and it tells the scheduler to keep {:.1} ms.",
+         and it tells the scheduler to keep {:.1} ms. At full speed every database is copied again and again until the block \
+         ends; the scheduler makes one round of backups a block.",
         LOAD * 100.0,
         ms(healthy),
         ms(slo)

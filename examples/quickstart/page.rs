@@ -52,7 +52,7 @@ impl Picture<'_> {
 
     pub(crate) fn svg(&self) -> String {
         let lanes = self.fleet.len() as f64;
-        let latency = Panel { top: 56.0, height: 210.0 };
+        let latency = Panel { top: 78.0, height: 210.0 };
         let gantt = Panel { top: latency.top + latency.height + 34.0, height: lanes * 16.0 };
         let rate = Panel { top: gantt.top + gantt.height + 34.0, height: 80.0 };
         let height = rate.top + rate.height + 44.0;

@@ -71,7 +71,7 @@ impl Figures {
             "Scheduled, the backups added nothing to the foreground's p99".to_owned()
         } else {
             format!(
-                "The scheduled backups' share of harm: p99 {ratio:.1} times nearer to no backup than at full speed"
+                "Scheduled, the foreground's p99 is {ratio:.1} times nearer to no backup than at full speed"
             )
         };
         let text = if !whole {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backup_sched::core::MonoTime;
 use backup_sched::{
-    Clock, JobHandle, JobSpec, JobState, JobStatus, Rate, RunContext, RunError, Scheduler, Status,
+    Clock, JobHandle, JobSpec, JobState, JobStatus, Rate, RunContext, RunError, Scheduler, Scope, Status,
     SystemClock,
 };
 use crossbeam_channel::Sender;

@@ -47,10 +47,8 @@ fn remedy(closed: &ClosedGate) -> String {
     match (&closed.gate, &closed.reason.measured) {
         (Gate::Hold, _) => format!("release the hold on {scope}"),
         (Gate::Capacity | Gate::Load, Some(m)) => {
-            format!(
-                "{} of {scope} must fall below {:.4} {} (now {:.4})",
-                m.signal, m.threshold, m.unit, m.value
-            )
+            let (value, threshold) = (short(m.value), short(m.threshold));
+            format!("{} of {scope} must fall below {threshold} {} (now {value})", m.signal, m.unit)
         }
         (Gate::Capacity, None) => format!("{scope} must have room again"),
         (Gate::Load, None) => format!("the load of {scope} must fall, or the slack must run out"),

@@ -145,8 +145,7 @@ mod tests {
         let (release, blocked) = bounded::<()>(0);
         let (entered, first) = bounded(16);
         let hook = FnHook(move |_: &Event| {
-            drop(entered.send(()));
-            drop(blocked.recv());
+            let _ = (entered.send(()), blocked.recv());
         });
         let (sink, runner) = HookRunner::start(vec![Box::new(hook)], 2).unwrap();
         sink.send(event());
