@@ -194,7 +194,10 @@ fn a_probe_that_panics_is_a_lost_signal_and_a_full_one_closes_the_gate() {
     });
     let panics = FnProbe::new("broken", Duration::from_millis(1), |_| panic!("on purpose"));
     let nan = FnProbe::new("lying", Duration::from_millis(1), |_| Ok(vec![Reading::share("cpu", f64::NAN)]));
-    let scheduler = quick().probe(full).probe(panics).probe(nan).start().unwrap();
+    // On a clock that stands still no reading grows old while the test looks.
+    let clock = ManualClock::default();
+    let builder = quick().probe(full).probe(panics).probe(nan).clock(clock.clone());
+    let scheduler = builder.start().unwrap();
     let events = scheduler.subscribe(10_000).unwrap();
     readings.send(0.99).unwrap();
     wait_for(&events, |kind| matches!(kind, EventKind::CapacityChanged { .. }));
@@ -204,6 +207,7 @@ fn a_probe_that_panics_is_a_lost_signal_and_a_full_one_closes_the_gate() {
     let explained = handle.explain().unwrap().to_string();
     assert!(explained.contains("memory of fleet must fall below"), "{explained}");
     readings.send(0.10).unwrap();
+    clock.advance(Duration::from_millis(1));
     assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
 }
 
@@ -265,7 +269,8 @@ impl LoadDetector for Scripted {
 #[test]
 fn a_peak_defers_normal_jobs_and_lets_high_ones_through() {
     let (answer, answers) = unbounded();
-    let scheduler = quick().detector(Scripted { answers }).start().unwrap();
+    let clock = ManualClock::default();
+    let scheduler = quick().detector(Scripted { answers }).clock(clock.clone()).start().unwrap();
     let events = scheduler.subscribe(1000).unwrap();
     let peak = LoadReading::new(backup_sched::LoadLevel::Peak, Reason::new("sale"));
     answer.send(Ok(peak)).unwrap();
@@ -276,6 +281,7 @@ fn a_peak_defers_normal_jobs_and_lets_high_ones_through() {
     assert!(normal.ended().is_none());
     assert!(normal.explain().unwrap().to_string().contains("peak load, calm tolerated: sale"));
     answer.send(Ok(LoadReading::new(backup_sched::LoadLevel::Calm, Reason::new("over")))).unwrap();
+    clock.advance(Duration::from_millis(1));
     assert_eq!(normal.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
 }
 

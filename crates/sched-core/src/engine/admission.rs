@@ -4,7 +4,7 @@ use crate::event::EventKind;
 use crate::gate::{ClosedGate, Gate, LoadLevel, LoadState, Reason, Scope};
 use crate::spec::{JobId, Priority};
 use crate::state::JobState;
-use crate::time::{MonoTime, Now};
+use crate::time::Now;
 
 use super::job::{Job, Stop};
 use super::lines::Line;
@@ -159,7 +159,9 @@ impl Engine {
         self.move_to(id, to);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let timed = gate.gate == Gate::Time;
-        job.state = match (timed, job.back_off_until.is_some()) {
+        // A back-off that has ended counts for nothing, even if the wall was set back behind the requested start.
+        let back_off = job.back_off_until.filter(|until| timed && *until > now.mono);
+        job.state = match (timed, back_off.is_some()) {
             (true, true) => JobState::Retryable,
             (true, false) => JobState::Scheduled,
             (false, _) => JobState::Queued,
@@ -175,10 +177,7 @@ impl Engine {
         let next_risk = (!job.risk_told).then_some(job.latest_start);
         let next = next_wall.into_iter().chain(next_risk).min().map(|wall| self.wall.mono_at(wall));
         // Back-off is exact on the monotonic clock; the wall time in the gate is for people.
-        let next = match job.back_off_until.filter(|_| timed) {
-            Some(until) => Some(next.map_or(until, |n: MonoTime| n.min(until))),
-            None => next,
-        };
+        let next = next.into_iter().chain(back_off).min();
         let news = job.is_news(&gate);
         job.deferred_by = Some(gate.clone());
         job.deferrals += u32::from(news);

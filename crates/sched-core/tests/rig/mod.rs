@@ -53,7 +53,7 @@ impl Rig {
 
     /// Lets the engine decide until it has nothing more to do at this moment.
     pub(crate) fn step(&mut self) {
-        loop {
+        for _ in 0..10_000 {
             self.engine.advance(self.clock.now());
             while let Some(output) = self.engine.poll_output() {
                 match output {
@@ -69,6 +69,7 @@ impl Rig {
                 return;
             }
         }
+        panic!("the engine does not come to rest: {:?}", self.engine.status());
     }
 
     /// Attempts under way, oldest first.

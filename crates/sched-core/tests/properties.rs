@@ -1,0 +1,281 @@
+//! Random histories: the invariants of `docs/architecture.md` hold after every step.
+
+mod rig;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rig::{Rig, secs};
+use sched_core::{
+    BackupKind, CapacityState, EngineConfig, Gate, JobId, JobSpec, JobState, JobTerms, LoadLevel, LoadState,
+    Output, Priority, Reason, RetryPolicy, RunError, SLOTS, Scope,
+};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Submit {
+        instance: u8,
+        host: u8,
+        priority: Priority,
+        slots: u64,
+        tape: u64,
+        start_in: Option<u64>,
+        pausable: bool,
+    },
+    End {
+        which: usize,
+        result: u8,
+    },
+    Acknowledge {
+        which: usize,
+    },
+    Cancel {
+        job: u64,
+    },
+    Reprioritize {
+        job: u64,
+        to: Priority,
+    },
+    Load {
+        scope: u8,
+        level: LoadLevel,
+    },
+    Capacity {
+        scope: u8,
+        open: bool,
+    },
+    Hold {
+        scope: u8,
+    },
+    Release {
+        scope: u8,
+    },
+    Slots {
+        total: u64,
+    },
+    Wait {
+        secs: u64,
+    },
+    Wake,
+    StepWall {
+        secs: i64,
+    },
+}
+
+fn priority() -> impl Strategy<Value = Priority> {
+    prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High), Just(Priority::Critical)]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let level = prop_oneof![Just(LoadLevel::Calm), Just(LoadLevel::Busy), Just(LoadLevel::Peak)];
+    let submit =
+        (0..12u8, 0..3u8, priority(), 1..3u64, 0..3u64, prop::option::of(0..90_000u64), any::<bool>());
+    prop_oneof![
+        8 => submit.prop_map(|(instance, host, priority, slots, tape, start_in, pausable)| {
+            Op::Submit { instance, host, priority, slots, tape, start_in, pausable }
+        }),
+        6 => (any::<usize>(), 0..4u8).prop_map(|(which, result)| Op::End { which, result }),
+        3 => any::<usize>().prop_map(|which| Op::Acknowledge { which }),
+        2 => (1..60u64).prop_map(|job| Op::Cancel { job }),
+        2 => (1..60u64, priority()).prop_map(|(job, to)| Op::Reprioritize { job, to }),
+        3 => (0..5u8, level).prop_map(|(scope, level)| Op::Load { scope, level }),
+        2 => (0..5u8, any::<bool>()).prop_map(|(scope, open)| Op::Capacity { scope, open }),
+        1 => (0..5u8).prop_map(|scope| Op::Hold { scope }),
+        2 => (0..5u8).prop_map(|scope| Op::Release { scope }),
+        1 => (1..5u64).prop_map(|total| Op::Slots { total }),
+        3 => (0..40_000u64).prop_map(|secs| Op::Wait { secs }),
+        4 => Just(Op::Wake),
+        1 => (-90_000..90_000i64).prop_map(|secs| Op::StepWall { secs }),
+    ]
+}
+
+fn scope(n: u8) -> Scope {
+    match n {
+        0 => Scope::Fleet,
+        1..=2 => Scope::Host(format!("host-{}", n - 1).into()),
+        n => Scope::Instance(format!("db-{n}").into()),
+    }
+}
+
+fn new_rig() -> Rig {
+    let mut config = EngineConfig::default();
+    config.resources.insert(SLOTS.into(), 3);
+    config.resources.insert("tape".into(), 2);
+    config.history = 10_000;
+    Rig::new(config)
+}
+
+/// Applies an operation and lets the engine settle.
+fn apply(rig: &mut Rig, op: &Op) {
+    let now = rig.now();
+    match op.clone() {
+        Op::Submit { instance, host, priority, slots, tape, start_in, pausable } => {
+            let mut terms = JobTerms::default();
+            terms.priority = priority;
+            terms.demand = Default::default();
+            terms.demand.add(SLOTS, slots);
+            terms.demand.add("tape", tape);
+            terms.pausable = pausable;
+            terms.retry = RetryPolicy::new(3, secs(60), secs(600));
+            terms.timeout = (host == 2).then(|| secs(20_000));
+            let mut spec = JobSpec::new(format!("db-{instance}"), "sqlite").host(format!("host-{host}"));
+            if let Some(start_in) = start_in.filter(|s| s % 3 == 0) {
+                spec = spec.not_before(now.plus(secs(start_in)).wall);
+            }
+            // Refusals (a shrunk resource, another host for the same instance) change nothing.
+            let _ = rig.engine.submit(now, spec, terms);
+        }
+        Op::End { which, result } => {
+            let running = rig.running();
+            if !running.is_empty() {
+                let result = match result {
+                    0 | 1 => Ok(()),
+                    2 => Err(RunError::Retryable("r".into())),
+                    _ => Err(RunError::Permanent("p".into())),
+                };
+                rig.finish(running[which % running.len()], result);
+            }
+        }
+        Op::Acknowledge { which } => {
+            let running = rig.running();
+            if !running.is_empty() {
+                let attempt = running[which % running.len()];
+                let _ = rig.engine.paused(now, attempt) || rig.engine.resumed(now, attempt);
+            }
+        }
+        Op::Cancel { job } => _ = rig.engine.cancel(now, JobId(job), Reason::new("c")),
+        Op::Reprioritize { job, to } => _ = rig.engine.reprioritize(now, JobId(job), to),
+        Op::Load { scope: s, level } => {
+            rig.engine.set_load(now, scope(s), LoadState { level, reason: Reason::new("l") });
+        }
+        Op::Capacity { scope: s, open } => {
+            let closed = CapacityState::Closed { reason: Reason::new("full") };
+            rig.engine.set_capacity(now, scope(s), if open { CapacityState::Open } else { closed });
+        }
+        Op::Hold { scope: s } => rig.engine.hold(now, scope(s), Reason::new("h")),
+        Op::Release { scope: s } => _ = rig.engine.release(now, &scope(s)),
+        Op::Slots { total } => rig.engine.set_resource(now, SLOTS.into(), total),
+        Op::Wait { secs: s } => rig.clock.advance(secs(s)),
+        Op::Wake => rig.sleep_until_next_wakeup(),
+        Op::StepWall { secs } => {
+            let to = if secs < 0 {
+                sched_core::wall_minus(now.wall, Duration::from_secs(secs.unsigned_abs()))
+            } else {
+                sched_core::wall_plus(now.wall, Duration::from_secs(secs.unsigned_abs()))
+            };
+            rig.clock.step_wall(to);
+        }
+    }
+    rig.step();
+}
+
+fn check(rig: &Rig, shrunk: bool) {
+    let status = rig.engine.status();
+    let running: BTreeSet<_> = rig.running().iter().map(|attempt| attempt.job).collect();
+    let active: BTreeSet<_> = status.active_jobs.iter().map(|job| job.job.id).collect();
+    assert_eq!(running, active, "what was started and has not ended is what is under way");
+    assert_eq!((status.waiting, status.active), (status.waiting_jobs.len(), status.active_jobs.len()));
+    let mut instances = BTreeSet::new();
+    for job in &status.active_jobs {
+        assert!(
+            instances.insert((job.job.instance.clone(), job.job.kind)),
+            "an instance overlaps itself: {job:?}"
+        );
+    }
+    for (name, capacity) in &status.resources {
+        assert!(shrunk || capacity.used <= capacity.total, "{name} is used above its total: {capacity:?}");
+        assert!(!status.active_jobs.is_empty() || capacity.used == 0, "{name} is held by nobody");
+    }
+    let next = rig.engine.next_wakeup();
+    let mut fresh: BTreeMap<_, u32> = BTreeMap::new();
+    for job in &status.waiting_jobs {
+        let explained = rig.engine.explain(job.job.id).unwrap();
+        let Some(first) = explained.closed.first() else { panic!("{job:?} waits for nothing") };
+        let told = job.waits_for.as_ref().expect("a waiting job says what it waits for");
+        assert!(
+            explained.closed.iter().any(|gate| gate.gate == told.gate && gate.scope == told.scope),
+            "{} waits for {told}, which is open; closed is {first}",
+            job.job.id
+        );
+        if told.gate == Gate::Time || told.gate == Gate::Load {
+            assert!(next.is_some(), "time alone can open {told}, and nobody would look");
+        }
+        if job.job.attempt == 0 {
+            *fresh.entry((job.job.instance.clone(), job.job.kind)).or_default() += 1;
+        }
+    }
+    assert!(fresh.values().all(|n| *n == 1), "one pending job an instance and kind");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariants_hold_after_every_step(ops in prop::collection::vec(op(), 1..120)) {
+        let mut rig = new_rig();
+        let mut shrunk = false;
+        for op in &ops {
+            apply(&mut rig, op);
+            shrunk |= matches!(op, Op::Slots { .. });
+            check(&rig, shrunk);
+        }
+    }
+
+    #[test]
+    fn the_same_history_gives_the_same_outputs(ops in prop::collection::vec(op(), 1..80)) {
+        let run = || {
+            let mut rig = new_rig();
+            ops.iter().for_each(|op| apply(&mut rig, op));
+            (rig.events, rig.outputs)
+        };
+        prop_assert_eq!(run(), run());
+    }
+
+    /// When everything opens and every attempt ends, every accepted job ends: nothing is lost, nothing stuck.
+    #[test]
+    fn every_job_ends_once_the_troubles_are_over(ops in prop::collection::vec(op(), 1..120)) {
+        let mut rig = new_rig();
+        ops.iter().for_each(|op| apply(&mut rig, op));
+        for n in 0..5 {
+            apply(&mut rig, &Op::Release { scope: n });
+            apply(&mut rig, &Op::Capacity { scope: n, open: true });
+            apply(&mut rig, &Op::Load { scope: n, level: LoadLevel::Calm });
+        }
+        apply(&mut rig, &Op::Slots { total: 3 });
+        let mut rounds = 0;
+        while rig.engine.status().waiting + rig.engine.status().active > 0 {
+            rounds += 1;
+            prop_assert!(rounds < 1_000, "stuck: {:?}", rig.engine.status());
+            for attempt in rig.running() {
+                rig.finish(attempt, Ok(()));
+            }
+            rig.step();
+            if rig.running().is_empty() {
+                rig.sleep_until_next_wakeup();
+                rig.step();
+            }
+        }
+        let ended = rig.outputs.iter().filter_map(|o| match o {
+            Output::Ended(status) => Some(status.job.id),
+            _ => None,
+        });
+        let ended: Vec<_> = ended.collect();
+        let distinct: BTreeSet<_> = ended.iter().collect();
+        prop_assert_eq!(ended.len(), distinct.len(), "a job ended twice");
+        prop_assert!(rig.engine.status().resources.values().all(|capacity| capacity.used == 0));
+        let finals = [JobState::Succeeded, JobState::Failed, JobState::Cancelled];
+        for id in distinct {
+            prop_assert!(finals.contains(&rig.engine.job_status(*id).unwrap().state));
+        }
+    }
+}
+
+#[test]
+fn kinds_of_one_instance_are_apart() {
+    let mut rig = Rig::with_slots(2);
+    rig.submit(JobSpec::new("a", "sqlite"), JobTerms::default());
+    rig.submit(JobSpec::new("a", "sqlite").kind(BackupKind::Log), JobTerms::default());
+    rig.step();
+    assert_eq!(rig.running().len(), 2);
+}
