@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use sched_core::{Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, SignalName, TechnologyName};
-use sched_limits::{CapacityJudge, CapacityProbe, Meter, Rate, Thresholds};
+use sched_limits::{CapacityProbe, Meter, Rate, Thresholds};
 use sched_observe::{Hook, HookRunner};
 use sched_policy::Policies;
 use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDetector};
 
 use crate::clock::SystemClock;
 use crate::error::StartError;
-use crate::runtime::{DetectorTerms, Dispatcher, Link, Parts, Signals, Source, spawn_sampler};
+use crate::runtime::{
+    DetectorTerms, Dispatcher, Link, Parts, ProbeTerms, RateLimit, Signals, Source, spawn_sampler,
+};
 use crate::scheduler::Scheduler;
 
 /// Messages that may be under way to the dispatcher; senders wait for room.
@@ -23,6 +26,9 @@ const INBOX: usize = 1024;
 const HOOK_QUEUE: usize = 4096;
 /// The rate that a control law's full share means when no ceiling is set: about a 10 Gbit/s link.
 const FULL_SCALE_BYTES_PER_SEC: u64 = 1_000_000_000;
+
+/// Asking more often would be load of its own.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
 
 pub(crate) type Executors = BTreeMap<TechnologyName, Arc<dyn Executor>>;
 
@@ -158,25 +164,21 @@ impl SchedulerBuilder {
         } = self;
         let (commands, inbox) = bounded(INBOX);
         let link = Link { commands };
-        let enforce = !engine.advise_only;
-        let full_scale = ceiling.unwrap_or(FULL_SCALE_BYTES_PER_SEC);
-        let ceiling = ceiling.map_or(Rate::Unlimited, Rate::BytesPerSec);
-        let probe_terms = probes.iter().map(|probe| (SignalName::from(probe.name()), probe.period()));
+        let limit = RateLimit {
+            ceiling: ceiling.map_or(Rate::Unlimited, Rate::BytesPerSec),
+            full_scale: ceiling.unwrap_or(FULL_SCALE_BYTES_PER_SEC),
+            enforce: !engine.advise_only,
+        };
+        let probe_terms = probes.iter().map(|p| ProbeTerms { name: p.name().into(), period: p.period() });
         let detector_terms = detectors.iter().map(|detector| DetectorTerms {
             name: detector.name().into(),
             scope: detector.scope(),
             period: detector.period(),
+            latency_target: detector.latency_target(),
         });
-        let judge = CapacityJudge::new(thresholds);
-        let signals = Signals::new(
-            judge,
-            probe_terms.collect(),
-            detector_terms.collect(),
-            ceiling,
-            full_scale,
-            enforce,
-        );
-        let enforced = if enforce { ceiling } else { Rate::Unlimited };
+        let signals =
+            Signals::new(clock.now(), thresholds, probe_terms.collect(), detector_terms.collect(), limit);
+        let enforced = if limit.enforce { signals.rate() } else { Rate::Unlimited };
         let meter = Arc::new(Meter::new(clock.clone(), enforced));
         let (sink, hooks) =
             HookRunner::start(hooks, HOOK_QUEUE).map_err(|source| thread_error("hooks", source))?;
@@ -213,10 +215,16 @@ impl SchedulerBuilder {
                 return wrong("resource", format!("the name {name:?} cannot be used: {error}"));
             }
         }
-        let probes = self.probes.iter().map(|probe| probe.name());
-        let detectors = self.detectors.iter().map(|detector| detector.name());
+        let probes = self.probes.iter().map(|probe| (probe.name(), probe.period()));
+        let detectors = self.detectors.iter().map(|detector| (detector.name(), detector.period()));
         let mut seen = std::collections::BTreeSet::new();
-        for name in probes.chain(detectors) {
+        for (name, period) in probes.chain(detectors) {
+            if period < SHORTEST_PERIOD {
+                return wrong(
+                    "probe or detector",
+                    format!("{name:?} has a period of {period:?}; at least {SHORTEST_PERIOD:?}"),
+                );
+            }
             if let Err(error) = SignalName::from(name).check() {
                 return wrong("probe or detector", format!("the name {name:?} cannot be used: {error}"));
             }

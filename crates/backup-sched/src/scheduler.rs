@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError, bounded};
 use serde::{Deserialize, Serialize};
 
 use sched_core::{
@@ -21,7 +21,8 @@ use crate::runtime::{Command, Grant, Link, Route};
 
 /// A running scheduler. Clones share it; when the last is dropped it is shut down without grace.
 ///
-/// All methods may be called from any thread, hooks and executors included.
+/// All methods may be called from any thread, hooks and executors included. An executor, probe or hook that keeps a
+/// clone of its own scheduler keeps it alive: end such a scheduler with [`shutdown`](Self::shutdown).
 #[derive(Clone)]
 pub struct Scheduler {
     inner: Arc<Inner>,
@@ -234,7 +235,12 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let (reply, _nobody_waits) = bounded(1);
         // Not awaited: the last clone may be dropped by a hook or an executor that the dispatcher waits for.
-        drop(self.link.commands.send(Command::Shutdown(Duration::ZERO, reply)));
+        let shutdown = Command::Shutdown(Duration::ZERO, reply);
+        // Nor may it block: with a full inbox on the dispatcher's own thread nobody would empty it.
+        if let Err(TrySendError::Full(shutdown)) = self.link.commands.try_send(shutdown) {
+            let commands = self.link.commands.clone();
+            std::thread::spawn(move || drop(commands.send(shutdown)));
+        }
     }
 }
 

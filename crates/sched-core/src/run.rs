@@ -166,7 +166,11 @@ impl RunControl {
 
     /// Tells the attempt to stand still at its next checkpoint, or to go on.
     pub fn set_paused(&self, pause: bool) {
-        self.orders.lock().pause = pause;
+        let mut orders = self.orders.lock();
+        orders.pause = pause;
+        // An attempt that has not noticed that it might go on reports anew that it stands.
+        orders.standing &= !pause;
+        drop(orders);
         self.changed.notify_all();
     }
 

@@ -69,6 +69,11 @@ impl CapacityJudge {
         Self { thresholds, probes: BTreeMap::new(), over: BTreeMap::new(), closed: BTreeSet::new() }
     }
 
+    /// A probe was started, and is expected to answer: one that never does is lost as well.
+    pub fn expect(&mut self, now: Now, probe: &str, period: Duration) {
+        self.probes.insert(probe.into(), ProbeState { period, last: now.mono, lost: false });
+    }
+
     /// A probe answered.
     pub fn observe(&mut self, now: Now, probe: &str, period: Duration, readings: &[Reading]) -> Vec<Verdict> {
         if let Some(error) = readings.iter().find_map(|reading| reading.check().err()) {
@@ -105,7 +110,7 @@ impl CapacityJudge {
     pub fn tick(&mut self, now: Now) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for (name, state) in &mut self.probes {
-            if now.mono < state.last + state.period * LOST_AFTER_PERIODS {
+            if now.mono < state.last + state.period.saturating_mul(LOST_AFTER_PERIODS) {
                 continue;
             }
             if !std::mem::replace(&mut state.lost, true) {
@@ -123,7 +128,7 @@ impl CapacityJudge {
     pub fn next_look(&self) -> Option<MonoTime> {
         let holds = |name: &SignalName| self.over.values().any(|over| over.probe == *name);
         let waited_for = self.probes.iter().filter(|(name, state)| !state.lost || holds(name));
-        waited_for.map(|(_, state)| state.last + state.period * LOST_AFTER_PERIODS).min()
+        waited_for.map(|(_, state)| state.last + state.period.saturating_mul(LOST_AFTER_PERIODS)).min()
     }
 
     fn judge(&mut self, probe: &SignalName, reading: &Reading) {
@@ -225,6 +230,17 @@ mod tests {
         assert!(opens(&verdicts[1..]));
         assert_eq!(judge.next_look(), None);
         assert!(judge.tick(clock.now()).is_empty(), "said once");
+    }
+
+    #[test]
+    fn a_probe_that_never_answers_is_lost() {
+        let clock = ManualClock::default();
+        let mut judge = CapacityJudge::new(Thresholds::default());
+        judge.expect(clock.now(), "host", PERIOD);
+        clock.advance_to(judge.next_look().unwrap());
+        assert!(matches!(&judge.tick(clock.now())[..], [Verdict::Lost { .. }]));
+        judge.expect(clock.now(), "slow", Duration::MAX);
+        assert_eq!(judge.next_look(), Some(MonoTime::MAX), "absurd periods do no harm");
     }
 
     #[test]

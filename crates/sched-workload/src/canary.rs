@@ -73,6 +73,10 @@ where
         self.goal.period
     }
 
+    fn latency_target(&self) -> Option<Duration> {
+        Some(self.goal.target)
+    }
+
     fn detect(&mut self, now: Now) -> Result<LoadReading, DetectError> {
         let begun = self.clock.now().mono;
         (self.query)().map_err(|error| DetectError::Failed(format!("the canary failed: {error}")))?;

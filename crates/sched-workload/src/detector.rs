@@ -40,6 +40,12 @@ pub trait LoadDetector: Send {
         Duration::from_secs(1)
     }
 
+    /// The latency that is to be kept, for detectors that report one: the rate starts low until the first reading.
+    /// Default: none.
+    fn latency_target(&self) -> Option<Duration> {
+        None
+    }
+
     /// Looks at the foreground.
     ///
     /// # Errors

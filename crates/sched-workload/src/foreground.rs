@@ -155,6 +155,10 @@ impl LoadDetector for ForegroundDetector {
         self.goal.period
     }
 
+    fn latency_target(&self) -> Option<Duration> {
+        Some(self.goal.target)
+    }
+
     fn detect(&mut self, now: Now) -> Result<LoadReading, DetectError> {
         let LatencyGoal { quantile, target, period, min_samples, .. } = self.goal;
         self.windows.push_back(self.latency.drain());
@@ -163,7 +167,7 @@ impl LoadDetector for ForegroundDetector {
         }
         let pool = self.pooled();
         if pool.samples() < min_samples.max(1) {
-            let window = period * self.windows.len() as u32;
+            let window = period.saturating_mul(self.windows.len() as u32);
             return Err(DetectError::TooFew { found: pool.samples(), needed: min_samples, window });
         }
         let value = pool.quantile(quantile);

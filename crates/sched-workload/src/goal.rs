@@ -85,7 +85,7 @@ impl LatencyGoal {
 
     pub(crate) fn hysteresis(&self) -> Result<Hysteresis, GoalError> {
         self.check()?;
-        let dwell = self.dwell.unwrap_or(self.period * 2);
+        let dwell = self.dwell.unwrap_or(self.period.saturating_mul(2));
         Ok(Hysteresis::new(self.levels, dwell)?)
     }
 }

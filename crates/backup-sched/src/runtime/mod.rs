@@ -10,4 +10,4 @@ mod worker;
 pub(crate) use command::{Command, Grant, Link, Route};
 pub(crate) use dispatcher::{Dispatcher, Parts};
 pub(crate) use sampler::{Source, spawn_sampler};
-pub(crate) use signals::{DetectorTerms, Signals};
+pub(crate) use signals::{DetectorTerms, ProbeTerms, RateLimit, Signals};

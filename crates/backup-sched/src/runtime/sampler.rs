@@ -78,7 +78,7 @@ pub(crate) fn spawn_sampler(
     clock.on_move(waker);
     let name = format!("sample-{}", source.name());
     let run = move || {
-        let period = source.period().max(Duration::from_millis(1));
+        let period = source.period();
         let mut due = clock.now().mono;
         loop {
             if !wait_until(&*clock, due, &poked) {

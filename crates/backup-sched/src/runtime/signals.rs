@@ -4,22 +4,27 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sched_core::{CapacityState, EventKind, LoadLevel, LoadState, MonoTime, Now, Reason, Scope, SignalName};
-use sched_limits::{CapacityJudge, ControlLaw, LatencySample, PiConfig, PiLaw, Rate, Reading, Verdict};
+use sched_limits::{
+    CapacityJudge, ControlLaw, LOST_AFTER_PERIODS, LatencySample, PiConfig, PiLaw, Rate, Reading, Share,
+    Thresholds, Verdict,
+};
 use sched_workload::{LatencyReading, LoadReading};
 
-/// A signal that is older than this many of its periods is unknown.
-const LOST_AFTER_PERIODS: u32 = 5;
 /// Backups that use at least this share of what they were granted would use more: they wait for the rate.
 const DEMAND_LIMITED_FROM: f64 = 0.8;
 /// A goal is a promise to users, not the healthy latency: it is taken to lie this far above that. With a wider
 /// allowance the law counts in larger steps and takes free capacity sooner.
 const SLO_OVER_HEALTHY: f64 = 2.0;
 
+/// A rate is told as an event when it has changed by more than this part of what was last told.
+const TOLD_FROM: u64 = 10;
+
 /// What a detector was registered with.
 pub(crate) struct DetectorTerms {
     pub(crate) name: SignalName,
     pub(crate) scope: Scope,
     pub(crate) period: Duration,
+    pub(crate) latency_target: Option<Duration>,
 }
 
 /// Something to be done.
@@ -36,23 +41,40 @@ pub(crate) struct Signals {
     judge: CapacityJudge,
     detectors: Vec<Detector>,
     published: BTreeMap<Scope, LoadLevel>,
-    ceiling: Rate,
-    /// The rate at which a law's share is 1.
-    full_scale: u64,
+    limit: RateLimit,
     rate: Rate,
+    /// The rate that was last told as an event.
+    told: Option<Rate>,
     /// What running jobs were promised, in bytes a second.
     floor: u64,
-    enforce: bool,
 }
 
-struct ProbeTerms {
-    name: SignalName,
-    period: Duration,
+/// Bounds of the rate.
+#[derive(Clone, Copy)]
+pub(crate) struct RateLimit {
+    pub(crate) ceiling: Rate,
+    /// The rate at which a law's share is 1.
+    pub(crate) full_scale: u64,
+    /// Whether the rate is enforced, or only told.
+    pub(crate) enforce: bool,
+}
+
+/// What a probe was registered with.
+pub(crate) struct ProbeTerms {
+    pub(crate) name: SignalName,
+    pub(crate) period: Duration,
+}
+
+impl DetectorTerms {
+    fn lost_after(&self) -> Duration {
+        self.period.saturating_mul(LOST_AFTER_PERIODS)
+    }
 }
 
 struct Detector {
     terms: DetectorTerms,
-    last: Option<MonoTime>,
+    /// When it last gave a usable answer, at first when it was started.
+    last: MonoTime,
     lost: bool,
     state: LoadState,
     law: Option<Steering>,
@@ -67,34 +89,45 @@ struct Steering {
     at: MonoTime,
 }
 
+impl Steering {
+    /// A law that has seen nothing; `None` when a detector's target or period cannot be steered by.
+    fn towards(now: MonoTime, target: Duration, period: Duration) -> Option<Self> {
+        let mut config = PiConfig::new(target);
+        config.period = period;
+        config.allowance = SLO_OVER_HEALTHY;
+        let mut law = PiLaw::new(config).ok()?;
+        let Share { share, reason } = law.missing(now);
+        Some(Self { law, share, reason, paced: 0, at: now })
+    }
+}
+
 impl Signals {
     pub(crate) fn new(
-        judge: CapacityJudge,
-        probes: Vec<(SignalName, Duration)>,
+        now: Now,
+        thresholds: Thresholds,
+        probes: Vec<ProbeTerms>,
         detectors: Vec<DetectorTerms>,
-        ceiling: Rate,
-        full_scale: u64,
-        enforce: bool,
+        limit: RateLimit,
     ) -> Self {
-        let probes = probes.into_iter().map(|(name, period)| ProbeTerms { name, period });
-        let detectors = detectors.into_iter().map(|terms| Detector {
-            terms,
-            last: None,
-            lost: false,
-            state: LoadState { level: LoadLevel::Calm, reason: Reason::new("nothing measured yet") },
-            law: None,
-        });
-        Self {
-            probes: probes.collect(),
+        let mut judge = CapacityJudge::new(thresholds);
+        for probe in &probes {
+            judge.expect(now, probe.name.as_str(), probe.period);
+        }
+        let detectors = detectors.into_iter().map(|terms| Detector::new(now.mono, terms));
+        let rate = limit.ceiling;
+        let mut this = Self {
+            probes,
             judge,
             detectors: detectors.collect(),
             published: BTreeMap::new(),
-            ceiling,
-            full_scale,
-            rate: ceiling,
+            limit,
+            rate,
+            told: None,
             floor: 0,
-            enforce,
-        }
+        };
+        // A law that has seen nothing yet grants its blind share.
+        this.publish_rate(&mut Vec::new());
+        this
     }
 
     /// The rate for all backups together.
@@ -105,7 +138,7 @@ impl Signals {
     /// When [`tick`](Self::tick) may have something to say although no signal came.
     pub(crate) fn next_look(&self) -> Option<MonoTime> {
         let detectors = self.detectors.iter().filter(|d| !d.lost);
-        let detectors = detectors.filter_map(|d| Some(d.last? + d.terms.period * LOST_AFTER_PERIODS));
+        let detectors = detectors.map(|d| d.last + d.terms.lost_after());
         detectors.chain(self.judge.next_look()).min()
     }
 
@@ -137,7 +170,7 @@ impl Signals {
         let mut directives = Vec::new();
         match result {
             Ok(reading) => {
-                detector.last = Some(now.mono);
+                detector.last = now.mono;
                 if std::mem::take(&mut detector.lost) {
                     directives
                         .push(Directive::Note(EventKind::SignalBack { signal: detector.terms.name.clone() }));
@@ -158,8 +191,8 @@ impl Signals {
     pub(crate) fn tick(&mut self, now: Now) -> Vec<Directive> {
         let mut directives: Vec<_> = self.judge.tick(now).into_iter().map(directive).collect();
         for detector in &mut self.detectors {
-            let limit = detector.terms.period * LOST_AFTER_PERIODS;
-            if detector.last.is_some_and(|last| now.mono.since(last) >= limit) {
+            let limit = detector.terms.lost_after();
+            if !detector.lost && now.mono.since(detector.last) >= limit {
                 let reason = Reason::new(format!("no answer for {limit:?}"));
                 directives.extend(detector.miss(now.mono, reason));
             }
@@ -201,15 +234,19 @@ impl Signals {
     fn publish_rate(&mut self, directives: &mut Vec<Directive>) {
         let least = self.detectors.iter().filter_map(|d| d.law.as_ref());
         let Some(least) = least.min_by(|a, b| a.share.total_cmp(&b.share)) else { return };
-        let steered = (least.share.clamp(0.0, 1.0) * self.full_scale as f64) as u64;
-        let rate = Rate::BytesPerSec(steered.max(self.floor)).min(self.ceiling);
+        let steered = (least.share.clamp(0.0, 1.0) * self.limit.full_scale as f64) as u64;
+        let rate = Rate::BytesPerSec(steered.max(self.floor)).min(self.limit.ceiling);
         if rate == self.rate {
             return;
         }
         self.rate = rate;
-        if self.enforce {
+        if self.limit.enforce {
             directives.push(Directive::Rate(rate));
         }
+        if self.told.is_some_and(|told| alike(told, rate)) {
+            return;
+        }
+        self.told = Some(rate);
         let bytes_per_sec = match rate {
             Rate::BytesPerSec(bytes) => Some(bytes),
             Rate::Unlimited => None,
@@ -220,14 +257,15 @@ impl Signals {
 }
 
 impl Detector {
+    fn new(now: MonoTime, terms: DetectorTerms) -> Self {
+        let state = LoadState { level: LoadLevel::Calm, reason: Reason::new("nothing measured yet") };
+        let law = terms.latency_target.and_then(|target| Steering::towards(now, target, terms.period));
+        Self { terms, last: now, lost: false, state, law }
+    }
+
     fn steer(&mut self, now: MonoTime, latency: &LatencyReading, granted: Rate, paced: u64) {
         if self.law.is_none() {
-            let mut config = PiConfig::new(latency.target);
-            config.period = self.terms.period;
-            config.allowance = SLO_OVER_HEALTHY;
-            let Ok(law) = PiLaw::new(config) else { return };
-            let reason = Reason::new("first reading");
-            self.law = Some(Steering { law, share: 0.0, reason, paced, at: now });
+            self.law = Steering::towards(now, latency.target, self.terms.period);
         }
         let Some(steering) = &mut self.law else { return };
         let passed = now.since(steering.at).as_secs_f64();
@@ -248,13 +286,20 @@ impl Detector {
             let share = steering.law.missing(now);
             (steering.share, steering.reason) = (share.share, share.reason);
         }
-        let limit = self.terms.period * LOST_AFTER_PERIODS;
-        if self.lost || self.last.is_some_and(|last| now.since(last) < limit) {
+        if self.lost || now.since(self.last) < self.terms.lost_after() {
             return None;
         }
         self.lost = true;
         self.state = LoadState { level: LoadLevel::Calm, reason: Reason::new("unknown: the signal is lost") };
         Some(Directive::Note(EventKind::SignalLost { signal: self.terms.name.clone(), reason }))
+    }
+}
+
+/// Whether two rates are so close that telling the difference would only be noise.
+fn alike(told: Rate, rate: Rate) -> bool {
+    match (told, rate) {
+        (Rate::BytesPerSec(a), Rate::BytesPerSec(b)) => a.abs_diff(b) <= a / TOLD_FROM,
+        _ => told == rate,
     }
 }
 

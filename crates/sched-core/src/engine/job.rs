@@ -120,7 +120,8 @@ impl Job {
     /// Sets latest start and place in the order from deadline, expected duration and class.
     pub(super) fn rekey(&mut self, boosts: Boosts) {
         let retry_margin = self.terms.retry.longest_wait(1);
-        self.latest_start = wall_minus(self.deadline, self.terms.expected_duration + retry_margin);
+        self.latest_start =
+            wall_minus(self.deadline, self.terms.expected_duration.saturating_add(retry_margin));
         let start_by = wall_minus(self.latest_start, boosts.of(self.terms.priority));
         self.key.class = u8::from(self.terms.priority != Priority::Critical);
         self.key.start_by_ms = start_by.as_millisecond();
