@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sched_core::{Clock, Measured, Now, Reason, Scope};
+use sched_core::{Clock, Now, Reason, Scope};
 
 use crate::detector::{DetectError, LatencyReading, LoadDetector, LoadReading};
 use crate::goal::{GoalError, LatencyGoal};
@@ -87,18 +87,11 @@ where
         let mut sorted: Vec<_> = self.runs.iter().copied().collect();
         sorted.sort_unstable();
         let value = sorted[sorted.len() / 2];
-        let target = self.goal.target;
-        let level = self.hysteresis.update(now.mono, value.as_secs_f64() / target.as_secs_f64());
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        let measured = Measured {
-            signal: self.name.as_str().into(),
-            value: ms(value),
-            threshold: ms(target),
-            unit: "ms".into(),
-        };
+        let latency =
+            LatencyReading { value, target: self.goal.target, quantile: 0.5, samples: sorted.len() as u64 };
+        let level = self.hysteresis.update(now.mono, latency.ratio());
         let text = format!("median of {} canary runs", sorted.len());
-        let latency = LatencyReading { value, target, quantile: 0.5, samples: sorted.len() as u64 };
-        Ok(LoadReading::new(level, Reason::measured(text, measured)).latency(latency))
+        Ok(LoadReading::new(level, Reason::measured(text, latency.measured(&self.name))).latency(latency))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sched_core::{LoadLevel, LoadState, Now, Reason, Scope};
+use sched_core::{LoadLevel, LoadState, Measured, Now, Reason, Scope};
 
 /// Says how busy the foreground is.
 ///
@@ -88,6 +88,24 @@ pub struct LatencyReading {
     pub quantile: f64,
     /// Requests that it was measured from.
     pub samples: u64,
+}
+
+impl LatencyReading {
+    /// The measurement behind a decision, in ms, under the name of `signal`.
+    pub fn measured(&self, signal: &str) -> Measured {
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        Measured {
+            signal: signal.into(),
+            value: ms(self.value),
+            threshold: ms(self.target),
+            unit: "ms".into(),
+        }
+    }
+
+    /// Measured over target: what levels are held against.
+    pub(crate) fn ratio(&self) -> f64 {
+        self.value.as_secs_f64() / self.target.as_secs_f64()
+    }
 }
 
 /// Why a detector can say nothing.

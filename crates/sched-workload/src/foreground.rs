@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
-use sched_core::{Measured, Now, Reason};
+use sched_core::{Now, Reason};
 
 use crate::detector::{DetectError, LatencyReading, LoadDetector, LoadReading};
 use crate::goal::{GoalError, LatencyGoal};
@@ -171,17 +171,10 @@ impl LoadDetector for ForegroundDetector {
             return Err(DetectError::TooFew { found: pool.samples(), needed: min_samples, window });
         }
         let value = pool.quantile(quantile);
-        let level = self.hysteresis.update(now.mono, value.as_secs_f64() / target.as_secs_f64());
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        let measured = Measured {
-            signal: self.name.as_str().into(),
-            value: ms(value),
-            threshold: ms(target),
-            unit: "ms".into(),
-        };
-        let text = format!("p{} of {} requests", quantile * 100.0, pool.samples());
         let latency = LatencyReading { value, target, quantile, samples: pool.samples() };
-        Ok(LoadReading::new(level, Reason::measured(text, measured)).latency(latency))
+        let level = self.hysteresis.update(now.mono, latency.ratio());
+        let text = format!("p{} of {} requests", quantile * 100.0, latency.samples);
+        Ok(LoadReading::new(level, Reason::measured(text, latency.measured(&self.name))).latency(latency))
     }
 }
 

@@ -11,25 +11,28 @@
 //! moves, never the length of the backlog. Beside it a job has at most one timer.
 
 mod admission;
+mod config;
 mod job;
 mod lifecycle;
 mod lines;
+mod orders;
 mod wall;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::{SubmitError, UnknownJob};
 use crate::event::{Event, EventKind};
 use crate::explain::Explanation;
 use crate::gate::{CapacityState, LoadState, Reason, Scope};
-use crate::name::{InstanceName, ResourceName, TechnologyName};
-use crate::queue::{IndexedQueue, JobQueue};
+use crate::name::{InstanceName, ResourceName};
 use crate::resource::Ledger;
-use crate::spec::{BackupKind, JobId, JobSpec, JobTerms, Priority, SLOTS};
+use crate::spec::{BackupKind, JobId, JobSpec, JobTerms, Priority};
 use crate::status::{EngineStatus, JobStatus};
 use crate::time::{MonoTime, Now};
+
+pub use config::{Boosts, EngineConfig};
+pub use orders::{AttemptEnd, AttemptId, Cancellation, Output, StartOrder, Submission};
 
 use job::Job;
 use lines::{Line, Lines};
@@ -37,150 +40,6 @@ use wall::{Observed, WallGuard};
 
 /// Moves that one [`Engine::advance`] makes at most before it hands control back.
 const STEP_BUDGET: usize = 64;
-
-/// How an [`Engine`] behaves.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct EngineConfig {
-    /// Named resources and how much there is of each. Default: two [`SLOTS`].
-    pub resources: BTreeMap<ResourceName, u64>,
-    /// What a class gains on others in the order. Default: see [`Boosts`].
-    pub boosts: Boosts,
-    /// Technologies that go first when all else is equal, in this order. Default: none.
-    pub technology_order: Vec<TechnologyName>,
-    /// Jobs that may be pending at once. Default 1,000,000.
-    pub max_pending: usize,
-    /// Ended jobs that are remembered. Default 1,000.
-    pub history: usize,
-    /// Jobs that each list of a status names at most. Default 1,000.
-    pub listed: usize,
-    /// Seed of the back-off jitter. Default 0.
-    pub seed: u64,
-    /// Decide and say so, but let every job start at once. Default `false`.
-    pub advise_only: bool,
-    /// Makes the waiting line of each gate. Default [`IndexedQueue`].
-    pub queue: fn() -> Box<dyn JobQueue>,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            resources: BTreeMap::from([(SLOTS.into(), 2)]),
-            boosts: Boosts::default(),
-            technology_order: Vec::new(),
-            max_pending: 1_000_000,
-            history: 1_000,
-            listed: 1_000,
-            seed: 0,
-            advise_only: false,
-            queue: || Box::new(IndexedQueue::new()),
-        }
-    }
-}
-
-/// How much earlier a class is put in the order than its latest start says.
-///
-/// The largest boost is the starvation bound: no job submitted later than a waiting job's latest start plus that
-/// boost goes before it. Critical jobs are strict and outside this bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Boosts {
-    /// For [`Priority::High`]. Default 4 h.
-    pub high: Duration,
-    /// For [`Priority::Normal`]. Default 1 h.
-    pub normal: Duration,
-}
-
-impl Default for Boosts {
-    fn default() -> Self {
-        Self { high: Duration::from_secs(4 * 3600), normal: Duration::from_secs(3600) }
-    }
-}
-
-impl Boosts {
-    fn of(self, priority: Priority) -> Duration {
-        match priority {
-            Priority::Critical | Priority::High => self.high,
-            Priority::Normal => self.normal,
-            Priority::Low => Duration::ZERO,
-        }
-    }
-}
-
-/// What became of an accepted submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submission {
-    /// A new job.
-    New(JobId),
-    /// The request joined a pending job for the same instance and kind.
-    Coalesced(JobId),
-}
-
-impl Submission {
-    /// The job that answers the request.
-    pub fn job(self) -> JobId {
-        match self {
-            Self::New(job) | Self::Coalesced(job) => job,
-        }
-    }
-}
-
-/// What became of a cancellation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancellation {
-    /// The job had not started and is cancelled.
-    Done,
-    /// The job runs; it was told to stop and ends soon.
-    Requested,
-    /// The job had ended before; nothing changed.
-    AlreadyEnded,
-}
-
-/// What the surroundings must do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// Start an attempt; answer with [`Engine::started`], then [`Engine::ended`].
-    Start(StartOrder),
-    /// Tell an attempt to stand still at its next checkpoint; answered with [`Engine::paused`].
-    Pause(AttemptId),
-    /// Tell a paused attempt to go on; answered with [`Engine::resumed`].
-    Resume(AttemptId),
-    /// Tell an attempt to stop; answered with [`Engine::ended`].
-    Cancel(AttemptId, Reason),
-    /// Tell whoever listens.
-    Event(Event),
-    /// A job has ended; its final status.
-    Ended(JobStatus),
-}
-
-/// One run of a job. The number is a fencing number: reports about an older one are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId {
-    /// The job.
-    pub job: JobId,
-    /// Which run of it, from 1.
-    pub number: u32,
-}
-
-/// An attempt to be started.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StartOrder {
-    /// The attempt.
-    pub attempt: AttemptId,
-    /// The request.
-    pub spec: Arc<JobSpec>,
-    /// The terms.
-    pub terms: Arc<JobTerms>,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptEnd {
-    /// Bytes moved, as far as known.
-    pub bytes: u64,
-    /// The result.
-    pub result: Result<(), crate::run::RunError>,
-}
 
 /// The scheduling state machine; see the [module's](self) words on the order of calls.
 #[derive(Debug)]
