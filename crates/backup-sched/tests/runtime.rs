@@ -386,3 +386,34 @@ fn an_idle_scheduler_does_not_wake_up() {
     // Asking wakes it once.
     assert_eq!(scheduler.status().unwrap().wakeups, before + 1);
 }
+
+#[test]
+fn a_pausable_job_stands_through_a_peak_and_then_goes_on() {
+    let (answer, answers) = unbounded();
+    let clock = ManualClock::default();
+    let (started, starts) = unbounded();
+    let (go, gate) = unbounded::<()>();
+    let executor = move |ctx: &RunContext| -> Result<(), RunError> {
+        started.send(()).ok();
+        while gate.recv_timeout(Duration::from_millis(1)).is_err() {
+            ctx.checkpoint()?;
+        }
+        Ok(())
+    };
+    let builder = Scheduler::builder().executor("cassandra", executor).detector(Scripted { answers });
+    let scheduler = builder.clock(clock.clone()).start().unwrap();
+    let events = scheduler.subscribe(1000).unwrap();
+    let upload = JobSpec::new("a", "cassandra").kind(backup_sched::BackupKind::Upload);
+    let handle = scheduler.submit(upload).unwrap();
+    starts.recv_timeout(LONG).unwrap();
+    let level = |level| Ok(LoadReading::new(level, Reason::new("sale")));
+    answer.send(level(backup_sched::LoadLevel::Peak)).unwrap();
+    wait_for(&events, |kind| matches!(kind, EventKind::Paused));
+    assert!(handle.explain().unwrap().to_string().contains("is paused\n  because: sale"));
+    answer.send(level(backup_sched::LoadLevel::Calm)).unwrap();
+    clock.advance(Duration::from_millis(1));
+    let resumed = wait_for(&events, |kind| matches!(kind, EventKind::Resumed { .. }));
+    assert_eq!(resumed, EventKind::Resumed { paused_for: Duration::from_millis(1) });
+    go.send(()).unwrap();
+    assert_eq!(handle.wait().state, JobState::Succeeded);
+}
