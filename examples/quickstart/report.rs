@@ -52,11 +52,17 @@ impl Figures {
         ms(self.tail(phase).p99)
     }
 
-    /// How many times nearer to no backup the scheduled p99 is than the one at full speed; at most 1000.
-    pub(crate) fn excess_ratio(&self) -> f64 {
+    /// How many times nearer to no backup the scheduled p99 is than the one at full speed; `None` when it has no
+    /// excess at all.
+    fn nearer(&self) -> Option<f64> {
         let excess = |phase| (self.p99_ms(phase) - self.p99_ms(Phase::None)).max(0.0);
         let (all, scheduled) = (excess(Phase::All), excess(Phase::Scheduled));
-        if scheduled > 0.0 { (all / scheduled).min(NO_EXCESS) } else { NO_EXCESS }
+        (scheduled > 0.0).then(|| all / scheduled)
+    }
+
+    /// The same as one number, at most 1000.
+    fn excess_ratio(&self) -> f64 {
+        self.nearer().unwrap_or(NO_EXCESS).min(NO_EXCESS)
     }
 
     fn contended(&self) -> bool {
@@ -66,13 +72,11 @@ impl Figures {
     /// Whether the run shows what it is meant to show, and in words.
     pub(crate) fn verdict(&self) -> (bool, String) {
         let whole = self.verified == self.backups && self.restarts == 0;
-        let ratio = self.excess_ratio();
-        let times = if ratio >= NO_EXCESS {
-            "Scheduled, the backups added nothing to the foreground's p99".to_owned()
-        } else {
-            format!(
-                "Scheduled, the foreground's p99 is {ratio:.1} times nearer to no backup than at full speed"
-            )
+        let times = match self.nearer() {
+            None => "Scheduled, the backups added nothing to the foreground's p99".to_owned(),
+            Some(n) => format!(
+                "Scheduled, the foreground's p99 is {n:.0} times nearer to no backup than at full speed"
+            ),
         };
         let text = if !whole {
             format!("{} of {} backups verified, {} restarts", self.verified, self.backups, self.restarts)
@@ -82,7 +86,7 @@ impl Figures {
         } else {
             format!("{times}; {} of {} backups verified", self.verified, self.backups)
         };
-        (whole && self.contended() && ratio >= CLAIM, text)
+        (whole && self.contended() && self.excess_ratio() >= CLAIM, text)
     }
 
     /// Rows for machines.
