@@ -417,3 +417,11 @@ fn a_pausable_job_stands_through_a_peak_and_then_goes_on() {
     go.send(()).unwrap();
     assert_eq!(handle.wait().state, JobState::Succeeded);
 }
+
+#[test]
+fn the_rate_starts_low_until_the_foreground_was_measured() {
+    let latency = backup_sched::ForegroundLatency::new();
+    let goal = backup_sched::LatencyGoal::p99(Duration::from_millis(5));
+    let scheduler = quick().rate_ceiling(1_000_000).foreground(latency, goal).start().unwrap();
+    assert_eq!(scheduler.status().unwrap().rate, backup_sched::Rate::BytesPerSec(50_000));
+}

@@ -375,3 +375,15 @@ fn an_explanation_reads_like_one() {
          latest start 2026-01-05T22:59:00Z, deadline 2026-01-06T00:00:00Z"
     );
 }
+
+#[test]
+fn a_second_request_never_pushes_a_waiting_job_back() {
+    let mut rig = Rig::with_slots(1);
+    rig.engine.hold(rig.now(), Scope::Fleet, Reason::new("both are submitted first"));
+    let a = rig.submit(spec("a").size_bytes(1), terms());
+    rig.submit(spec("b").size_bytes(5), terms());
+    rig.submit(spec("a").size_bytes(9), terms());
+    rig.engine.release(rig.now(), &Scope::Fleet);
+    rig.step();
+    assert_eq!(rig.running()[0].job, a);
+}
