@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .thresholds(Thresholds::default().with("backup-volume", Threshold::new(0.95, 0.90)?))
         .start()?;
     let events = scheduler.subscribe(100)?;
-    let is_closed = |e: &Event| matches!(e.kind, EventKind::CapacityChanged { .. });
+    let is_closed = |e: &Arc<Event>| matches!(e.kind, EventKind::CapacityChanged { .. });
     events.iter().find(is_closed);
 
     let handle = scheduler.schedule_backup("orders", "postgresql", Priority::High)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backup_sched::core::MonoTime;
 use backup_sched::{
-    Clock, JobHandle, JobSpec, JobState, JobStatus, Rate, RunContext, RunError, Scheduler, Scope, Status,
+    Clock, JobHandle, JobSpec, JobState, JobStatus, Rate, RunContext, RunError, Scheduler, Status,
     SystemClock,
 };
 use crossbeam_channel::Sender;
@@ -149,14 +149,11 @@ pub(crate) fn scheduled(
     stop: &Stop,
 ) -> Result<(), String> {
     let from = SystemClock.now().mono;
-    let submit = |db: &Database| {
-        let spec = JobSpec::new(db.name, "sqlite").priority(db.priority).size_bytes(db.bytes);
-        scheduler.submit(spec).map_err(|e| e.to_string())
-    };
-    // Held until all are in the queue, so that the most urgent goes first and not the first submitted.
-    scheduler.hold(Scope::Fleet, "quickstart", "all are submitted first").map_err(|e| e.to_string())?;
-    let handles: Vec<JobHandle> = fleet.iter().map(submit).collect::<Result<_, _>>()?;
-    scheduler.release(Scope::Fleet).map_err(|e| e.to_string())?;
+    // With one message, so that the most urgent goes first and not the first submitted.
+    let specs =
+        fleet.iter().map(|db| JobSpec::new(db.name, "sqlite").priority(db.priority).size_bytes(db.bytes));
+    let handles: Result<Vec<JobHandle>, _> = scheduler.submit_all(specs).into_iter().collect();
+    let handles = handles.map_err(|e| e.to_string())?;
     while handles.iter().any(|handle| handle.ended().is_none()) {
         stop.check()?;
         let status: Status = scheduler.status().map_err(|e| e.to_string())?;

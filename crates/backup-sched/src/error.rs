@@ -2,7 +2,7 @@
 
 use std::io;
 
-use sched_core::{Explanation, JobStatus, TechnologyName, UnknownJob};
+use sched_core::{Explanation, JobStatus, PlaceError, TechnologyName, UnknownJob};
 use sched_policy::PolicyError;
 
 /// Why a scheduler could not be started.
@@ -81,6 +81,24 @@ pub enum JobError {
     /// The scheduler has ended.
     #[error("the scheduler has been shut down")]
     Stopped,
+}
+
+/// Why a resource, a limit or the tree of places was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigureError {
+    /// The change makes no sense.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The scheduler has ended.
+    #[error("the scheduler has been shut down")]
+    Stopped,
+}
+
+impl From<Stopped> for ConfigureError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
 }
 
 /// The scheduler has ended.

@@ -37,14 +37,14 @@ mod scheduler;
 
 pub use builder::SchedulerBuilder;
 pub use clock::SystemClock;
-pub use error::{AcquireError, JobError, StartError, Stopped, SubmitError};
+pub use error::{AcquireError, ConfigureError, JobError, StartError, Stopped, SubmitError};
 pub use handle::{JobHandle, Permit};
 pub use scheduler::{RunningJob, Scheduler, ShutdownReport, Status};
 
 pub use sched_core::{
     BackupKind, Cancellation, Cancelled, Clock, ClosedGate, Event, EventKind, Executor, Explanation, Gate,
-    JobId, JobSpec, JobState, JobStatus, LoadLevel, LoadState, ManualClock, Now, Priority, Progress, Reason,
-    RunContext, RunError, Scope,
+    JobId, JobSpec, JobState, JobStatus, LoadLevel, LoadState, ManualClock, Now, Order, Page, PageCursor,
+    PendingFilter, Priority, Progress, Reason, RunContext, RunError, Scope,
 };
 pub use sched_limits::{CapacityProbe, HostProbe, ProbeError, Rate, Reading, Thresholds};
 pub use sched_observe::{Hook, TracingHook};

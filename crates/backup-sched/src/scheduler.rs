@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError, bounded};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use sched_core::{
-    Cancellation, EngineStatus, Event, Explanation, InstanceName, JobId, JobSpec, JobStatus, JobTerms,
-    Priority, Progress, Reason, ResourceName, Scope, TechnologyName,
+    Cancellation, EngineStatus, Event, Explanation, InstanceName, JobId, JobSpec, JobStatus, JobTerms, Order,
+    Page, PageCursor, PendingFilter, Priority, Progress, Reason, ResourceName, Scope, TechnologyName,
+    UnknownJob,
 };
 use sched_limits::Rate;
 use sched_observe::HookStats;
 use sched_policy::Policies;
 
 use crate::builder::{Executors, SchedulerBuilder};
-use crate::error::{AcquireError, JobError, Stopped, SubmitError};
+use crate::error::{AcquireError, ConfigureError, JobError, Stopped, SubmitError};
 use crate::handle::{JobHandle, Permit};
-use crate::runtime::{Command, Grant, Link, Route};
+use crate::runtime::{Accepted, Command, Grant, Link, Request, Route};
 
 /// A running scheduler. Clones share it; when the last is dropped it is shut down without grace.
 ///
@@ -65,18 +67,38 @@ impl Scheduler {
     /// When the technology is unknown or has no executor, when the request makes no sense or contradicts a pending
     /// one, when the queue is full, and after a shutdown. Nothing was changed then.
     pub fn submit(&self, spec: JobSpec) -> Result<JobHandle, SubmitError> {
-        let (spec, terms) = self.inner.resolve(spec)?;
-        let executor = self.inner.executors.get(&spec.technology).ok_or_else(|| {
-            let registered: Vec<_> = self.inner.executors.keys().map(TechnologyName::as_str).collect();
-            let registered = if registered.is_empty() { "none".to_owned() } else { registered.join(", ") };
-            SubmitError::NoExecutor { technology: spec.technology.clone(), registered }
-        })?;
-        match self.inner.accept(spec, terms, Route::Push(executor.clone())) {
-            Ok(handle) => Ok(handle),
-            Err(AcquireError::Submit(error)) => Err(error),
-            // Only a pull request is refused for another reason.
-            Err(_) => Err(SubmitError::Stopped),
-        }
+        let request = self.inner.push(spec)?;
+        self.inner
+            .accept(vec![request])
+            .pop()
+            .unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped)))
+            .map_err(|error| match error {
+                AcquireError::Submit(error) => error,
+                // Only a pull request is refused for another reason.
+                _ => SubmitError::Stopped,
+            })
+    }
+
+    /// Asks for many backups with one message. Each is accepted or refused by itself; answers are in the same
+    /// order. What is accepted together is ordered together: the most urgent starts first.
+    pub fn submit_all(
+        &self,
+        specs: impl IntoIterator<Item = JobSpec>,
+    ) -> Vec<Result<JobHandle, SubmitError>> {
+        let requests: Vec<_> = specs.into_iter().map(|spec| self.inner.push(spec)).collect();
+        let (good, bad): (Vec<_>, Vec<_>) = requests.into_iter().enumerate().partition(|(_, r)| r.is_ok());
+        let (places, good): (Vec<_>, Vec<_>) =
+            good.into_iter().filter_map(|(at, r)| Some((at, r.ok()?))).unzip();
+        let accepted = self.inner.accept(good).into_iter().map(|answer| {
+            answer.map_err(|error| match error {
+                AcquireError::Submit(error) => error,
+                _ => SubmitError::Stopped,
+            })
+        });
+        let bad = bad.into_iter().filter_map(|(at, r)| Some((at, Err(r.err()?))));
+        let mut answers: Vec<_> = places.into_iter().zip(accepted).chain(bad).collect();
+        answers.sort_by_key(|(at, _)| *at);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// Asks for leave to make a backup oneself, and waits for it without limit.
@@ -100,7 +122,9 @@ impl Scheduler {
         // The tool owns its loop, so it also decides what happens after a failure.
         terms.retry.max_attempts = 1;
         let (host, granted) = bounded(1);
-        let handle = self.inner.accept(spec, terms, Route::Pull(host))?;
+        let request = Request { spec, terms: terms.into(), route: Route::Pull(host) };
+        let accepted = self.inner.accept(vec![request]).pop();
+        let handle = accepted.unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped)))?;
         let permit = |Grant(ctx)| Permit::new(ctx, handle.outcome.clone(), self.inner.link.commands.clone());
         let answer = match limit {
             Some(limit) => granted.recv_timeout(limit),
@@ -131,13 +155,33 @@ impl Scheduler {
         self.inner.link.cancel(job, Reason::new("cancelled by the host"))
     }
 
+    /// Cancels many jobs with one message; answers are in the same order.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn cancel_all(&self, jobs: Vec<JobId>) -> Result<Vec<Result<Cancellation, UnknownJob>>, Stopped> {
+        let reason = Reason::new("cancelled by the host");
+        self.inner.link.engine(move |engine, now| engine.cancel_all(now, jobs, &reason))
+    }
+
     /// Changes a job's class; `false` when it had ended.
     ///
     /// # Errors
     /// When the job is not known or the scheduler has ended.
     pub fn reprioritize(&self, job: JobId, to: Priority) -> Result<bool, JobError> {
-        let answer = self.inner.link.ask(|reply| Command::Reprioritize(job, to, reply));
-        Ok(answer.map_err(|_| JobError::Stopped)??)
+        self.inner.link.job(move |engine, now| engine.reprioritize(now, job, to))
+    }
+
+    /// Changes the class of many jobs with one message; answers are in the same order.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn reprioritize_all(
+        &self,
+        jobs: Vec<JobId>,
+        to: Priority,
+    ) -> Result<Vec<Result<bool, UnknownJob>>, Stopped> {
+        self.inner.link.engine(move |engine, now| engine.reprioritize_all(now, jobs, to))
     }
 
     /// Why a job is where it is: every closed gate, what it waits for, and when it is looked at next.
@@ -148,38 +192,130 @@ impl Scheduler {
         self.inner.link.explain(job)
     }
 
-    /// Keeps every job of `scope` from starting until [`release`](Self::release). What runs goes on.
+    /// The remembered decisions about a job, oldest first.
     ///
     /// # Errors
     /// When the scheduler has ended.
-    pub fn hold(&self, scope: Scope, author: &str, why: &str) -> Result<(), Stopped> {
-        let reason = Reason::new(format!("held by {author}: {why}"));
-        self.inner.link.ask(|reply| Command::Hold(scope, reason, reply))
+    pub fn decisions(&self, job: JobId) -> Result<Vec<Arc<Event>>, Stopped> {
+        self.inner.link.engine(move |engine, _| engine.decisions(job).cloned().collect())
     }
 
-    /// Takes back a [`hold`](Self::hold); `false` when there was none.
+    /// Some of the waiting jobs; see [`Engine::pending_page`](sched_core::Engine::pending_page).
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn pending_page(
+        &self,
+        filter: PendingFilter,
+        from: PageCursor,
+        most: usize,
+    ) -> Result<Page, Stopped> {
+        self.inner.link.engine(move |engine, _| engine.pending_page(&filter, from, most))
+    }
+
+    /// Keeps every job of `scope` from starting until [`release`](Self::release) or the order's expiry. What runs
+    /// goes on.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn hold(&self, scope: Scope, order: Order) -> Result<(), Stopped> {
+        self.inner.link.engine(move |engine, now| engine.hold(now, scope, order))
+    }
+
+    /// Like [`hold`](Self::hold), and says with an event when the last running job of `scope` has ended.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn drain(&self, scope: Scope, order: Order) -> Result<(), Stopped> {
+        self.inner.link.engine(move |engine, now| engine.drain(now, scope, order))
+    }
+
+    /// Takes back a [`hold`](Self::hold) or [`drain`](Self::drain); `false` when there was none.
     ///
     /// # Errors
     /// When the scheduler has ended.
     pub fn release(&self, scope: Scope) -> Result<bool, Stopped> {
-        self.inner.link.ask(|reply| Command::Release(scope, reply))
+        self.inner.link.engine(move |engine, now| engine.release(now, &scope))
     }
 
-    /// Sets how many backups may run at once; running ones are not stopped by a lower number.
+    /// Lets a waiting job start as soon as there is room, whatever load and time say; `false` when it does not
+    /// wait.
+    ///
+    /// # Errors
+    /// When the job is not known or the scheduler has ended.
+    pub fn run_now(&self, job: JobId, order: Order) -> Result<bool, JobError> {
+        self.inner.link.job(move |engine, now| engine.run_now(now, job, order))
+    }
+
+    /// [`run_now`](Self::run_now) for all jobs of a scope, until the order expires or is taken back with `None`.
     ///
     /// # Errors
     /// When the scheduler has ended.
-    pub fn set_max_running(&self, jobs: u32) -> Result<(), Stopped> {
-        self.set_resource(sched_core::SLOTS, u64::from(jobs))
+    pub fn run_all_now(&self, scope: Scope, order: Option<Order>) -> Result<(), Stopped> {
+        self.inner.link.engine(move |engine, now| engine.run_all_now(now, scope, order))
     }
 
-    /// Sets how much there is of a resource; new names may be added.
+    /// Limits what all running jobs of a scope together may move, in bytes a second; `None` lifts the ceiling.
     ///
     /// # Errors
     /// When the scheduler has ended.
-    pub fn set_resource(&self, name: impl Into<ResourceName>, total: u64) -> Result<(), Stopped> {
+    pub fn set_ceiling(&self, scope: Scope, ceiling: Option<(u64, Order)>) -> Result<(), Stopped> {
+        self.inner.link.engine(move |engine, now| engine.set_ceiling(now, scope, ceiling))
+    }
+
+    /// Stops a running job to continue later, without spending a retry; `false` when it does not run.
+    ///
+    /// # Errors
+    /// When the job is not known or the scheduler has ended.
+    pub fn interrupt(&self, job: JobId, why: &str, until: Option<Timestamp>) -> Result<bool, JobError> {
+        let reason = Reason::new(why.to_owned());
+        self.inner.link.job(move |engine, now| engine.interrupt(now, job, reason, until))
+    }
+
+    /// Sets how many backups may run at once in the whole fleet. Below what runs, the least urgent that may pause do.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn set_max_running(&self, jobs: u32) -> Result<(), ConfigureError> {
+        self.set_resource(Scope::Fleet, sched_core::SLOTS, u64::from(jobs))
+    }
+
+    /// Sets how much there is of a resource at a place; places and names may be new.
+    ///
+    /// # Errors
+    /// When the scope is not a place, a name cannot be used, or the scheduler has ended.
+    pub fn set_resource(
+        &self,
+        place: Scope,
+        name: impl Into<ResourceName>,
+        total: u64,
+    ) -> Result<(), ConfigureError> {
         let name = name.into();
-        self.inner.link.ask(|reply| Command::SetResource(name, total, reply))
+        Ok(self.inner.link.engine(move |engine, now| engine.set_resource(now, &place, name, total))??)
+    }
+
+    /// Sets how many jobs of a scope may run at once; `None` lifts the limit.
+    ///
+    /// # Errors
+    /// When the scope's name cannot be used, or the scheduler has ended.
+    pub fn set_limit(&self, scope: Scope, limit: Option<u32>) -> Result<(), ConfigureError> {
+        Ok(self.inner.link.engine(move |engine, now| engine.set_limit(now, &scope, limit))??)
+    }
+
+    /// Puts a link or a host under a link or the fleet.
+    ///
+    /// # Errors
+    /// When the tree would have a cycle, jobs wait or run below, or the scheduler has ended.
+    pub fn set_parent(&self, child: Scope, parent: Scope) -> Result<(), ConfigureError> {
+        Ok(self.inner.link.engine(move |engine, now| engine.set_parent(now, &child, &parent))??)
+    }
+
+    /// Tells that a host or an instance is down, with the reason, or up again (`None`).
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn set_down(&self, scope: Scope, down: Option<Reason>) -> Result<(), Stopped> {
+        self.inner.link.engine(move |engine, now| engine.set_down(now, scope, down))
     }
 
     /// Events from now on. The host must read them: what does not fit into `capacity` (at least 1) is dropped and
@@ -187,7 +323,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// When the scheduler has ended.
-    pub fn subscribe(&self, capacity: usize) -> Result<Receiver<Event>, Stopped> {
+    pub fn subscribe(&self, capacity: usize) -> Result<Receiver<Arc<Event>>, Stopped> {
         let (events, received) = bounded(capacity.max(1));
         self.inner.link.ask(|reply| Command::Subscribe(events, reply))?;
         Ok(received)
@@ -224,10 +360,28 @@ impl Inner {
         Ok((spec, terms))
     }
 
-    fn accept(&self, spec: JobSpec, terms: JobTerms, route: Route) -> Result<JobHandle, AcquireError> {
-        let command = |reply| Command::Submit(Box::new(spec), Box::new(terms), route, reply);
-        let accepted = self.link.ask(command).map_err(|_| SubmitError::Stopped)??;
-        Ok(JobHandle { job: accepted.job, outcome: accepted.outcome, link: self.link.clone() })
+    /// A request that a registered executor will carry out.
+    fn push(&self, spec: JobSpec) -> Result<Request, SubmitError> {
+        let (spec, terms) = self.resolve(spec)?;
+        let executor = self.executors.get(&spec.technology).ok_or_else(|| {
+            let registered: Vec<_> = self.executors.keys().map(TechnologyName::as_str).collect();
+            let registered = if registered.is_empty() { "none".to_owned() } else { registered.join(", ") };
+            SubmitError::NoExecutor { technology: spec.technology.clone(), registered }
+        })?;
+        Ok(Request { spec, terms: terms.into(), route: Route::Push(executor.clone()) })
+    }
+
+    /// One answer for each request, in the same order.
+    fn accept(&self, requests: Vec<Request>) -> Vec<Result<JobHandle, AcquireError>> {
+        let asked = requests.len();
+        let stopped = |_| (0..asked).map(|_| Err(AcquireError::Submit(SubmitError::Stopped))).collect();
+        let answers = self.link.ask(|reply| Command::Submit(requests, reply));
+        let handle = |accepted: Accepted| JobHandle {
+            job: accepted.job,
+            outcome: accepted.outcome,
+            link: self.link.clone(),
+        };
+        answers.map_or_else(stopped, |all| all.into_iter().map(|answer| answer.map(handle)).collect())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use backup_sched::Order;
 use backup_sched::limits::FnProbe;
 use backup_sched::workload::{DetectError, LoadDetector, LoadReading};
 use backup_sched::{
@@ -211,11 +212,11 @@ fn a_probe_that_panics_is_a_lost_signal_and_a_full_one_closes_the_gate() {
     assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
 }
 
-fn wait_for(events: &Receiver<Event>, what: impl Fn(&EventKind) -> bool) -> EventKind {
+fn wait_for(events: &Receiver<Arc<Event>>, what: impl Fn(&EventKind) -> bool) -> EventKind {
     loop {
         let event = events.recv_timeout(LONG).expect("the event comes");
         if what(&event.kind) {
-            return event.kind;
+            return event.kind.clone();
         }
     }
 }
@@ -311,7 +312,7 @@ fn advise_mode_gates_nothing_and_says_what_it_would_do() {
     let (builder, starts, go) = gated();
     let scheduler = builder.max_running(1).advise_only().start().unwrap();
     let events = scheduler.subscribe(1000).unwrap();
-    scheduler.hold(Scope::Fleet, "ada", "trying it out").unwrap();
+    scheduler.hold(Scope::Fleet, Order::new("ada", "trying it out")).unwrap();
     let handles: Vec<_> =
         (0..3).map(|n| scheduler.schedule_backup(format!("{n}"), "sqlite", Priority::Low).unwrap()).collect();
     (0..3).for_each(|_| assert_eq!(starts.recv_timeout(LONG), Ok(1)));
@@ -333,7 +334,8 @@ fn bad_input_is_refused_with_words_that_help() {
     assert!(error(JobSpec::new("", "sqlite")).contains("instance: the name cannot be used: it is empty"));
     assert!(error(JobSpec::new("a", "sqlite").size_bytes(0)).contains("leave the size out"));
     assert!(
-        error(JobSpec::new("a", "sqlite").demand("tape", 1)).contains("no resource \"tape\"; known: slots")
+        error(JobSpec::new("a", "sqlite").demand("tape", 1))
+            .contains("has a resource \"tape\"; known there: slots")
     );
     assert!(error(JobSpec::new("a", "sqlite").demand("slots", 9)).contains("can never be met"));
     let late = JobSpec::new("late", "sqlite").deadline("2001-01-01T00:00:00Z".parse().unwrap());

@@ -1,5 +1,6 @@
 //! What can go wrong when the engine is asked for something.
 
+use crate::name::GroupName;
 use crate::resource::DemandError;
 use crate::spec::{JobId, SpecError};
 
@@ -13,6 +14,12 @@ pub enum SubmitError {
     /// The request needs something that can never be had.
     #[error(transparent)]
     Demand(#[from] DemandError),
+    /// A group is named that nobody gave a limit.
+    #[error("groups: there is no group {group:?}: give it a limit first, or leave it out")]
+    UnknownGroup {
+        /// The name found.
+        group: GroupName,
+    },
     /// A backup of this instance and kind is pending already, and was asked for differently.
     #[error(
         "{job} already waits to make this backup with another {field} ({pending}; now {asked}): \

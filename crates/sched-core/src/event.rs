@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Order;
 use crate::gate::{CapacityState, ClosedGate, LoadState, Reason, Scope};
 use crate::name::{InstanceName, SignalName, TechnologyName};
 use crate::spec::{BackupKind, JobId, Priority};
@@ -123,12 +124,54 @@ pub enum EventKind {
         /// The class before.
         from: Priority,
     },
+    /// An attempt was stopped to continue later; no retry is spent.
+    Interrupted {
+        /// Why.
+        reason: Reason,
+        /// Earliest next attempt.
+        not_before: Timestamp,
+    },
     /// An operator closed or opened a scope.
     HoldChanged {
         /// Whom it concerns.
         scope: Scope,
-        /// The reason of the hold; `None` when it was released.
-        reason: Option<Reason>,
+        /// The hold; `None` when it was released or has expired.
+        order: Option<Order>,
+    },
+    /// The last running job of a drained scope has ended.
+    Drained {
+        /// Whom it concerns.
+        scope: Scope,
+    },
+    /// An operator wants a job, or all of a scope, to run now.
+    RunNow {
+        /// Whom it concerns; `None` for the event's job alone.
+        scope: Option<Scope>,
+        /// The order; `None` when it was taken back or has expired.
+        order: Option<Order>,
+    },
+    /// An operator limited the rate of a scope.
+    CeilingChanged {
+        /// Whom it concerns.
+        scope: Scope,
+        /// The new limit of all jobs of the scope together; `None` when it was lifted or has expired.
+        bytes_per_sec: Option<u64>,
+        /// The order; `None` when it was lifted or has expired.
+        order: Option<Order>,
+    },
+    /// Too many attempts failed in a row: nothing starts there for a while, then few try.
+    BreakerTripped {
+        /// Whom it concerns.
+        scope: Scope,
+        /// When the first may try.
+        until: Timestamp,
+    },
+    /// Something went down or came up.
+    HealthChanged {
+        /// Whom it concerns.
+        scope: Scope,
+        /// Why it is down; `None` when it is up.
+        down: Option<Reason>,
     },
     /// The foreground's load changed.
     LoadChanged {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::JobRef;
-use crate::gate::{ClosedGate, Gate, short};
+use crate::gate::{ClosedGate, Gate, Scope, short};
 use crate::state::JobState;
 
 /// Everything that keeps a job from starting, or what it is doing, at one moment.
@@ -21,9 +21,11 @@ pub struct Explanation {
     pub job: JobRef,
     /// Its state.
     pub state: JobState,
-    /// Every closed gate, strongest first; the first is the one it waits for. Empty unless the job waits.
+    /// Every closed gate, strongest first. Empty unless the job waits, or when only others go first.
     pub closed: Vec<ClosedGate>,
-    /// Jobs that wait for the same gate and go first; exact up to 1,000. `None` unless it waits for a gate.
+    /// Whose gate it stands at; `None` when nothing but its turn keeps it, or it waits for time.
+    pub waits_at: Option<Scope>,
+    /// Jobs that wait for the same and go first; exact up to 1,000. `None` unless it stands in a line.
     pub ahead: Option<usize>,
     /// Finish by.
     pub deadline: Timestamp,
@@ -52,7 +54,10 @@ fn remedy(closed: &ClosedGate) -> String {
         }
         (Gate::Capacity, None) => format!("{scope} must have room again"),
         (Gate::Load, None) => format!("the load of {scope} must fall, or the slack must run out"),
-        (Gate::Resource(name), _) => format!("enough {name} must be given back by running jobs"),
+        (Gate::Breaker, _) => format!("attempts of {scope} must succeed again"),
+        (Gate::Limit, _) => format!("a running job of {scope} must end, or its limit be raised"),
+        (Gate::Health, _) => format!("{scope} must come up, or be given another member"),
+        (Gate::Resource(name), _) => format!("enough {name} of {scope} must be given back by running jobs"),
         (Gate::Overlap, _) => "the running backup of this instance must end".into(),
         (Gate::Time, _) => match closed.until {
             Some(until) => format!("wait until {until}"),
@@ -73,7 +78,8 @@ impl fmt::Display for Explanation {
             writeln!(f, "    to open: {remedy}")?;
         }
         if let Some(ahead) = self.ahead {
-            writeln!(f, "  ahead of it: {ahead}")?;
+            let line = self.waits_at.as_ref().map_or_else(|| "its turn".into(), |scope| format!("{scope}"));
+            writeln!(f, "  ahead of it, waiting for {line}: {ahead}")?;
         }
         if let Some(next) = self.next_look {
             writeln!(f, "  looked at again: {next}")?;

@@ -6,7 +6,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::name::{HostName, InstanceName, ResourceName, SignalName};
+use crate::name::{
+    DestinationName, GroupName, HostName, InstanceName, LinkName, NameError, ResourceName, SignalName,
+    TechnologyName, VolumeName,
+};
 
 /// Whom a signal, a hold or a gate concerns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,17 +18,56 @@ pub enum Scope {
     /// Every job.
     #[default]
     Fleet,
+    /// The jobs of the hosts behind one link.
+    Link(LinkName),
     /// The jobs on one host.
     Host(HostName),
+    /// The jobs on one volume of a host.
+    Volume(HostName, VolumeName),
+    /// The jobs of one technology.
+    Technology(TechnologyName),
+    /// The jobs that write to one destination.
+    Destination(DestinationName),
+    /// The jobs of one group, such as a cluster.
+    Group(GroupName),
     /// The jobs of one instance.
     Instance(InstanceName),
+}
+
+impl Scope {
+    /// Whether this is a place: part of the tree of fleet, links, hosts and volumes, which may have resources.
+    pub fn is_place(&self) -> bool {
+        matches!(self, Self::Fleet | Self::Link(_) | Self::Host(_) | Self::Volume(..))
+    }
+
+    /// Whether its name can be used.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
+    pub fn check(&self) -> Result<(), NameError> {
+        match self {
+            Self::Fleet => Ok(()),
+            Self::Link(link) => link.check(),
+            Self::Host(host) => host.check(),
+            Self::Volume(host, volume) => host.check().and_then(|()| volume.check()),
+            Self::Technology(technology) => technology.check(),
+            Self::Destination(destination) => destination.check(),
+            Self::Group(group) => group.check(),
+            Self::Instance(instance) => instance.check(),
+        }
+    }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fleet => f.write_str("fleet"),
+            Self::Link(link) => write!(f, "link {link}"),
             Self::Host(host) => write!(f, "host {host}"),
+            Self::Volume(host, volume) => write!(f, "volume {volume} of host {host}"),
+            Self::Technology(technology) => write!(f, "technology {technology}"),
+            Self::Destination(destination) => write!(f, "destination {destination}"),
+            Self::Group(group) => write!(f, "group {group}"),
             Self::Instance(instance) => write!(f, "instance {instance}"),
         }
     }
@@ -40,8 +82,14 @@ pub enum Gate {
     Hold,
     /// A probe says that the scope is short of something.
     Capacity,
+    /// Attempts failed one after another; only a few may try until one succeeds.
+    Breaker,
     /// A named resource is used up, or promised to a more urgent job.
     Resource(ResourceName),
+    /// As many jobs of the scope run as may.
+    Limit,
+    /// No member that could be backed up is up.
+    Health,
     /// The instance's previous backup of this kind still runs.
     Overlap,
     /// It is not time yet: the requested start or the back-off after a failure.
@@ -55,7 +103,10 @@ impl fmt::Display for Gate {
         match self {
             Self::Hold => f.write_str("hold"),
             Self::Capacity => f.write_str("capacity"),
+            Self::Breaker => f.write_str("breaker"),
             Self::Resource(name) => write!(f, "resource {name}"),
+            Self::Limit => f.write_str("limit"),
+            Self::Health => f.write_str("health"),
             Self::Overlap => f.write_str("overlap"),
             Self::Time => f.write_str("time"),
             Self::Load => f.write_str("load"),

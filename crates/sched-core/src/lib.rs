@@ -25,6 +25,7 @@
 //! ```
 
 mod error;
+mod estimate;
 mod event;
 mod explain;
 mod gate;
@@ -40,21 +41,27 @@ mod time;
 pub mod engine;
 
 pub use engine::{
-    AttemptEnd, AttemptId, Boosts, Cancellation, Engine, EngineConfig, Output, StartOrder, Submission,
+    AttemptEnd, AttemptId, Boosts, BreakerConfig, Cancellation, Engine, EngineConfig, Order, Output, Page,
+    PageCursor, PendingFilter, Preemption, StartOrder, Submission,
 };
 pub use error::{SubmitError, UnknownJob};
+pub use estimate::Estimate;
 pub use event::{Event, EventKind, JobRef};
 pub use explain::Explanation;
 pub use gate::{CapacityState, ClosedGate, Gate, LoadLevel, LoadState, Measured, Reason, Scope};
-pub use name::{HostName, InstanceName, MAX_NAME_BYTES, NameError, ResourceName, SignalName, TechnologyName};
+pub use name::{
+    DestinationName, GroupName, HostName, InstanceName, LinkName, MAX_NAME_BYTES, NameError, ResourceName,
+    SignalName, TechnologyName, TenantName, VolumeName,
+};
 pub use queue::{IndexedQueue, JobQueue, OrderKey};
-pub use resource::{Capacity, DemandError};
+pub use resource::{Capacity, DemandError, PlaceError};
 pub use run::{
     Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress, RECHECK, RunContext,
     RunControl, RunError, RunParts, Unpaced,
 };
 pub use spec::{
-    BackupKind, Demand, JobId, JobSpec, JobTerms, MAX_SIZE_BYTES, Priority, RetryPolicy, SLOTS, SpecError,
+    BackupKind, Demand, JobId, JobSpec, JobTerms, MAX_MEMBERS, MAX_SIZE_BYTES, Member, Priority, RetryPolicy,
+    SLOTS, SpecError,
 };
 pub use state::JobState;
 pub use status::{EngineStatus, JobStatus};

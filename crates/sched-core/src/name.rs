@@ -114,10 +114,28 @@ names! {
     TechnologyName;
     /// The name of the machine whose resources a job uses.
     HostName;
+    /// The name of a volume of a host, such as `/var/lib/pgsql`.
+    VolumeName;
+    /// The name of something that hosts share on their way to a destination: a switch, a site's uplink, an array.
+    LinkName;
+    /// The name of where backups go, such as a bucket.
+    DestinationName;
+    /// The name of a set of jobs with a limit of its own: the members of a cluster, or backups that exclude each
+    /// other.
+    GroupName;
+    /// The name of whom the work is for, where several share a fleet.
+    TenantName;
     /// The name of a finite resource, such as `slots`.
     ResourceName;
     /// The name of a measured signal, such as `cpu`.
     SignalName;
+}
+
+impl Default for TenantName {
+    /// `default`: the tenant of every job that names none.
+    fn default() -> Self {
+        "default".into()
+    }
 }
 
 impl Default for HostName {

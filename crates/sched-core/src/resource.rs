@@ -1,18 +1,16 @@
-//! Named finite resources and who holds how much of them.
-
-use std::collections::BTreeMap;
+//! Named finite resources: how much there is and what is used.
 
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Scope;
 use crate::name::ResourceName;
-use crate::spec::Demand;
 
-/// One resource: how much there is, and how much of it is held.
+/// One resource of one place: how much there is, and how much of it is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
-    /// How much may be held.
+    /// How much may be used.
     pub total: u64,
-    /// How much is held. Above `total` after a shrink, until holders finish.
+    /// How much is used. Above `total` after a shrink, until jobs pause or end.
     pub used: u64,
 }
 
@@ -27,19 +25,23 @@ impl Capacity {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemandError {
-    /// No resource has that name.
-    #[error("demand: there is no resource {name:?}; known: {known}")]
+    /// No place on the job's way has a resource of that name.
+    #[error("demand: no place from {place} up to the fleet has a resource {name:?}; known there: {known}")]
     Unknown {
         /// The name found.
         name: ResourceName,
+        /// Where the job would run.
+        place: Scope,
         /// The names that would be right.
         known: String,
     },
     /// More is asked for than there is.
-    #[error("demand: {asked} of {name:?} can never be met, there are {total} in all")]
+    #[error("demand: {asked} of {name:?} can never be met, {place} has {total} in all")]
     AboveTotal {
         /// The resource.
         name: ResourceName,
+        /// Whose resource.
+        place: Scope,
         /// How much is asked for.
         asked: u64,
         /// How much there is.
@@ -47,85 +49,53 @@ pub enum DemandError {
     },
 }
 
-/// The ledger of all resources: demands are taken together or not at all.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger {
-    resources: BTreeMap<ResourceName, Capacity>,
-}
-
-impl Ledger {
-    pub(crate) fn set_total(&mut self, name: ResourceName, total: u64) {
-        self.resources.entry(name).or_default().total = total;
-    }
-
-    pub(crate) fn capacity(&self, name: &ResourceName) -> Capacity {
-        self.resources.get(name).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ResourceName, Capacity)> {
-        self.resources.iter().map(|(name, capacity)| (name, *capacity))
-    }
-
-    /// Whether `demand` could be met on an idle system.
-    pub(crate) fn check(&self, demand: &Demand) -> Result<(), DemandError> {
-        for (name, asked) in demand.iter() {
-            let Some(capacity) = self.resources.get(name) else {
-                let known: Vec<_> = self.resources.keys().map(ResourceName::as_str).collect();
-                return Err(DemandError::Unknown { name: name.clone(), known: known.join(", ") });
-            };
-            if asked > capacity.total {
-                return Err(DemandError::AboveTotal { name: name.clone(), asked, total: capacity.total });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes `demand` whether or not it fits; admission has looked before.
-    pub(crate) fn take(&mut self, demand: &Demand) {
-        for (name, amount) in demand.iter() {
-            let used = &mut self.resources.entry(name.clone()).or_default().used;
-            *used = used.saturating_add(amount);
-        }
-    }
-
-    /// Gives back what [`take`](Self::take) took.
-    pub(crate) fn give_back(&mut self, demand: &Demand) {
-        for (name, amount) in demand.iter() {
-            let used = &mut self.resources.entry(name.clone()).or_default().used;
-            debug_assert!(*used >= amount, "{name}: {amount} given back, {used} held");
-            *used = used.saturating_sub(amount);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn impossible_demands_say_what_there_is() {
-        let mut ledger = Ledger::default();
-        ledger.set_total("slots".into(), 2);
-        let mut demand = Demand::default();
-        demand.add("slots", 3);
-        let text = ledger.check(&demand).unwrap_err().to_string();
-        assert_eq!(text, "demand: 3 of \"slots\" can never be met, there are 2 in all");
-        let mut demand = Demand::default();
-        demand.add("slot", 1);
-        let text = ledger.check(&demand).unwrap_err().to_string();
-        assert_eq!(text, "demand: there is no resource \"slot\"; known: slots");
-    }
-
-    #[test]
-    fn shrinking_below_use_leaves_nothing_free() {
-        let mut ledger = Ledger::default();
-        ledger.set_total("slots".into(), 2);
-        let mut demand = Demand::default();
-        demand.add("slots", 2);
-        ledger.take(&demand);
-        ledger.set_total("slots".into(), 1);
-        assert_eq!(ledger.capacity(&"slots".into()).free(), 0);
-        ledger.give_back(&demand);
-        assert_eq!(ledger.capacity(&"slots".into()).free(), 1);
-    }
+/// Why the tree of places was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    /// The scope is not a place.
+    #[error("{0} is not a place: resources belong to the fleet, a link, a host or a volume")]
+    NotAPlace(Scope),
+    /// The scope's name cannot be used.
+    #[error("the name of {place} cannot be used: {source}")]
+    Name {
+        /// The scope.
+        place: Scope,
+        /// What is wrong.
+        source: crate::name::NameError,
+    },
+    /// A resource's name cannot be used.
+    #[error("the resource name {name:?} cannot be used: {source}")]
+    Resource {
+        /// The name.
+        name: ResourceName,
+        /// What is wrong.
+        source: crate::name::NameError,
+    },
+    /// The parent lies below the child.
+    #[error("{child} cannot be put under {parent}, which lies below it")]
+    Cycle {
+        /// What was to be moved.
+        child: Scope,
+        /// Where to.
+        parent: Scope,
+    },
+    /// Places of these kinds do not go under each other.
+    #[error(
+        "{child} cannot be put under {parent}: links and hosts go under links or the fleet, volumes stay with their host"
+    )]
+    WrongKind {
+        /// What was to be moved.
+        child: Scope,
+        /// Where to.
+        parent: Scope,
+    },
+    /// Jobs wait or run there.
+    #[error("{place} has {jobs} jobs waiting or running: move it when it has none")]
+    InUse {
+        /// What was to be moved.
+        place: Scope,
+        /// Its jobs.
+        jobs: usize,
+    },
 }

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
-use crate::gate::Reason;
+use crate::gate::{Reason, Scope};
+use crate::name::InstanceName;
 use crate::spec::{JobId, JobSpec, JobTerms};
 use crate::time::{Clock, MonoTime};
 
@@ -62,6 +63,15 @@ pub enum RunError {
     /// It will not work without a change from outside: the job fails at once.
     #[error("{0}")]
     Permanent(String),
+    /// Something that it needs is not available, such as its destination. The breaker of that scope trips; the job
+    /// waits for it and spends no retry.
+    #[error("{what} is not available: {error}")]
+    Unavailable {
+        /// What: usually a destination or a host.
+        what: Scope,
+        /// What went wrong.
+        error: String,
+    },
     /// It stopped because it was told to.
     #[error("cancelled")]
     Cancelled,
@@ -263,6 +273,7 @@ pub struct RunContext {
     started: Timestamp,
     spec: Arc<JobSpec>,
     terms: Arc<JobTerms>,
+    member: Option<InstanceName>,
     control: Arc<RunControl>,
     pacer: Arc<dyn Pacer>,
     clock: Arc<dyn Clock>,
@@ -279,6 +290,8 @@ pub struct RunParts {
     pub spec: Arc<JobSpec>,
     /// The terms.
     pub terms: Arc<JobTerms>,
+    /// The member taken, where there was a choice.
+    pub member: Option<InstanceName>,
     /// Orders and progress.
     pub control: Arc<RunControl>,
     /// The rate.
@@ -290,9 +303,9 @@ pub struct RunParts {
 impl RunContext {
     /// A context for one attempt that starts now.
     pub fn new(parts: RunParts) -> Self {
-        let RunParts { job, attempt, spec, terms, control, pacer, clock } = parts;
+        let RunParts { job, attempt, spec, terms, member, control, pacer, clock } = parts;
         let started = clock.now().wall;
-        Self { job, attempt, started, spec, terms, control, pacer, clock }
+        Self { job, attempt, started, spec, terms, member, control, pacer, clock }
     }
 
     /// A context outside any scheduler: never paused, cancelled or slowed. For trying out an executor.
@@ -302,6 +315,7 @@ impl RunContext {
             attempt: 1,
             spec: Arc::new(spec),
             terms: Arc::default(),
+            member: None,
             control: Arc::new(RunControl::new(|_| {})),
             pacer: Arc::new(Unpaced),
             clock,
@@ -326,6 +340,11 @@ impl RunContext {
     /// The request.
     pub fn spec(&self) -> &JobSpec {
         &self.spec
+    }
+
+    /// The instance to back up: the member taken where the request gave a choice, else the request's own.
+    pub fn instance(&self) -> &InstanceName {
+        self.member.as_ref().unwrap_or(&self.spec.instance)
     }
 
     /// The terms under which the job runs.

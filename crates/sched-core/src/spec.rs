@@ -1,15 +1,22 @@
 //! What a host asks for ([`JobSpec`]) and under which terms it will run ([`JobTerms`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::name::{HostName, InstanceName, NameError, ResourceName, TechnologyName};
+use crate::name::{
+    DestinationName, GroupName, HostName, InstanceName, NameError, ResourceName, TechnologyName, TenantName,
+    VolumeName,
+};
 
 /// Largest accepted size: 1 EiB. No known database is larger; a bigger number is a unit mistake.
 pub const MAX_SIZE_BYTES: u64 = 1 << 60;
+
+/// Most members that one request may choose from: the largest replica sets have fifty.
+pub const MAX_MEMBERS: usize = 64;
 
 /// The resource every job takes one of while it runs.
 pub const SLOTS: &str = "slots";
@@ -135,6 +142,43 @@ pub struct JobSpec {
     /// Resources needed beyond the policy's, by name.
     #[serde(default)]
     pub demand: Demand,
+    /// The volume of the host that it reads, where volumes have limits of their own.
+    #[serde(default)]
+    pub volume: Option<VolumeName>,
+    /// Where the backup goes: what it shares a circuit breaker and a limit with.
+    #[serde(default)]
+    pub destination: Option<DestinationName>,
+    /// Whom the work is for; `default` unless said.
+    #[serde(default)]
+    pub tenant: TenantName,
+    /// Groups whose limits it counts against, such as its cluster. Each must be known to the engine.
+    #[serde(default)]
+    pub groups: BTreeSet<GroupName>,
+    /// Members that can be backed up in the place of each other, best first: the first that is up is taken.
+    /// The chosen one's host then stands for `host`.
+    #[serde(default)]
+    pub members: Vec<Member>,
+    /// How long a better member is waited for before the next is taken; default 10 min.
+    #[serde(default = "default_patience")]
+    pub patience: Duration,
+    /// Other hosts that take part at the same time: the job starts when there is room on all of them.
+    #[serde(default)]
+    pub together: BTreeSet<HostName>,
+}
+
+/// One of several members of a cluster that can be backed up in the place of each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its name.
+    pub instance: InstanceName,
+    /// The host that it runs on.
+    pub host: HostName,
+}
+
+/// Long enough for a replica to restart, short beside any recovery point objective.
+fn default_patience() -> Duration {
+    Duration::from_secs(600)
 }
 
 impl JobSpec {
@@ -153,6 +197,13 @@ impl JobSpec {
             not_before: None,
             max_bytes_per_sec: None,
             demand: Demand::default(),
+            volume: None,
+            destination: None,
+            tenant: TenantName::default(),
+            groups: BTreeSet::new(),
+            members: Vec::new(),
+            patience: default_patience(),
+            together: BTreeSet::new(),
         }
     }
 
@@ -226,6 +277,55 @@ impl JobSpec {
         self
     }
 
+    /// Sets the volume of the host that it reads.
+    #[must_use]
+    pub fn volume(mut self, volume: impl Into<VolumeName>) -> Self {
+        self.volume = Some(volume.into());
+        self
+    }
+
+    /// Sets where the backup goes.
+    #[must_use]
+    pub fn destination(mut self, destination: impl Into<DestinationName>) -> Self {
+        self.destination = Some(destination.into());
+        self
+    }
+
+    /// Sets whom the work is for.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<TenantName>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// Adds a group whose limit the job counts against.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<GroupName>) -> Self {
+        self.groups.insert(group.into());
+        self
+    }
+
+    /// Adds a member that can be backed up; the best is added first.
+    #[must_use]
+    pub fn member(mut self, instance: impl Into<InstanceName>, host: impl Into<HostName>) -> Self {
+        self.members.push(Member { instance: instance.into(), host: host.into() });
+        self
+    }
+
+    /// Sets how long a better member is waited for before the next is taken.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Adds a host that takes part at the same time.
+    #[must_use]
+    pub fn together_with(mut self, host: impl Into<HostName>) -> Self {
+        self.together.insert(host.into());
+        self
+    }
+
     /// Whether the request makes sense by itself.
     ///
     /// # Errors
@@ -236,8 +336,27 @@ impl JobSpec {
         name("instance", self.instance.check())?;
         name("technology", self.technology.check())?;
         name("host", self.host.check())?;
+        name("tenant", self.tenant.check())?;
         for (resource, _) in self.demand.iter() {
             name("demand", resource.check())?;
+        }
+        if let Some(volume) = &self.volume {
+            name("volume", volume.check())?;
+        }
+        if let Some(destination) = &self.destination {
+            name("destination", destination.check())?;
+        }
+        for group in &self.groups {
+            name("groups", group.check())?;
+        }
+        for member in &self.members {
+            name("members", member.instance.check().and_then(|()| member.host.check()))?;
+        }
+        if self.members.len() > MAX_MEMBERS {
+            return Err(SpecError::TooManyMembers { members: self.members.len() });
+        }
+        for host in &self.together {
+            name("together", host.check())?;
         }
         match self.size_bytes {
             Some(0) => return Err(SpecError::ZeroSize),
@@ -285,6 +404,12 @@ pub enum SpecError {
     /// `max_bytes_per_sec` is zero.
     #[error("max_bytes_per_sec: 0 would never finish; hold the job instead, or leave the ceiling out")]
     ZeroRate,
+    /// More members than [`MAX_MEMBERS`].
+    #[error("members: {members} are more than {MAX_MEMBERS}; name those that may be backed up, best first")]
+    TooManyMembers {
+        /// How many were given.
+        members: usize,
+    },
     /// `rpo` is zero.
     #[error("rpo: a recovery point objective of 0 cannot be met; give a positive duration")]
     ZeroRpo,
@@ -298,7 +423,10 @@ pub enum SpecError {
     },
 }
 
-/// Amounts of named resources that a job holds together from its start to its end, all or nothing.
+/// Amounts of named resources that a job takes together, all or nothing.
+///
+/// An amount counts at every place on the way from the job's host (or volume) to the fleet that has such a resource:
+/// `disk` at the host, `net` at host and uplink, [`SLOTS`] wherever slots are limited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Demand(std::collections::BTreeMap<ResourceName, u64>);
@@ -317,6 +445,11 @@ impl Demand {
             let held = self.0.entry(resource.into()).or_default();
             *held = held.saturating_add(amount);
         }
+    }
+
+    /// Whether nothing is needed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The amounts, in order of name.
@@ -341,6 +474,9 @@ pub struct JobTerms {
     pub demand: Demand,
     /// Whether the job may stop at a checkpoint in a peak and go on later. Default no.
     pub pausable: bool,
+    /// Whether the attempt may be cancelled when a critical job needs what it holds and nothing that can pause
+    /// would do. It then waits for another turn, and no retry is spent. Default no.
+    pub cancellable: bool,
     /// Rate below which slowing does harm (redo logs wrap, snapshots grow). Default 0: none.
     pub floor_bytes_per_sec: u64,
     /// An attempt that runs longer is cancelled and counts as failed. Paused time does not count. Default none.
@@ -357,6 +493,7 @@ impl Default for JobTerms {
             expected_duration: Duration::from_secs(3600),
             demand: Demand::one_slot(),
             pausable: false,
+            cancellable: false,
             floor_bytes_per_sec: 0,
             timeout: None,
             retry: RetryPolicy::default(),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Order;
 use crate::event::JobRef;
-use crate::gate::{CapacityState, ClosedGate, LoadState, Reason, Scope};
+use crate::gate::{CapacityState, ClosedGate, LoadState, Scope};
 use crate::name::ResourceName;
 use crate::resource::Capacity;
 use crate::state::JobState;
@@ -26,12 +27,12 @@ pub struct EngineStatus {
     pub ended: BTreeMap<JobState, u64>,
     /// Jobs under way, oldest first.
     pub active_jobs: Vec<JobStatus>,
-    /// Waiting jobs, oldest first.
+    /// Some waiting jobs, oldest first; [`Engine::pending_page`](crate::Engine::pending_page) tells all.
     pub waiting_jobs: Vec<JobStatus>,
-    /// Every resource.
+    /// Every resource of the fleet as a whole; [`Engine::resources`](crate::Engine::resources) tells those of places.
     pub resources: BTreeMap<ResourceName, Capacity>,
-    /// Scopes held by operators, with the reason.
-    pub holds: Vec<(Scope, Reason)>,
+    /// Scopes held by operators, with the order.
+    pub holds: Vec<(Scope, Order)>,
     /// The load of every scope that was published.
     pub loads: Vec<(Scope, LoadState)>,
     /// Scopes that are short of something.
@@ -52,6 +53,8 @@ pub struct JobStatus {
     pub submitted: Timestamp,
     /// Finish by.
     pub deadline: Timestamp,
+    /// Start by, to finish in time.
+    pub latest_start: Timestamp,
     /// When the present or last attempt started.
     pub started: Option<Timestamp>,
     /// Time between becoming due and starting, of the present or last attempt.
@@ -60,7 +63,11 @@ pub struct JobStatus {
     pub ran: Duration,
     /// Bytes that the successful attempt moved, as its executor reported; 0 before.
     pub bytes: u64,
-    /// Times that a gate deferred it.
+    /// Bytes that it is expected to move, if anybody knows.
+    pub size_bytes: Option<u64>,
+    /// 90th percentile of the run time at the paced rate, as asked for or learned.
+    pub expected_duration: Duration,
+    /// Times that a gate deferred it when its turn had come, each kind of gate in a row counted once.
     pub deferrals: u32,
     /// Requests that it answers.
     pub requesters: u32,

@@ -3,6 +3,7 @@
 mod rig;
 
 use rig::{Rig, secs, spec, terms};
+use sched_core::Order;
 use sched_core::{
     AttemptEnd, Cancellation, CapacityState, EngineConfig, EventKind, Gate, JobState, LoadLevel, LoadState,
     Output, Priority, Reason, RetryPolicy, RunError, SLOTS, Scope, SubmitError,
@@ -92,7 +93,7 @@ fn high_priority_passes_load_but_never_capacity_or_hold() {
     rig.engine.set_load(rig.now(), Scope::Fleet, load(LoadLevel::Peak));
     let short = CapacityState::Closed { reason: Reason::new("disk full") };
     rig.engine.set_capacity(rig.now(), Scope::Host("db2".into()), short);
-    rig.engine.hold(rig.now(), Scope::Instance("c".into()), Reason::new("migration"));
+    rig.engine.hold(rig.now(), Scope::Instance("c".into()), Order::new("ops", "migration"));
     let mut high = terms();
     high.priority = Priority::High;
     let a = rig.submit(spec("a"), high.clone());
@@ -111,7 +112,7 @@ fn high_priority_passes_load_but_never_capacity_or_hold() {
 #[test]
 fn an_overdue_job_behind_a_strong_gate_raises_rpo_at_risk_once_and_before_the_deadline() {
     let mut rig = Rig::with_slots(1);
-    rig.engine.hold(rig.now(), Scope::Fleet, Reason::new("maintenance"));
+    rig.engine.hold(rig.now(), Scope::Fleet, Order::new("ops", "maintenance"));
     let job = rig.submit(spec("a"), terms());
     rig.step();
     let deadline = rig.engine.explain(job).unwrap().deadline;
@@ -277,12 +278,13 @@ fn a_full_queue_and_a_closed_engine_refuse_and_lose_nothing() {
     let mut config = EngineConfig::default();
     config.max_pending = 2;
     let mut rig = Rig::new(config);
-    rig.engine.hold(rig.now(), Scope::Fleet, Reason::new("full"));
+    rig.engine.hold(rig.now(), Scope::Fleet, Order::new("ops", "full"));
     let a = rig.submit(spec("a"), terms());
     rig.submit(spec("b"), terms());
     let full = rig.engine.submit(rig.now(), spec("c"), terms());
     assert_eq!(full, Err(SubmitError::QueueFull { pending: 2 }));
     rig.engine.close(rig.now(), &Reason::new("bye"));
+    rig.step();
     assert_eq!(rig.engine.submit(rig.now(), spec("d"), terms()), Err(SubmitError::ShuttingDown));
     assert_eq!(rig.engine.job_status(a).unwrap().state, JobState::Cancelled);
     assert_eq!(rig.engine.next_wakeup(), None);
@@ -301,6 +303,7 @@ fn a_large_demand_is_not_starved_by_small_ones() {
     for n in 0..5 {
         rig.submit(spec(&format!("small-{n}")), terms());
     }
+    rig.clock.advance(secs(10));
     rig.step();
     rig.finish(rig.running()[0], Ok(()));
     rig.step();
@@ -334,7 +337,7 @@ fn advise_mode_says_what_it_would_do_and_starts_everything() {
     config.advise_only = true;
     config.resources.insert(SLOTS.into(), 1);
     let mut rig = Rig::new(config);
-    rig.engine.hold(rig.now(), Scope::Instance("b".into()), Reason::new("held"));
+    rig.engine.hold(rig.now(), Scope::Instance("b".into()), Order::new("ops", "held"));
     for name in ["a", "b", "c"] {
         rig.submit(spec(name), terms());
     }
@@ -359,19 +362,18 @@ fn nothing_to_do_means_no_wake_up() {
 #[test]
 fn an_explanation_reads_like_one() {
     let mut rig = Rig::with_slots(1);
-    rig.engine.hold(rig.now(), Scope::Host("local".into()), Reason::new("held by ada: kernel upgrade"));
+    rig.engine.hold(rig.now(), Scope::Host("local".into()), Order::new("ada", "kernel upgrade"));
     let job = rig.submit(spec("orders").not_before("2026-01-05T03:00:00Z".parse().unwrap()), terms());
     rig.step();
     let text = rig.engine.explain(job).unwrap().to_string();
     assert_eq!(
         text,
-        "job-1 (full backup of orders, normal) is queued\n  \
+        "job-1 (full backup of orders, normal) is scheduled\n  \
          closed: hold (host local): held by ada: kernel upgrade\n    \
          to open: release the hold on host local\n  \
          closed: time (instance orders): not before the requested start; opens 2026-01-05T03:00:00Z\n    \
          to open: wait until 2026-01-05T03:00:00Z\n  \
-         ahead of it: 0\n  \
-         looked at again: 2026-01-05T22:59:00Z\n  \
+         looked at again: 2026-01-05T03:00:00Z\n  \
          latest start 2026-01-05T22:59:00Z, deadline 2026-01-06T00:00:00Z"
     );
 }
@@ -379,7 +381,7 @@ fn an_explanation_reads_like_one() {
 #[test]
 fn a_second_request_never_pushes_a_waiting_job_back() {
     let mut rig = Rig::with_slots(1);
-    rig.engine.hold(rig.now(), Scope::Fleet, Reason::new("both are submitted first"));
+    rig.engine.hold(rig.now(), Scope::Fleet, Order::new("ops", "both are submitted first"));
     let a = rig.submit(spec("a").size_bytes(1), terms());
     rig.submit(spec("b").size_bytes(5), terms());
     rig.submit(spec("a").size_bytes(9), terms());

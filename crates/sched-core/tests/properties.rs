@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rig::{Rig, secs};
 use sched_core::{
     BackupKind, CapacityState, EngineConfig, Gate, JobId, JobSpec, JobState, JobTerms, LoadLevel, LoadState,
-    Output, Priority, Reason, RetryPolicy, RunError, SLOTS, Scope,
+    Order, Output, Priority, Reason, RetryPolicy, RunError, SLOTS, Scope,
 };
 
 #[derive(Clone, Debug)]
@@ -153,9 +153,9 @@ fn apply(rig: &mut Rig, op: &Op) {
             let closed = CapacityState::Closed { reason: Reason::new("full") };
             rig.engine.set_capacity(now, scope(s), if open { CapacityState::Open } else { closed });
         }
-        Op::Hold { scope: s } => rig.engine.hold(now, scope(s), Reason::new("h")),
+        Op::Hold { scope: s } => rig.engine.hold(now, scope(s), Order::new("h", "h")),
         Op::Release { scope: s } => _ = rig.engine.release(now, &scope(s)),
-        Op::Slots { total } => rig.engine.set_resource(now, SLOTS.into(), total),
+        Op::Slots { total } => rig.engine.set_resource(now, &Scope::Fleet, SLOTS.into(), total).unwrap(),
         Op::Wait { secs: s } => rig.clock.advance(secs(s)),
         Op::Wake => rig.sleep_until_next_wakeup(),
         Op::StepWall { secs } => {

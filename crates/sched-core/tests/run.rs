@@ -55,6 +55,7 @@ fn context(pacer: Arc<dyn Pacer>) -> (RunContext, Receiver<PauseMark>) {
         attempt: 1,
         spec: Arc::new(JobSpec::new("a", "sqlite")),
         terms: Arc::new(JobTerms::default()),
+        member: None,
         control: Arc::new(RunControl::new(move |mark| marks.send(mark).unwrap())),
         pacer,
         clock: Arc::new(ManualClock::default()),

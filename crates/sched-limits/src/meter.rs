@@ -133,6 +133,11 @@ impl JobPacer {
         let own = Meter::new(shared.clock.clone(), ceiling);
         Self { shared, own }
     }
+
+    /// Changes the ceiling; what was charged before waits at the former one.
+    pub fn set_ceiling(&self, ceiling: Rate) {
+        self.own.set_rate(ceiling);
+    }
 }
 
 /// Both places in whole bytes, in one number. 2^64 bytes are more than any process moves.

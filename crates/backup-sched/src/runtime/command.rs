@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use sched_core::{
-    AttemptEnd, AttemptId, Cancellation, Event, Executor, Explanation, JobId, JobSpec, JobTerms, PauseMark,
-    Priority, Reason, ResourceName, RunContext, Scope, UnknownJob, Wake,
+    AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms, Now,
+    PauseMark, Reason, RunContext, UnknownJob, Wake,
 };
 use sched_limits::Reading;
 use sched_workload::LoadReading;
@@ -17,15 +17,11 @@ use crate::scheduler::{ShutdownReport, Status};
 
 /// A message to the dispatcher.
 pub(crate) enum Command {
-    Submit(Box<JobSpec>, Box<JobTerms>, Route, Sender<Result<Accepted, AcquireError>>),
-    Cancel(JobId, Reason, Sender<Result<Cancellation, UnknownJob>>),
-    Reprioritize(JobId, Priority, Sender<Result<bool, UnknownJob>>),
-    Explain(JobId, Sender<Result<Explanation, UnknownJob>>),
-    Hold(Scope, Reason, Sender<()>),
-    Release(Scope, Sender<bool>),
-    SetResource(ResourceName, u64, Sender<()>),
+    Submit(Vec<Request>, Sender<Vec<Result<Accepted, AcquireError>>>),
+    /// Whatever is asked of the engine and needs nothing else. The closure sends its own reply.
+    Engine(EngineCall),
     Status(Sender<Status>),
-    Subscribe(Sender<Event>, Sender<()>),
+    Subscribe(Sender<Arc<Event>>, Sender<()>),
     Mark(AttemptId, PauseMark),
     Ended(AttemptId, AttemptEnd),
     Readings(usize, Result<Vec<Reading>, String>),
@@ -33,6 +29,15 @@ pub(crate) enum Command {
     Shutdown(Duration, Sender<ShutdownReport>),
     /// The clock was moved by hand.
     Look,
+}
+
+pub(crate) type EngineCall = Box<dyn FnOnce(&mut Engine, Now) + Send>;
+
+/// A request under the terms of its policy.
+pub(crate) struct Request {
+    pub(crate) spec: JobSpec,
+    pub(crate) terms: Arc<JobTerms>,
+    pub(crate) route: Route,
 }
 
 /// Who makes a job's backup.
@@ -67,14 +72,29 @@ impl Link {
         answer.recv().map_err(|_| Stopped)
     }
 
+    /// Calls the engine on the dispatcher's thread and waits for the answer.
+    pub(crate) fn engine<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Engine, Now) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        // A caller that no longer waits for its reply is no concern of the dispatcher's.
+        self.ask(|reply| Command::Engine(Box::new(move |engine, now| drop(reply.send(call(engine, now))))))
+    }
+
+    /// [`engine`](Self::engine) for calls about one job.
+    pub(crate) fn job<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Engine, Now) -> Result<T, UnknownJob> + Send + 'static,
+    ) -> Result<T, JobError> {
+        Ok(self.engine(call).map_err(|_| JobError::Stopped)??)
+    }
+
     pub(crate) fn cancel(&self, job: JobId, reason: Reason) -> Result<Cancellation, JobError> {
-        let answer = self.ask(|reply| Command::Cancel(job, reason, reply));
-        Ok(answer.map_err(|_| JobError::Stopped)??)
+        self.job(move |engine, now| engine.cancel(now, job, reason))
     }
 
     pub(crate) fn explain(&self, job: JobId) -> Result<Explanation, JobError> {
-        let answer = self.ask(|reply| Command::Explain(job, reply));
-        Ok(answer.map_err(|_| JobError::Stopped)??)
+        self.job(move |engine, _| engine.explain(job))
     }
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use sched_core::{
-    AttemptEnd, AttemptId, Clock, Engine, Event, JobId, JobSpec, JobState, JobStatus, JobTerms, MonoTime,
-    Output, PauseMark, Reason, RunContext, RunControl, RunError, RunParts, StartOrder, Wake,
+    AttemptEnd, AttemptId, Clock, Engine, Event, JobId, JobState, JobStatus, MonoTime, Output, PauseMark,
+    Reason, RunContext, RunControl, RunError, RunParts, StartOrder, Wake,
 };
 use sched_limits::{JobPacer, Meter, Rate};
 use sched_observe::{EventSink, HookRunner};
 
 use super::command::Accepted;
+use super::command::Request;
 use super::sampler::SamplerEnd;
 use super::signals::{Directive, Signals};
 use super::{Command, Grant, Link, Route, worker};
@@ -45,7 +46,7 @@ pub(crate) struct Dispatcher {
     parts: Parts,
     jobs: Jobs,
     running: BTreeMap<JobId, Running>,
-    subscribers: Vec<Sender<Event>>,
+    subscribers: Vec<Sender<Arc<Event>>>,
     missed_by_subscribers: u64,
     /// Bytes paced by attempts that have ended.
     paced_before: u64,
@@ -58,6 +59,9 @@ pub(crate) struct Dispatcher {
 struct Running {
     attempt: AttemptId,
     control: Arc<RunControl>,
+    pacer: Arc<JobPacer>,
+    /// What the request asked for.
+    own_ceiling: Option<u64>,
     floor: u64,
 }
 
@@ -131,22 +135,11 @@ impl Dispatcher {
         let engine = &mut self.parts.engine;
         // A caller that no longer waits for its reply is no concern of the dispatcher's.
         match message {
-            Command::Submit(spec, terms, route, reply) => {
-                let accepted = self.submit(*spec, *terms, route);
-                drop(reply.send(accepted));
+            Command::Submit(requests, reply) => {
+                let accepted = requests.into_iter().map(|request| self.submit(request)).collect();
+                let _ = reply.send(accepted);
             }
-            Command::Cancel(job, reason, reply) => drop(reply.send(engine.cancel(now, job, reason))),
-            Command::Reprioritize(job, to, reply) => drop(reply.send(engine.reprioritize(now, job, to))),
-            Command::Explain(job, reply) => drop(reply.send(engine.explain(job))),
-            Command::Hold(scope, reason, reply) => {
-                engine.hold(now, scope, reason);
-                let _ = reply.send(());
-            }
-            Command::Release(scope, reply) => drop(reply.send(engine.release(now, &scope))),
-            Command::SetResource(name, total, reply) => {
-                engine.set_resource(now, name, total);
-                let _ = reply.send(());
-            }
+            Command::Engine(call) => call(engine, now),
             Command::Status(reply) => drop(reply.send(self.status())),
             Command::Subscribe(events, reply) => {
                 self.subscribers.push(events);
@@ -169,7 +162,8 @@ impl Dispatcher {
         }
     }
 
-    fn submit(&mut self, spec: JobSpec, terms: JobTerms, route: Route) -> Result<Accepted, AcquireError> {
+    fn submit(&mut self, request: Request) -> Result<Accepted, AcquireError> {
+        let Request { spec, terms, route } = request;
         let now = self.parts.clock.now();
         let engine = &mut self.parts.engine;
         if let (Route::Pull(_), Some(job)) = (&route, engine.pending(&spec.instance, spec.kind)) {
@@ -222,8 +216,14 @@ impl Dispatcher {
             Output::Pause(attempt) => self.with_control(attempt, |control| control.set_paused(true)),
             Output::Resume(attempt) => self.with_control(attempt, |control| control.set_paused(false)),
             Output::Cancel(attempt, reason) => self.with_control(attempt, |control| control.cancel(reason)),
-            Output::Event(event) => self.publish(event),
-            Output::Ended(status) => self.forget(status),
+            Output::Ceiling(attempt, rate) => {
+                if let Some(running) = self.running.get(&attempt.job).filter(|r| r.attempt == attempt) {
+                    running.pacer.set_ceiling(ceiling(running.own_ceiling, rate));
+                    running.control.wake();
+                }
+            }
+            Output::Event(event) => self.publish(&event),
+            Output::Ended(status) => self.forget(&status),
         }
     }
 
@@ -237,7 +237,11 @@ impl Dispatcher {
         let attempt = order.attempt;
         let Some(route) = self.jobs.0.get(&attempt.job).map(|entry| entry.route.clone()) else { return };
         let floor = order.terms.floor_bytes_per_sec;
-        let ctx = self.context(order);
+        let own_ceiling = order.spec.max_bytes_per_sec;
+        let pacer =
+            JobPacer::new(self.parts.meter.clone(), ceiling(own_ceiling, order.ceiling_bytes_per_sec));
+        let pacer = Arc::new(pacer);
+        let ctx = self.context(order, pacer.clone());
         let control = ctx.control().clone();
         let begun = match route {
             Route::Push(executor) => worker::spawn(executor, ctx, attempt, self.parts.link.commands.clone())
@@ -246,7 +250,9 @@ impl Dispatcher {
                 .try_send(Grant(ctx))
                 .map_err(|_| RunError::Permanent("the caller no longer waits for its permit".into())),
         };
-        if let Some(before) = self.running.insert(attempt.job, Running { attempt, control, floor }) {
+        if let Some(before) =
+            self.running.insert(attempt.job, Running { attempt, control, pacer, own_ceiling, floor })
+        {
             self.paced_before += before.control.progress().paced_bytes;
         }
         let now = self.parts.clock.now();
@@ -256,11 +262,10 @@ impl Dispatcher {
         }
     }
 
-    fn context(&self, order: StartOrder) -> RunContext {
-        let StartOrder { attempt, spec, terms } = order;
+    fn context(&self, order: StartOrder, pacer: Arc<JobPacer>) -> RunContext {
+        let StartOrder { attempt, spec, terms, member, .. } = order;
         let commands = self.parts.link.commands.clone();
         let control = RunControl::new(move |mark| drop(commands.send(Command::Mark(attempt, mark))));
-        let own = spec.max_bytes_per_sec.map_or(Rate::Unlimited, Rate::BytesPerSec);
         let clock = self.parts.clock.clone();
         RunContext::new(RunParts {
             job: attempt.job,
@@ -268,12 +273,13 @@ impl Dispatcher {
             spec,
             terms,
             control: Arc::new(control),
-            pacer: Arc::new(JobPacer::new(self.parts.meter.clone(), own)),
+            member,
+            pacer,
             clock,
         })
     }
 
-    fn publish(&mut self, event: Event) {
+    fn publish(&mut self, event: &Arc<Event>) {
         self.subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {
             Ok(()) => true,
             Err(e) if e.is_full() => {
@@ -282,10 +288,10 @@ impl Dispatcher {
             }
             Err(_) => false,
         });
-        self.parts.sink.send(event);
+        self.parts.sink.send(event.as_ref().clone());
     }
 
-    fn forget(&mut self, status: JobStatus) {
+    fn forget(&mut self, status: &JobStatus) {
         let job = status.job.id;
         if let Some(running) = self.running.remove(&job) {
             self.paced_before += running.control.progress().paced_bytes;
@@ -299,7 +305,7 @@ impl Dispatcher {
             closing.report.cancelled += 1;
         }
         if let Some(entry) = self.jobs.0.remove(&job) {
-            entry.outcome.tell(status);
+            entry.outcome.tell(status.clone());
         }
     }
 
@@ -382,7 +388,8 @@ impl Dispatcher {
     }
 
     fn closed(&self) -> bool {
-        self.closing.is_some() && self.parts.engine.active_count() == 0
+        let engine = &self.parts.engine;
+        self.closing.is_some() && engine.active_count() == 0 && engine.pending_count() == 0
     }
 
     fn finish(mut self) {
@@ -395,6 +402,11 @@ impl Dispatcher {
             }
         }
     }
+}
+
+/// The lower of what the request and an operator allow.
+fn ceiling(asked: Option<u64>, ordered: Option<u64>) -> Rate {
+    asked.into_iter().chain(ordered).min().map_or(Rate::Unlimited, Rate::BytesPerSec)
 }
 
 /// Jobs that somebody may wait for. Should the dispatcher itself fail, nobody waits for ever.

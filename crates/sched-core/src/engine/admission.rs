@@ -1,276 +1,488 @@
-//! Which jobs may start: gates, the walk along touched lines, timers, and pauses under load.
+//! Which jobs start: what time and openings bring back, and the look at the most urgent of each class.
 
 use crate::event::EventKind;
-use crate::gate::{ClosedGate, Gate, LoadLevel, LoadState, Reason, Scope};
-use crate::spec::{JobId, Priority};
+use crate::gate::{LoadLevel, Reason};
+use crate::queue::OrderKey;
+use crate::spec::Priority;
 use crate::state::JobState;
-use crate::time::Now;
+use crate::time::{MonoTime, Now, wall_until};
 
-use super::job::{Job, Stop};
-use super::lines::Line;
+use super::domain::{Domains, Shut};
+use super::gates::Closed;
+use super::index::{BracketIx, DomainIx, JobIx};
+use super::job::wall;
 use super::{Engine, Output, StartOrder};
 
+/// Virtual time that a start costs a tenant of weight 1; divisible by every weight up to ten.
+const TENANT_TURN: u64 = 2_520_000;
+
 impl Engine {
-    /// Every gate that is closed for `job`, strongest first, with the line in which it is waited for.
-    pub(super) fn closed_gates<'a>(
-        &'a self,
-        job: &'a Job,
-        now: Now,
-    ) -> impl Iterator<Item = (Line, ClosedGate)> + 'a {
-        let hold = job.scopes().into_iter().filter_map(|scope| self.hold_gate(scope));
-        let capacity = job.scopes().into_iter().filter_map(|scope| self.capacity_gate(scope));
-        let resources = job.terms.demand.iter();
-        let resources = resources.filter_map(|(name, amount)| self.resource_gate(job, name, amount));
-        let overlap = std::iter::once_with(|| self.overlap_gate(job)).flatten();
-        let time = std::iter::once_with(move || self.time_gate(job, now)).flatten();
-        let load = job.scopes().into_iter().filter_map(move |scope| {
-            let (tolerated, _) = job.tolerance(now.wall);
-            self.load_gate(scope, tolerated)
-        });
-        hold.chain(capacity).chain(resources).chain(overlap).chain(time).chain(load)
-    }
-
-    fn hold_gate(&self, scope: Scope) -> Option<(Line, ClosedGate)> {
-        let reason = self.holds.get(&scope)?.clone();
-        let gate = ClosedGate { gate: Gate::Hold, scope: scope.clone(), reason, until: None };
-        Some((Line::Hold(scope), gate))
-    }
-
-    fn capacity_gate(&self, scope: Scope) -> Option<(Line, ClosedGate)> {
-        let reason = self.shortages.get(&scope)?.clone();
-        let gate = ClosedGate { gate: Gate::Capacity, scope: scope.clone(), reason, until: None };
-        Some((Line::Capacity(scope), gate))
-    }
-
-    fn resource_gate(
-        &self,
-        job: &Job,
-        name: &crate::name::ResourceName,
-        amount: u64,
-    ) -> Option<(Line, ClosedGate)> {
-        let line = Line::Resource(name.clone());
-        let capacity = self.ledger.capacity(name);
-        let head = self.lines.first(&line).filter(|head| *head < job.key);
-        let text = if amount > capacity.free() {
-            format!("needs {amount} of {name}, {} of {} in use", capacity.used, capacity.total)
-        } else {
-            // What is free is promised to the head of the line, or small jobs would starve a large one.
-            format!("needs {amount} of {name}, the free ones are kept for {}", head?.id)
+    /// Takes a waiting or paused job that is in no queue to where it belongs.
+    pub(super) fn enter(&mut self, now: Now, ix: JobIx) {
+        let job = &self.jobs[ix.at()];
+        debug_assert!(job.bracket.is_none() && job.parked.is_none());
+        let goes_on = job.state == JobState::Paused;
+        let own = if goes_on || self.config.advise_only { None } else { self.own_gate(job, now) };
+        let state = match own {
+            Some(Closed::Time) if job.back_off_until > now.mono => JobState::Retryable,
+            Some(Closed::Time) => JobState::Scheduled,
+            _ => JobState::Queued,
         };
-        let gate = Gate::Resource(name.clone());
-        Some((line, ClosedGate { gate, scope: Scope::Fleet, reason: Reason::new(text), until: None }))
-    }
-
-    fn overlap_gate(&self, job: &Job) -> Option<(Line, ClosedGate)> {
-        let key = (job.spec.instance.clone(), job.spec.kind);
-        let other = self.twins.get(&key)?.begun.filter(|begun| *begun != job.id)?;
-        let reason = Reason::new(format!("{other} makes the same backup and has not ended"));
-        let scope = Scope::Instance(key.0.clone());
-        Some((Line::Overlap(key.0, key.1), ClosedGate { gate: Gate::Overlap, scope, reason, until: None }))
-    }
-
-    fn time_gate(&self, job: &Job, now: Now) -> Option<(Line, ClosedGate)> {
-        let back_off = job.back_off_until.filter(|until| *until > now.mono);
-        let (until, text) = match (back_off, job.spec.not_before) {
-            (Some(until), _) => {
-                let error = job.error.as_deref().unwrap_or("an attempt failed");
-                (now.plus(until.since(now.mono)).wall, format!("back-off after: {error}"))
-            }
-            (None, Some(not_before)) if not_before > now.wall => {
-                (not_before, "not before the requested start".into())
-            }
-            _ => return None,
-        };
-        let scope = Scope::Instance(job.spec.instance.clone());
-        let gate = ClosedGate { gate: Gate::Time, scope, reason: Reason::new(text), until: Some(until) };
-        Some((Line::Time, gate))
-    }
-
-    fn load_gate(&self, scope: Scope, tolerated: LoadLevel) -> Option<(Line, ClosedGate)> {
-        let LoadState { level, reason } = self.loads.get(&scope)?;
-        if *level <= tolerated {
-            return None;
+        let place = job.place;
+        let job = &mut self.jobs[ix.at()];
+        if !goes_on {
+            job.state = state;
         }
-        let mut reason = reason.clone();
-        reason.text = format!("{level} load, {tolerated} tolerated: {}", reason.text).into();
-        let gate = ClosedGate { gate: Gate::Load, scope: scope.clone(), reason, until: None };
-        Some((Line::Load(scope, tolerated), gate))
+        job.waits_for_overlap = matches!(own, Some(Closed::Overlap(_)));
+        match own {
+            Some(closed) => self.defer(now, ix, closed),
+            None => {
+                let class = self.class_of(ix, now.wall.as_millisecond());
+                let key = self.jobs[ix.at()].key;
+                let (bracket, _) = self.forest.insert(&mut self.domains, &class, place, key);
+                self.jobs[ix.at()].bracket = bracket;
+            }
+        }
+        self.counts.moves += 1;
+        self.set_next_look(now, ix);
     }
 
-    /// Takes jobs whose moment has come to where they are looked at.
-    pub(super) fn fire_timers(&mut self, now: Now, budget: &mut usize) {
-        while *budget > 0
-            && let Some(&(at, id)) = self.timers.first()
-            && at <= now.mono
-        {
-            *budget -= 1;
-            self.set_timer(id, None);
-            let Some(job) = self.jobs.get(&id) else { continue };
-            match job.state {
-                state if state.is_waiting() => self.make_ready(id),
-                JobState::Running | JobState::Pausing | JobState::Resuming => self.check_time_out(now, id),
-                _ => self.review_active = true,
-            }
+    /// Takes a job out of wherever it waits.
+    pub(super) fn leave(&mut self, ix: JobIx) {
+        let job = &mut self.jobs[ix.at()];
+        let id = job.id;
+        job.waits_for_overlap = false;
+        let bracket = std::mem::take(&mut job.bracket);
+        let parked = std::mem::take(&mut job.parked);
+        if !bracket.is_none() {
+            self.forest.remove(&mut self.domains, bracket, id);
+        }
+        if let Some(domain) = parked.some() {
+            self.domains[domain].gates_mut().parked.remove(&ix);
         }
     }
 
-    fn check_time_out(&mut self, now: Now, id: JobId) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        let Some(limit) = job.terms.timeout else { return };
-        let ran = job.run.read(now.mono);
-        if ran >= limit {
-            self.order_stop(now, id, Stop::TimedOut(limit));
-        } else {
-            self.set_timer(id, Some(now.mono + (limit - ran)));
-        }
+    /// Looks anew at where a waiting job belongs.
+    pub(super) fn reenter(&mut self, now: Now, ix: JobIx) {
+        self.leave(ix);
+        self.enter(now, ix);
     }
 
-    /// Looks at the heads of touched lines, most urgent first, until none can start or the budget is spent.
-    pub(super) fn admit(&mut self, now: Now, budget: &mut usize) {
-        while *budget > 0
-            && let Some((line, key)) = self.lines.next()
-        {
-            *budget -= 1;
-            self.consider(now, &line, key.id);
-        }
-    }
-
-    fn consider(&mut self, now: Now, line: &Line, id: JobId) {
-        let job = &self.jobs[&id];
-        let closed = self.closed_gates(job, now).next();
-        match closed {
-            Some((to, gate)) if !self.config.advise_only => {
-                if to == *line {
-                    self.lines.rest(line);
-                }
-                self.park(now, id, to, gate);
-            }
-            advice => {
-                if let Some((_, by)) = advice {
-                    self.emit(Some(id), EventKind::Deferred { by, advice_only: true });
-                }
-                self.start(now, id);
-            }
-        }
-    }
-
-    /// Puts a waiting job into the line of a closed gate, with a timer to when time alone may change that.
-    fn park(&mut self, now: Now, id: JobId, to: Line, gate: ClosedGate) {
-        self.move_to(id, to);
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        let timed = gate.gate == Gate::Time;
-        // A back-off that has ended counts for nothing, even if the wall was set back behind the requested start.
-        let back_off = job.back_off_until.filter(|until| timed && *until > now.mono);
-        job.state = match (timed, back_off.is_some()) {
-            (true, true) => JobState::Retryable,
-            (true, false) => JobState::Scheduled,
-            (false, _) => JobState::Queued,
-        };
-        let next_wall = match gate.gate {
-            Gate::Time => gate.until,
-            Gate::Load => job.tolerance(now.wall).1,
+    /// Sets the timer to the next moment at which time alone changes something for a job that has not started.
+    fn set_next_look(&mut self, now: Now, ix: JobIx) {
+        let job = &self.jobs[ix.at()];
+        let wall_ms = now.wall.as_millisecond();
+        let back_off = (job.back_off_until > now.mono).then_some(job.back_off_until);
+        let opens = match job.state {
+            JobState::Scheduled | JobState::Retryable => back_off
+                .or_else(|| job.not_before_ms().filter(|at| *at > wall_ms).map(|at| self.mono_at(now, at))),
             _ => None,
         };
-        let late = now.wall >= job.latest_start;
-        let tell_risk = late && !job.risk_told;
-        job.risk_told |= late;
-        let next_risk = (!job.risk_told).then_some(job.latest_start);
-        let next = next_wall.into_iter().chain(next_risk).min().map(|wall| self.wall.mono_at(wall));
-        // Back-off is exact on the monotonic clock; the wall time in the gate is for people.
-        let next = next.into_iter().chain(back_off).min();
-        let news = job.is_news(&gate);
-        job.deferred_by = Some(gate.clone());
-        job.deferrals += u32::from(news);
-        let deadline = job.deadline;
-        self.set_timer(id, next);
-        if news {
-            self.emit(Some(id), EventKind::Deferred { by: gate.clone(), advice_only: false });
-        }
-        if tell_risk {
-            let text = format!("the latest start has passed while waiting for {gate}");
-            self.emit(Some(id), EventKind::RpoAtRisk { deadline, reason: Reason::new(text) });
+        let (_, step) = job.tolerance(wall_ms);
+        let risk = (job.state.is_waiting() && !job.risk_told).then_some(job.latest_start_ms());
+        let by_wall = step.into_iter().chain(risk).min().map(|at| self.mono_at(now, at));
+        let patience = job.extras.as_ref().and_then(|extras| extras.patient_until);
+        let next = opens.into_iter().chain(by_wall).chain(patience).min();
+        self.set_timer(ix, next);
+    }
+
+    /// The monotonic moment at which the wall reads `ms`; the present when that has passed.
+    pub(super) fn mono_at(&self, now: Now, ms: i64) -> MonoTime {
+        let away = ms.saturating_sub(now.wall.as_millisecond());
+        match u64::try_from(away) {
+            // The wall reading is finer than a millisecond: its fraction has passed already.
+            Ok(0) | Err(_) => now.mono,
+            Ok(_) => now.mono + wall_until(now.wall, wall(ms)),
         }
     }
 
-    fn start(&mut self, now: Now, id: JobId) {
-        self.leave_line(id);
-        self.set_timer(id, None);
-        let overridden = self.overridden_gate(&self.jobs[&id], now);
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+    /// Says what a job waits for, if that is news.
+    pub(super) fn defer(&mut self, now: Now, ix: JobIx, closed: Closed) {
+        let job = &mut self.jobs[ix.at()];
+        if job.told_gate == closed.code() {
+            return;
+        }
+        job.told_gate = closed.code();
+        job.deferrals = job.deferrals.saturating_add(1);
+        if self.config.events {
+            let by = self.describe(ix, closed, now);
+            self.emit(Some(ix), EventKind::Deferred { by, advice_only: false });
+        }
+    }
+
+    /// Looks at jobs whose moment has come.
+    pub(super) fn fire_timers(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0 {
+            let jobs = &self.jobs;
+            let valid = |at, job: JobIx| jobs.get(job.at()).is_some_and(|job| job.timer == at);
+            let Some((_, ix)) = self.timers.first(valid).filter(|(at, _)| *at <= now.mono) else { return };
+            self.timers.pop();
+            self.jobs[ix.at()].timer = MonoTime::ZERO;
+            *budget -= 1;
+            self.look_at(now, ix);
+        }
+    }
+
+    /// Time may have changed something for this job.
+    fn look_at(&mut self, now: Now, ix: JobIx) {
+        let job = &mut self.jobs[ix.at()];
+        if job.back_off_until <= now.mono {
+            job.back_off_until = MonoTime::ZERO;
+        }
+        let state = job.state;
+        match state {
+            state if state.is_waiting() => {
+                self.tell_risk(now, ix);
+                self.lose_patience(now, ix);
+                self.reenter(now, ix);
+            }
+            JobState::Paused if self.standing_aside(ix) => self.reenter(now, ix),
+            JobState::Running | JobState::Pausing | JobState::Resuming => self.check_time_out(now, ix),
+            _ => {}
+        }
+    }
+
+    fn tell_risk(&mut self, now: Now, ix: JobIx) {
+        let job = &mut self.jobs[ix.at()];
+        if job.risk_told || now.wall.as_millisecond() < job.latest_start_ms() {
+            return;
+        }
+        job.risk_told = true;
+        if self.config.events {
+            let deadline = wall(self.jobs[ix.at()].deadline_ms);
+            let text = match self.closed_gates(ix, now).first() {
+                Some(closed) => {
+                    format!(
+                        "the latest start has passed while waiting for {}",
+                        self.describe(ix, *closed, now)
+                    )
+                }
+                None => "the latest start has passed while waiting for its turn".into(),
+            };
+            self.emit(Some(ix), EventKind::RpoAtRisk { deadline, reason: Reason::new(text) });
+        }
+    }
+
+    /// Looks at every job once, after something that concerns them all.
+    pub(super) fn sweep_jobs(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0
+            && let Some(at) = self.sweep
+        {
+            *budget -= 1;
+            // Slots are visited in order; one that is filled behind the sweep was filled after the change.
+            self.sweep = (at + 1 < self.jobs.capacity().max(1)).then_some(at + 1);
+            if self.jobs.contains(at) {
+                self.sweep_one(now, JobIx::new(at));
+            }
+        }
+    }
+
+    fn sweep_one(&mut self, now: Now, ix: JobIx) {
+        let waits = self.jobs[ix.at()].state.is_waiting();
+        if let Some(reason) = self.closed.clone().filter(|_| waits) {
+            return self.end(now, ix, EventKind::Cancelled { reason });
+        }
+        if waits || self.jobs[ix.at()].state == JobState::Paused && self.standing_aside(ix) {
+            self.refresh_express(now, ix);
+            self.tell_risk(now, ix);
+            self.reenter(now, ix);
+        } else {
+            self.look_at(now, ix);
+        }
+    }
+
+    /// Shows again what opened domains kept back.
+    pub(super) fn reexamine(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0
+            && let Some(domain) = self.touched.front().copied()
+        {
+            if self.reexamine_one(now, domain, budget) {
+                self.domains[domain].touched = false;
+                self.touched.pop_front();
+            }
+        }
+    }
+
+    /// Returns whether nothing is left to do for `domain`.
+    fn reexamine_one(&mut self, now: Now, domain: DomainIx, budget: &mut usize) -> bool {
+        let parked: Vec<JobIx> = match &self.domains[domain].gates {
+            Some(gates) => gates.parked.iter().copied().collect(),
+            None => vec![],
+        };
+        for ix in parked {
+            if self.kept_out(now, ix, domain).is_none() {
+                if *budget == 0 {
+                    return false;
+                }
+                *budget -= 1;
+                self.reenter(now, ix);
+            }
+        }
+        let mut at = 0;
+        while let Some(bracket) = self.domains[domain].shut.get(at).copied() {
+            if !self.may_fit(domain, self.forest.key(self.forest.get(bracket).class)) {
+                at += 1;
+                continue;
+            }
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            self.counts.moves += 1;
+            self.forest.reopen(&mut self.domains, bracket);
+        }
+        true
+    }
+
+    /// Shows the most urgent classes again that the fleet kept back and that may fit by now, one a lane: the others
+    /// would only be shut again once that one has taken what is free.
+    fn reopen_at_fleet(&mut self) {
+        let fleet = self.fleet();
+        if !self.domains[fleet].touched {
+            return;
+        }
+        let mut best: Vec<((u16, bool), OrderKey, BracketIx)> = Vec::new();
+        for bracket in &self.domains[fleet].shut {
+            let stale = self.forest.is_stale(&self.domains, *bracket);
+            if !stale || !self.may_fit(fleet, self.forest.key(self.forest.get(*bracket).class)) {
+                continue;
+            }
+            let (lane, Some(key)) = (self.forest.lane(*bracket), self.forest.head(*bracket)) else {
+                continue;
+            };
+            let lane = (lane.tenant, lane.strict);
+            match best.iter_mut().find(|(other, ..)| *other == lane) {
+                Some(entry) if entry.1 <= key => {}
+                Some(entry) => (entry.1, entry.2) = (key, *bracket),
+                None => best.push((lane, key, *bracket)),
+            }
+        }
+        self.domains[fleet].touched = !best.is_empty();
+        for (lane, key, bracket) in best {
+            let shown = self.forest.candidates().find(|(l, ..)| (l.tenant, l.strict) == lane);
+            if shown.is_none_or(|(_, shown, _)| key < shown) {
+                self.counts.moves += 1;
+                self.forest.reopen(&mut self.domains, bracket);
+            }
+        }
+    }
+
+    /// Looks at the most urgent candidates until none can start or the budget is spent.
+    pub(super) fn admit(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0 {
+            self.reopen_at_fleet();
+            let Some(root) = self.next_candidate() else { return };
+            *budget -= 1;
+            self.consider(now, root);
+            self.reexamine(now, budget);
+            if !self.touched.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// The class whose turn it is: critical jobs within their share, then the tenant that had least of its due.
+    fn next_candidate(&self) -> Option<BracketIx> {
+        let strict = self.forest.candidates().filter(|(lane, ..)| lane.strict);
+        let strict = strict.min_by_key(|(_, key, _)| *key);
+        let start_tag = |tenant: u16| self.tenants[usize::from(tenant)].next.max(self.served);
+        let others = self.forest.candidates().filter(|(lane, ..)| !lane.strict);
+        let others = others.min_by_key(|(lane, key, _)| (start_tag(lane.tenant), *key));
+        let running = self.active_count() as u64;
+        let share = u64::from(self.config.critical_share_percent.min(100));
+        let over_share = self.counts.strict as u64 * 100 >= share * (running + 1);
+        let chosen = match (strict, others) {
+            (Some(_), Some(other)) if over_share => Some(other),
+            (strict, other) => strict.or(other),
+        };
+        chosen.map(|(_, _, root)| root)
+    }
+
+    /// Follows a class's most urgent job down to its queue and starts it, or shuts what is closed for it.
+    fn consider(&mut self, now: Now, root: BracketIx) {
+        let class = *self.forest.key(self.forest.get(root).class);
+        let advise = self.config.advise_only;
+        // Technology and destination first: they keep the whole class back.
+        for domain in [class.technology, class.destination] {
+            if let Some(domain) = domain.some()
+                && let Some(shut) = self.domains[domain].closed(class.tolerated, class.goes_on)
+                && !advise
+            {
+                return self.shut(now, root, domain, Closed::Domain(domain, shut));
+            }
+        }
+        let mut at = root;
+        loop {
+            let place = self.forest.get(at).place;
+            if let Some(shut) = self.domains[place].closed(class.tolerated, class.goes_on)
+                && !advise
+            {
+                return self.shut(now, at, place, Closed::Domain(place, shut));
+            }
+            match self.forest.below(at) {
+                Some(below) => at = below,
+                None => break,
+            }
+        }
+        let Some(ix) = self.forest.head(root).and_then(|key| self.find(key.id)) else { return };
+        if advise {
+            if let Some(closed) = self.closed_gates(ix, now).first() {
+                let by = self.describe(ix, *closed, now);
+                self.emit(Some(ix), EventKind::Deferred { by, advice_only: true });
+            }
+            return self.start(now, ix);
+        }
+        if let Some((domain, closed)) = self.first_outside(now, ix) {
+            return self.park(now, ix, domain, closed);
+        }
+        self.fix_claims(now, ix);
+        if let Some((bracket, place, closed)) = self.first_lack(now, ix, root) {
+            self.claim(ix);
+            self.make_room(now, ix);
+            return match bracket {
+                Some(bracket) => self.shut(now, bracket, place, closed),
+                None => self.park(now, ix, place, closed),
+            };
+        }
+        match self.jobs[ix.at()].state {
+            JobState::Paused => self.go_on(now, ix),
+            _ => self.start(now, ix),
+        }
+    }
+
+    /// The first closed gate that concerns this job beside others of its class: of its groups, its instance and
+    /// other places that take part.
+    fn first_outside(&self, now: Now, ix: JobIx) -> Option<(DomainIx, Closed)> {
+        let job = &self.jobs[ix.at()];
+        let target = &self.targets[job.target.at()];
+        let extras = job.extras.as_deref();
+        let groups = extras.into_iter().flat_map(|extras| &extras.groups);
+        let together = extras.into_iter().flat_map(|extras| &extras.together);
+        let mut outside = groups.chain(together).copied().chain(target.domain.some());
+        outside.find_map(|domain| Some((domain, self.kept_out(now, ix, domain)?)))
+    }
+
+    /// The gate other than resources by which `domain` keeps a job out, or the resource it lacks there if the
+    /// domain is not on its class's way.
+    fn kept_out(&self, now: Now, ix: JobIx, domain: DomainIx) -> Option<Closed> {
+        let job = &self.jobs[ix.at()];
+        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
+        let goes_on = job.state == JobState::Paused;
+        let entry = &self.domains[domain];
+        if let Some(shut) = entry.closed(tolerated, goes_on) {
+            return Some(Closed::Domain(domain, shut));
+        }
+        let parked_for_room = job.parked == domain && !entry.resources.is_empty();
+        let lack = entry.lacks(self.demands.amounts(self.needed(job)))?;
+        parked_for_room.then_some(Closed::Resource(domain, lack.0, lack.1))
+    }
+
+    /// The topmost place where the job lacks something, with its class's bracket there; no bracket for places that
+    /// only take part.
+    fn first_lack(
+        &self,
+        now: Now,
+        ix: JobIx,
+        root: BracketIx,
+    ) -> Option<(Option<BracketIx>, DomainIx, Closed)> {
+        let job = &self.jobs[ix.at()];
+        let amounts = self.demands.amounts(self.needed(job));
+        let lack = |place: DomainIx| -> Option<Closed> {
+            if let Some((resource, amount)) = self.domains[place].lacks(amounts) {
+                return Some(Closed::Resource(place, resource, amount));
+            }
+            self.promised(place, ix, now).map(|owner| Closed::Promised(place, owner))
+        };
+        let way = std::iter::successors(Some(root), |at| self.forest.below(*at));
+        let mut on_the_way = way.map(|at| (Some(at), self.forest.get(at).place));
+        let together = job.extras.iter().flat_map(|extras| &extras.together);
+        let mut beside = together.map(|place| (None, *place));
+        let first = on_the_way.find_map(|(at, place)| Some((at, place, lack(place)?)));
+        first.or_else(|| beside.find_map(|(at, place)| Some((at, place, lack(place)?))))
+    }
+
+    fn shut(&mut self, now: Now, bracket: BracketIx, by: DomainIx, closed: Closed) {
+        if let Some(ix) = self.forest.head(bracket).and_then(|key| self.find(key.id)) {
+            self.defer(now, ix, closed);
+        }
+        self.counts.moves += 1;
+        self.forest.shut(&mut self.domains, bracket, by);
+    }
+
+    fn park(&mut self, now: Now, ix: JobIx, at: DomainIx, closed: Closed) {
+        self.leave(ix);
+        self.counts.moves += 1;
+        self.jobs[ix.at()].parked = at;
+        self.domains[at].gates_mut().parked.insert(ix);
+        self.defer(now, ix, closed);
+    }
+
+    fn start(&mut self, now: Now, ix: JobIx) {
+        self.leave(ix);
+        self.set_timer(ix, None);
+        self.withdraw_claim(ix);
+        let overridden = self.overridden(ix, now);
+        self.counts.moves += 1;
+        self.counts.pending -= 1;
+        self.charge_tenant(ix);
+        let attempt = self.begin_attempt(now, ix);
+        let job = &mut self.jobs[ix.at()];
         job.state = JobState::Starting;
         job.attempt += 1;
-        job.back_off_until = None;
-        job.deferred_by = None;
-        job.run = Default::default();
-        job.waited = now.mono.since(job.due_since);
-        let waited = job.waited;
-        let order =
-            StartOrder { attempt: job.attempt_id(), spec: job.spec.clone(), terms: job.terms.clone() };
-        let key = (job.spec.instance.clone(), job.spec.kind);
-        self.ledger.take(&order.terms.demand);
-        self.active.insert(id);
-        let twin = self.twins.entry(key).or_default();
-        twin.begun = Some(id);
-        if twin.waiting == Some(id) {
-            twin.waiting = None;
+        job.active = attempt;
+        job.told_gate = 0;
+        let target = &mut self.targets[job.target.at()];
+        if target.waiting == ix {
+            target.waiting = JobIx::NONE;
         }
-        if let Some(gate) = overridden {
-            self.emit(Some(id), EventKind::Overridden { gate });
+        target.begun = ix;
+        let waited = self.actives[attempt.at()].waited;
+        if let Some(closed) = overridden {
+            let gate = self.describe(ix, closed, now);
+            self.emit(Some(ix), EventKind::Overridden { gate });
         }
-        self.emit(Some(id), EventKind::Admitted { waited });
+        self.emit(Some(ix), EventKind::Admitted { waited });
+        let job = &self.jobs[ix.at()];
+        let (spec, member) = self.spec_of(job);
+        let order = StartOrder {
+            attempt: job.attempt_id(),
+            spec: spec.into(),
+            terms: job.terms.clone(),
+            member,
+            ceiling_bytes_per_sec: self.ceiling_of(attempt),
+        };
+        self.actives[attempt.at()].ceiling = order.ceiling_bytes_per_sec;
         self.outputs.push_back(Output::Start(order));
     }
 
+    fn charge_tenant(&mut self, ix: JobIx) {
+        if self.tenants.len() < 2 || self.jobs[ix.at()].key.class() == 0 {
+            return;
+        }
+        let tenant = self.jobs[ix.at()].extras.as_ref().map_or(0, |extras| extras.tenant);
+        let entry = &mut self.tenants[usize::from(tenant)];
+        let tag = entry.next.max(self.served);
+        self.served = tag;
+        entry.next = tag + TENANT_TURN / u64::from(entry.weight);
+    }
+
     /// The load gate that only the end of the slack opened.
-    fn overridden_gate(&self, job: &Job, now: Now) -> Option<ClosedGate> {
-        if job.terms.priority >= Priority::High || now.wall < job.latest_start {
+    fn overridden(&self, ix: JobIx, now: Now) -> Option<Closed> {
+        let job = &self.jobs[ix.at()];
+        if !self.config.events
+            || job.priority >= Priority::High
+            || now.wall.as_millisecond() < job.latest_start_ms()
+        {
             return None;
         }
-        let gates = job.scopes().into_iter().filter_map(|scope| self.load_gate(scope, LoadLevel::Calm));
-        gates.map(|(_, gate)| gate).next()
+        let mut domains = Vec::new();
+        self.domains_of(job, &mut domains);
+        let busy = domains.into_iter().find(|domain| self.domains[*domain].load_level() > LoadLevel::Calm);
+        busy.map(|domain| Closed::Domain(domain, Shut::Load(LoadLevel::Calm)))
     }
 
-    /// Pauses running jobs that a peak concerns, and lets paused ones go on when it is over.
-    pub(super) fn review_active_jobs(&mut self, now: Now) {
-        let ids: Vec<_> = self.active.iter().copied().collect();
-        for id in ids {
-            let job = &self.jobs[&id];
-            let (tolerated, next) = job.tolerance(now.wall);
-            let peak = job.scopes().into_iter().find_map(|scope| {
-                let load = self.loads.get(&scope)?;
-                (load.level == LoadLevel::Peak && tolerated < LoadLevel::Peak).then(|| load.reason.clone())
-            });
-            match (job.state, peak) {
-                (JobState::Running, Some(reason)) if job.terms.pausable => self.order_pause(now, id, reason),
-                (JobState::Pausing | JobState::Paused, None) => self.order_resume(now, id),
-                (JobState::Paused, Some(_)) => {
-                    let at = next.map(|wall| self.wall.mono_at(wall));
-                    self.set_timer(id, at);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Takes a waiting job to where it is looked at next.
-    pub(super) fn make_ready(&mut self, id: JobId) {
-        self.move_to(id, Line::Ready);
-        self.lines.touch(&Line::Ready);
-    }
-
-    fn move_to(&mut self, id: JobId, to: Line) {
-        if self.jobs.get(&id).is_some_and(|job| job.line.as_ref() != Some(&to)) {
-            self.leave_line(id);
-        }
-        if let Some(job) = self.jobs.get_mut(&id) {
-            self.lines.insert(to.clone(), job.key);
-            job.line = Some(to);
-        }
-    }
-
-    pub(super) fn leave_line(&mut self, id: JobId) {
-        if let Some(line) = self.jobs.get_mut(&id).and_then(|job| job.line.take()) {
-            self.lines.remove(&line, id);
-        }
+    /// Number of jobs with an attempt under way.
+    pub fn active_count(&self) -> usize {
+        self.domains[Domains::fleet()].attempts.len()
     }
 }

@@ -1,33 +1,61 @@
 //! How an engine behaves: [`EngineConfig`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::name::{ResourceName, TechnologyName};
+use crate::gate::Scope;
+use crate::name::{ResourceName, TechnologyName, TenantName};
 use crate::queue::{IndexedQueue, JobQueue};
 use crate::spec::{Priority, SLOTS};
+
+use super::breaker::BreakerConfig;
 
 /// How an [`Engine`](super::Engine) behaves.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Named resources and how much there is of each. Default: two [`SLOTS`].
+    /// Resources of the whole fleet and how much there is of each. Default: two [`SLOTS`]. Those of links, hosts and
+    /// volumes are set with [`Engine::set_resource`](super::Engine::set_resource).
     pub resources: BTreeMap<ResourceName, u64>,
+    /// Resources that a paused job keeps. All others flow: pausing gives them back, and a paused job needs them
+    /// again to go on. Default `memory` and `snapshot_space`.
+    pub held: BTreeSet<ResourceName>,
+    /// How many jobs of a scope may run at once: of every cluster, host, technology, destination. A group must be
+    /// named here, or given a limit later, before jobs may name it. Default: no limits.
+    pub limits: BTreeMap<Scope, u32>,
+    /// Shares of tenants where several compete, by weight (1 to 1,000). Who is not named weighs 1. Default: empty.
+    pub tenants: BTreeMap<TenantName, u32>,
     /// What a class gains on others in the order. Default: see [`Boosts`].
     pub boosts: Boosts,
+    /// Share of what runs, in percent, above which critical jobs no longer go first while others wait. Default 80.
+    pub critical_share_percent: u8,
+    /// Which running jobs make room for a critical one, by pausing. Default [`Preemption::LowAndNormal`].
+    pub preemption: Preemption,
+    /// How long a job that was told to pause for another may take to reach a checkpoint before it goes on.
+    /// Default 30 s.
+    pub pause_within: Duration,
+    /// Circuit breakers of hosts and destinations.
+    pub breaker: BreakerConfig,
+    /// Retries that may be made for each first attempt, in percent; when they are used up, a job waits out its
+    /// longest back-off. The idea is gRPC's retry throttling. Default 20, with 10 to start with.
+    pub retry_budget_percent: u32,
     /// Technologies that go first when all else is equal, in this order. Default: none.
     pub technology_order: Vec<TechnologyName>,
     /// Jobs that may be pending at once. Default 1,000,000.
     pub max_pending: usize,
     /// Ended jobs that are remembered. Default 1,000.
     pub history: usize,
+    /// Decisions that are remembered, for questions about the past. Default 10,000.
+    pub decisions: usize,
     /// Jobs that each list of a status names at most. Default 1,000.
     pub listed: usize,
-    /// Seed of the back-off jitter. Default 0.
+    /// Seed of the jitter. Default 0.
     pub seed: u64,
     /// Decide and say so, but let every job start at once. Default `false`.
     pub advise_only: bool,
-    /// Makes the waiting line of each gate. Default [`IndexedQueue`].
+    /// Whether events are made. Without them nobody is told why, and there is no decision log. Default `true`.
+    pub events: bool,
+    /// Makes the queue of each place and class of jobs. Default [`IndexedQueue`].
     pub queue: fn() -> Box<dyn JobQueue>,
 }
 
@@ -35,22 +63,57 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             resources: BTreeMap::from([(SLOTS.into(), 2)]),
+            held: ["memory", "snapshot_space"].map(ResourceName::from).into(),
+            limits: BTreeMap::new(),
+            tenants: BTreeMap::new(),
             boosts: Boosts::default(),
+            critical_share_percent: 80,
+            preemption: Preemption::default(),
+            pause_within: Duration::from_secs(30),
+            breaker: BreakerConfig::default(),
+            retry_budget_percent: 20,
             technology_order: Vec::new(),
             max_pending: 1_000_000,
             history: 1_000,
+            decisions: 10_000,
             listed: 1_000,
             seed: 0,
             advise_only: false,
+            events: true,
             queue: || Box::new(IndexedQueue::new()),
+        }
+    }
+}
+
+/// Which running jobs make room for a critical one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preemption {
+    /// None: a critical job waits for what runs.
+    Never,
+    /// Pausable low ones.
+    Low,
+    /// Pausable low and normal ones.
+    #[default]
+    LowAndNormal,
+}
+
+impl Preemption {
+    pub(super) fn takes_from(self, priority: Priority) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Low => priority == Priority::Low,
+            Self::LowAndNormal => priority <= Priority::Normal,
         }
     }
 }
 
 /// How much earlier a class is put in the order than its latest start says.
 ///
-/// The largest boost is the starvation bound: no job submitted later than a waiting job's latest start plus that
-/// boost goes before it. Critical jobs are strict and outside this bound.
+/// Starvation bound: no job submitted later than a waiting job's latest start, plus the largest boost, plus
+/// [`overdue`](Self::overdue), goes before it, unless it passes by on resources without delaying it. Critical jobs are
+/// strict and outside this bound, up to [`EngineConfig::critical_share_percent`]. A failed job is placed as if it had
+/// been submitted when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Boosts {
@@ -58,11 +121,15 @@ pub struct Boosts {
     pub high: Duration,
     /// For [`Priority::Normal`]. Default 1 h.
     pub normal: Duration,
+    /// How far before its own submission an overdue job may be placed. Default 24 h: after an outage of a day the
+    /// most overdue still go first.
+    pub overdue: Duration,
 }
 
 impl Default for Boosts {
     fn default() -> Self {
-        Self { high: Duration::from_secs(4 * 3600), normal: Duration::from_secs(3600) }
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        Self { high: hours(4), normal: hours(1), overdue: hours(24) }
     }
 }
 

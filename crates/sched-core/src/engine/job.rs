@@ -1,51 +1,141 @@
-//! One job's record.
+//! What the engine keeps of a job, of what it backs up, and of an attempt under way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::lines::Line;
-use super::{AttemptId, Boosts};
-use crate::event::JobRef;
-use crate::gate::{ClosedGate, LoadLevel, Reason, Scope};
+use crate::estimate::Estimate;
+use crate::gate::{LoadLevel, Reason};
+use crate::name::InstanceName;
 use crate::queue::OrderKey;
-use crate::spec::{JobId, JobSpec, JobTerms, Priority};
+use crate::spec::{BackupKind, JobId, JobSpec, JobTerms, Priority};
 use crate::state::JobState;
-use crate::status::JobStatus;
-use crate::time::{MonoTime, Now, wall_minus, wall_until};
+use crate::time::{MonoTime, Now};
 
-/// The last part of a job's slack, as a divisor, in which it tolerates a busy foreground.
-const BUSY_TOLERATED_IN_LAST: u32 = 4;
+use super::config::Boosts;
+use super::index::{ActiveIx, BracketIx, DemandIx, DomainIx, JobIx, TargetIx};
+use super::orders::{AttemptId, Order};
 
+/// Last part of a job's slack, as a divisor, in which it tolerates a busy foreground.
+const BUSY_TOLERATED_IN_LAST: i64 = 4;
+
+/// A job, kept small: a fleet's whole backlog is made of these. What few jobs have is in [`Extras`].
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
-    pub(super) spec: Arc<JobSpec>,
+    pub(super) key: OrderKey,
     pub(super) terms: Arc<JobTerms>,
-    pub(super) state: JobState,
-    pub(super) attempt: u32,
-    pub(super) submitted: Now,
+    pub(super) extras: Option<Box<Extras>>,
+    /// Unix time in milliseconds, like every wall time in here.
+    pub(super) deadline_ms: i64,
+    pub(super) submitted_ms: i64,
     /// Since when nothing but gates keeps it from starting.
     pub(super) due_since: MonoTime,
-    /// End of the back-off after a failed attempt.
-    pub(super) back_off_until: Option<MonoTime>,
-    pub(super) deadline: Timestamp,
-    pub(super) latest_start: Timestamp,
-    pub(super) key: OrderKey,
-    pub(super) line: Option<Line>,
-    pub(super) timer: Option<MonoTime>,
-    pub(super) deferred_by: Option<ClosedGate>,
+    /// When a back-off ends; zero when there is none.
+    pub(super) back_off_until: MonoTime,
+    /// When it must be looked at; zero when not.
+    pub(super) timer: MonoTime,
+    pub(super) target: TargetIx,
+    pub(super) place: DomainIx,
+    pub(super) demand: DemandIx,
+    /// The bracket in whose queue it stands.
+    pub(super) bracket: BracketIx,
+    /// Its attempt, when one is under way.
+    pub(super) active: ActiveIx,
+    /// The domain where it waits outside every queue, or none.
+    pub(super) parked: DomainIx,
+    /// 90th percentile of the paced run time.
+    pub(super) expected_ms: u32,
+    pub(super) attempt: u32,
     pub(super) deferrals: u32,
     pub(super) requesters: u32,
+    /// Failed attempts that count against its retries.
+    pub(super) failures: u16,
+    pub(super) state: JobState,
+    pub(super) priority: Priority,
+    /// The gate that it was last said to wait for.
+    pub(super) told_gate: u8,
+    /// Failed attempts that an outage was blamed for.
+    pub(super) spared: u8,
+    /// Times that a reservation lapsed without a start.
+    pub(super) slips: u8,
+    pub(super) risk_told: bool,
+    pub(super) waits_for_overlap: bool,
+    /// Operators want it now.
+    pub(super) express: bool,
+}
+
+/// What few jobs have.
+#[derive(Clone, Debug)]
+pub(super) struct Extras {
+    /// The request, where it says more than the fields of [`Job`].
+    pub(super) spec: JobSpec,
+    pub(super) destination: DomainIx,
+    pub(super) tenant: u16,
+    pub(super) groups: Vec<DomainIx>,
+    /// Places beside its own: hosts that take part, and their links.
+    pub(super) together: Vec<DomainIx>,
+    /// The member taken.
+    pub(super) member: usize,
+    /// Members before this one were waited for in vain.
+    pub(super) patient_until: Option<MonoTime>,
+    pub(super) not_before_ms: Option<i64>,
+    pub(super) error: Option<String>,
+    /// When it last failed: whoever fails again and again must not stand before those who have not had a turn.
+    pub(super) failed_ms: Option<i64>,
+    pub(super) run_now: Option<Order>,
+}
+
+/// What is backed up in one way. Stays when its jobs have ended, for what was learned.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) instance: InstanceName,
+    pub(super) kind: BackupKind,
+    pub(super) technology: DomainIx,
+    pub(super) rank: u16,
+    /// At most one waits.
+    pub(super) waiting: JobIx,
+    /// At most one has begun and not ended.
+    pub(super) begun: JobIx,
+    /// The instance's own domain, once anybody spoke of that scope.
+    pub(super) domain: DomainIx,
+    pub(super) estimate: Estimate,
+}
+
+/// An attempt under way. Recycled, so that its lists keep their room.
+#[derive(Debug, Default)]
+pub(super) struct Active {
+    pub(super) job: JobIx,
+    /// Every domain that counts it, and its position in that domain's list.
+    pub(super) domains: Vec<(DomainIx, u32)>,
+    /// What it holds.
+    pub(super) demand: DemandIx,
+    /// The part of it that a pause gives back; none before the first pause.
+    pub(super) flow: DemandIx,
+    /// It has given that part back.
+    pub(super) gave_back: bool,
+    /// It went before all others.
+    pub(super) strict: bool,
     pub(super) started: Option<Now>,
     pub(super) waited: Duration,
     pub(super) run: Stopwatch,
-    pub(super) bytes: u64,
-    pub(super) pause: Option<(MonoTime, Reason)>,
+    pub(super) pause: Option<Pause>,
     pub(super) stop: Option<Stop>,
-    pub(super) risk_told: bool,
-    pub(super) error: Option<String>,
+    /// When it is expected to give back what it holds.
+    pub(super) expected_end: MonoTime,
+    /// It was told to pause for another and did not in time.
+    pub(super) deaf: bool,
+    pub(super) ceiling: Option<u64>,
+}
+
+/// Why an attempt stands still, or shall.
+#[derive(Clone, Debug)]
+pub(super) struct Pause {
+    pub(super) since: MonoTime,
+    pub(super) reason: Reason,
+    /// For a more urgent job or a shrunken resource, not because of load.
+    pub(super) yields: bool,
 }
 
 /// Why an attempt was told to stop.
@@ -55,6 +145,8 @@ pub(super) enum Stop {
     Requested(Reason),
     /// It ran too long: the attempt has failed.
     TimedOut(Duration),
+    /// It continues later, and no retry is spent.
+    Interrupted(Reason, Option<Timestamp>),
 }
 
 /// Time spent running, pauses excluded.
@@ -81,124 +173,70 @@ impl Stopwatch {
 }
 
 impl Job {
-    pub(super) fn new(now: Now, id: JobId, spec: JobSpec, terms: JobTerms, rank: u16) -> Self {
-        let key = OrderKey {
-            class: 1,
-            start_by_ms: 0,
-            technology_rank: rank,
-            size_bytes: spec.size_bytes.unwrap_or(u64::MAX),
-            id,
-        };
-        Self {
-            id,
-            deadline: spec.deadline.unwrap_or_else(|| now.plus(terms.rpo).wall),
-            spec: Arc::new(spec),
-            terms: Arc::new(terms),
-            state: JobState::Queued,
-            attempt: 0,
-            submitted: now,
-            due_since: now.mono,
-            back_off_until: None,
-            latest_start: Timestamp::MIN,
-            key,
-            line: None,
-            timer: None,
-            deferred_by: None,
-            deferrals: 0,
-            requesters: 1,
-            started: None,
-            waited: Duration::ZERO,
-            run: Stopwatch::default(),
-            bytes: 0,
-            pause: None,
-            stop: None,
-            risk_told: false,
-            error: None,
-        }
+    /// Start by this wall time, to finish in time even after one failure.
+    pub(super) fn latest_start_ms(&self) -> i64 {
+        let margin = millis(self.terms.retry.longest_wait(1));
+        self.deadline_ms.saturating_sub(i64::from(self.expected_ms)).saturating_sub(margin)
     }
 
-    /// Sets latest start and place in the order from deadline, expected duration and class.
-    pub(super) fn rekey(&mut self, boosts: Boosts) {
-        let retry_margin = self.terms.retry.longest_wait(1);
-        self.latest_start =
-            wall_minus(self.deadline, self.terms.expected_duration.saturating_add(retry_margin));
-        let start_by = wall_minus(self.latest_start, boosts.of(self.terms.priority));
-        self.key.class = u8::from(self.terms.priority != Priority::Critical);
-        self.key.start_by_ms = start_by.as_millisecond();
-        self.key.size_bytes = self.spec.size_bytes.unwrap_or(u64::MAX);
+    pub(super) fn size_bytes(&self) -> Option<u64> {
+        Some(self.key.size_bytes()).filter(|size| *size != u64::MAX)
     }
 
-    /// The highest load at which the job may start or go on at `wall`, and when that next rises.
+    /// The place in the order by deadline, expected duration and class.
+    pub(super) fn natural_key(&self, boosts: Boosts, rank: u16) -> OrderKey {
+        let class = u8::from(self.priority != Priority::Critical && !self.express);
+        let latest = self.latest_start_ms().max(self.submitted_ms.saturating_sub(millis(boosts.overdue)));
+        let start_by = latest.saturating_sub(millis(boosts.of(self.priority)));
+        let failed = self.extras.as_ref().and_then(|extras| extras.failed_ms);
+        let start_by = failed.map_or(start_by, |failed| start_by.max(failed));
+        OrderKey::new(class, start_by, rank, self.key.size_bytes(), self.id)
+    }
+
+    /// The highest load at which it may start at `wall_ms`, and when that next rises.
     ///
     /// High and critical jobs tolerate any load. Others: calm while the slack is ample, busy in its last quarter,
-    /// anything from the latest start on.
-    pub(super) fn tolerance(&self, wall: Timestamp) -> (LoadLevel, Option<Timestamp>) {
-        if self.terms.priority >= Priority::High || wall >= self.latest_start {
+    /// anything from the latest start on. Who has started already goes on while it is busy.
+    pub(super) fn tolerance(&self, wall_ms: i64) -> (LoadLevel, Option<i64>) {
+        let latest = self.latest_start_ms();
+        if self.priority >= Priority::High || self.express || wall_ms >= latest {
             return (LoadLevel::Peak, None);
         }
-        let slack = wall_until(self.submitted.wall, self.latest_start);
-        let busy_from = wall_minus(self.latest_start, slack / BUSY_TOLERATED_IN_LAST);
-        if wall >= busy_from {
-            (LoadLevel::Busy, Some(self.latest_start))
+        let slack = latest.saturating_sub(self.submitted_ms).max(0);
+        let busy_from = latest - slack / BUSY_TOLERATED_IN_LAST;
+        if wall_ms >= busy_from || !self.active.is_none() {
+            (LoadLevel::Busy, Some(latest))
         } else {
             (LoadLevel::Calm, Some(busy_from))
         }
-    }
-
-    pub(super) fn scopes(&self) -> [Scope; 3] {
-        let host = Scope::Host(self.spec.host.clone());
-        [Scope::Fleet, host, Scope::Instance(self.spec.instance.clone())]
     }
 
     pub(super) fn attempt_id(&self) -> AttemptId {
         AttemptId { job: self.id, number: self.attempt }
     }
 
-    pub(super) fn reference(&self) -> JobRef {
-        JobRef {
-            id: self.id,
-            instance: self.spec.instance.clone(),
-            technology: self.spec.technology.clone(),
-            kind: self.spec.kind,
-            priority: self.terms.priority,
-            attempt: self.attempt,
-        }
+    pub(super) fn expected(&self) -> Duration {
+        Duration::from_millis(u64::from(self.expected_ms))
     }
 
-    pub(super) fn status(&self, now: Now) -> JobStatus {
-        let waiting = self.state.is_waiting();
-        JobStatus {
-            job: self.reference(),
-            state: self.state,
-            submitted: self.submitted.wall,
-            deadline: self.deadline,
-            started: self.started.map(|s| s.wall),
-            waited: if waiting { now.mono.since(self.due_since) } else { self.waited },
-            ran: self.run.read(now.mono),
-            bytes: self.bytes,
-            deferrals: self.deferrals,
-            requesters: self.requesters,
-            waits_for: if waiting { self.deferred_by.clone() } else { None },
-            error: self.error.clone(),
-        }
+    pub(super) fn not_before_ms(&self) -> Option<i64> {
+        self.extras.as_ref()?.not_before_ms
     }
 
-    pub(super) fn because(&self) -> Option<String> {
-        match (&self.stop, &self.pause) {
-            (Some(Stop::Requested(reason)), _) if self.state == JobState::Cancelling => {
-                Some(reason.to_string())
-            }
-            (Some(Stop::TimedOut(after)), _) if self.state == JobState::Cancelling => Some(timed_out(*after)),
-            (_, Some((_, reason))) => Some(reason.to_string()),
-            _ => self.error.clone(),
-        }
+    pub(super) fn error(&self) -> Option<&str> {
+        self.extras.as_ref()?.error.as_deref()
     }
+}
 
-    /// Whether this deferral says something that the last one did not.
-    pub(super) fn is_news(&self, gate: &ClosedGate) -> bool {
-        let kind = |g: &ClosedGate| (g.gate.clone(), g.scope.clone());
-        self.deferred_by.as_ref().map(kind) != Some(kind(gate))
-    }
+/// Whole milliseconds of a duration, saturating.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A wall time in milliseconds as a timestamp, saturating.
+pub(super) fn wall(ms: i64) -> Timestamp {
+    let edge = if ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(ms).unwrap_or(edge)
 }
 
 pub(super) fn timed_out(after: Duration) -> String {

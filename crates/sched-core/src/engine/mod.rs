@@ -6,237 +6,194 @@
 //! with the same times give the same outputs, bit for bit.
 //!
 //! # Where a waiting job is
-//! In exactly one line: that of the first closed gate it met, or `Ready` when it must be looked at. A line is
-//! looked at only when its gate may have opened, and only from its head, so that an event costs what it starts and
-//! moves, never the length of the backlog. Beside it a job has at most one timer.
+//! In exactly one place:
+//! - with its timer, until its requested start or the end of its back-off;
+//! - with its target, while another backup of the same instance and kind runs;
+//! - parked at a group, an instance or another host that takes part and is closed for it;
+//! - otherwise in the queue of its class at its host or volume, in the tournament that `forest` keeps: the most
+//!   urgent job that no place keeps back comes to the top of its class at the fleet, where [`Engine::advance`]
+//!   looks at it.
+//!
+//! A place, technology or destination that turns out to be closed for the job at the top shuts the whole bracket
+//! below it with one heap operation; when it opens, the bracket is shown again. So an event costs what it starts
+//! and the classes that it touches, never the length of the backlog.
 
 mod admission;
+mod breaker;
 mod config;
+mod demand;
+mod domain;
+mod ends;
+mod forest;
+mod gates;
+mod index;
 mod job;
-mod lifecycle;
-mod lines;
+mod operators;
 mod orders;
+mod report;
+mod requests;
+mod reservations;
+mod runs;
+mod surroundings;
+mod timers;
 mod wall;
+mod yielding;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::error::{SubmitError, UnknownJob};
-use crate::event::{Event, EventKind};
-use crate::explain::Explanation;
-use crate::gate::{CapacityState, LoadState, Reason, Scope};
-use crate::name::{InstanceName, ResourceName};
-use crate::resource::Ledger;
-use crate::spec::{BackupKind, JobId, JobSpec, JobTerms, Priority};
-use crate::status::{EngineStatus, JobStatus};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use slab::Slab;
+
+use crate::event::{Event, EventKind, JobRef};
+use crate::gate::Scope;
+use crate::name::TenantName;
+use crate::spec::JobId;
+use crate::state::JobState;
+use crate::status::JobStatus;
 use crate::time::{MonoTime, Now};
 
-pub use config::{Boosts, EngineConfig};
-pub use orders::{AttemptEnd, AttemptId, Cancellation, Output, StartOrder, Submission};
+pub use breaker::BreakerConfig;
+pub use config::{Boosts, EngineConfig, Preemption};
+pub use orders::{AttemptEnd, AttemptId, Cancellation, Order, Output, StartOrder, Submission};
+pub use report::{Page, PageCursor, PendingFilter};
 
-use job::Job;
-use lines::{Line, Lines};
+use demand::Demands;
+use domain::Domains;
+use forest::Forest;
+use index::{ActiveIx, DomainIx, JobIx, TargetIx};
+use job::{Active, Job, Target};
+use timers::Timers;
 use wall::{Observed, WallGuard};
 
-/// Moves that one [`Engine::advance`] makes at most before it hands control back.
-const STEP_BUDGET: usize = 64;
+/// Moves that one [`Engine::advance`] makes at most before it hands control back: some 10 µs.
+const STEP_BUDGET: usize = 16;
 
 /// The scheduling state machine; see the [module's](self) words on the order of calls.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
     wall: WallGuard,
-    jobs: BTreeMap<JobId, Job>,
+    jobs: Slab<Job>,
+    ids: HashTable<JobIx>,
     next_id: u64,
-    twins: BTreeMap<(InstanceName, BackupKind), Twin>,
-    lines: Lines,
-    timers: BTreeSet<(MonoTime, JobId)>,
-    active: BTreeSet<JobId>,
-    ended: VecDeque<JobId>,
-    ended_counts: BTreeMap<crate::state::JobState, u64>,
-    ledger: Ledger,
-    holds: BTreeMap<Scope, Reason>,
-    loads: BTreeMap<Scope, LoadState>,
-    shortages: BTreeMap<Scope, Reason>,
+    targets: Vec<Target>,
+    target_index: HashTable<TargetIx>,
+    free_targets: Vec<TargetIx>,
+    domains: Domains,
+    demands: Demands,
+    forest: Forest,
+    tenants: Vec<Tenant>,
+    tenant_index: HashMap<TenantName, u16, FixedState>,
+    /// Start tag of the tenant that was served last: virtual time of start-time fair queuing.
+    served: u64,
+    actives: Vec<Active>,
+    free_actives: Vec<ActiveIx>,
+    timers: Timers,
+    alarms: BTreeSet<(MonoTime, Alarm)>,
+    /// Domains of which something may have opened.
+    touched: VecDeque<DomainIx>,
+    /// Attempts that must be held against a changed load.
+    reviews: VecDeque<ActiveIx>,
+    /// Something concerns every job: the next one to look at.
+    sweep: Option<usize>,
+    counts: Counts,
+    ended: VecDeque<Arc<JobStatus>>,
+    ended_counts: BTreeMap<JobState, u64>,
+    decisions: VecDeque<Arc<Event>>,
     outputs: VecDeque<Output>,
-    /// Running jobs must be held against a changed load.
-    review_active: bool,
-    closed: bool,
+    closed: Option<crate::gate::Reason>,
 }
 
-/// The jobs of one instance and kind: at most one waits, at most one has begun and not ended.
+/// What would otherwise have to be counted.
 #[derive(Clone, Copy, Debug, Default)]
-struct Twin {
-    waiting: Option<JobId>,
-    begun: Option<JobId>,
+struct Counts {
+    /// Jobs that wait.
+    pending: usize,
+    /// Attempts of jobs that go before all others.
+    strict: usize,
+    /// Scopes that operators want to run now.
+    run_now: usize,
+    /// Scopes with a ceiling.
+    ceilings: usize,
+    /// Ceilings or what they are divided among changed.
+    ceilings_stale: bool,
+    /// Retries that the budget allows, in percent of one.
+    retry_tokens: u64,
+    /// Jobs that were started, moved, shut or shown.
+    moves: u64,
+}
+
+/// Whom work is for.
+#[derive(Debug)]
+struct Tenant {
+    weight: u32,
+    /// Its next start tag.
+    next: u64,
+}
+
+/// Something of a domain or attempt that time changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// A reservation lapses.
+    Claim(DomainIx),
+    /// A tripped breaker lets one try.
+    Breaker(DomainIx),
+    /// An operator's order expires.
+    Orders(DomainIx),
+    /// An attempt was told to pause for another.
+    Pause(ActiveIx, AttemptId),
 }
 
 impl Engine {
     /// An engine without jobs.
+    ///
+    /// Names in `config` that cannot be used are kept as they are: nothing that is accepted later can refer to
+    /// them.
     pub fn new(config: EngineConfig, now: Now) -> Self {
-        let mut ledger = Ledger::default();
+        let mut demands = Demands::default();
+        let mut domains = Domains::new();
         for (name, total) in &config.resources {
-            ledger.set_total(name.clone(), *total);
+            let resource = demands.resource(name);
+            domains[Domains::fleet()].set_total(resource, *total, 0);
         }
-        Self {
-            lines: Lines::new(config.queue),
-            config,
+        config.held.iter().for_each(|name| demands.set_held(name));
+        for (scope, limit) in &config.limits {
+            let domain = domains.find_or_make(scope);
+            domains[domain].gates_mut().limit = Some(*limit);
+        }
+        let mut engine = Self {
+            forest: Forest::new(config.queue),
             wall: WallGuard::new(now),
-            jobs: BTreeMap::new(),
+            jobs: Slab::new(),
+            ids: HashTable::new(),
             next_id: 1,
-            twins: BTreeMap::new(),
-            timers: BTreeSet::new(),
-            active: BTreeSet::new(),
+            targets: Vec::new(),
+            target_index: HashTable::new(),
+            free_targets: Vec::new(),
+            domains,
+            demands,
+            tenants: Vec::new(),
+            tenant_index: HashMap::default(),
+            served: 0,
+            actives: Vec::new(),
+            free_actives: Vec::new(),
+            timers: Timers::default(),
+            alarms: BTreeSet::new(),
+            touched: VecDeque::new(),
+            reviews: VecDeque::new(),
+            sweep: None,
+            counts: Counts { retry_tokens: 1_000, ..Counts::default() },
             ended: VecDeque::new(),
             ended_counts: BTreeMap::new(),
-            ledger,
-            holds: BTreeMap::new(),
-            loads: BTreeMap::new(),
-            shortages: BTreeMap::new(),
+            decisions: VecDeque::new(),
             outputs: VecDeque::new(),
-            review_active: false,
-            closed: false,
-        }
-    }
-
-    /// Accepts a job, or joins the request to the pending one for the same instance and kind.
-    ///
-    /// # Errors
-    /// When the request makes no sense, can never be met, contradicts the pending job, or there is no room.
-    pub fn submit(&mut self, now: Now, spec: JobSpec, terms: JobTerms) -> Result<Submission, SubmitError> {
-        let now = self.observe(now);
-        if self.closed {
-            return Err(SubmitError::ShuttingDown);
-        }
-        spec.check()?;
-        self.ledger.check(&terms.demand)?;
-        let twin = self.twins.get(&(spec.instance.clone(), spec.kind)).copied().unwrap_or_default();
-        if let Some(pending) = twin.waiting {
-            return self.coalesce(now, pending, spec, &terms);
-        }
-        let pending = self.jobs.len() - self.ended.len() - self.active.len();
-        if pending >= self.config.max_pending {
-            self.emit(None, EventKind::QueueFull { pending });
-            return Err(SubmitError::QueueFull { pending });
-        }
-        Ok(Submission::New(self.accept(now, spec, terms)))
-    }
-
-    /// Cancels a job, whatever its state.
-    ///
-    /// # Errors
-    /// When no such job is known.
-    pub fn cancel(&mut self, now: Now, id: JobId, reason: Reason) -> Result<Cancellation, UnknownJob> {
-        let now = self.observe(now);
-        let state = self.jobs.get(&id).ok_or(UnknownJob(id))?.state;
-        if state.is_final() {
-            return Ok(Cancellation::AlreadyEnded);
-        }
-        if state.is_waiting() {
-            self.end(now, id, EventKind::Cancelled { reason });
-            return Ok(Cancellation::Done);
-        }
-        self.order_stop(now, id, job::Stop::Requested(reason));
-        Ok(Cancellation::Requested)
-    }
-
-    /// Changes a job's class. A job that has started keeps running; the class counts for its pauses and retries.
-    /// Returns `false`, and changes nothing, when the job has ended.
-    ///
-    /// # Errors
-    /// When no such job is known.
-    pub fn reprioritize(&mut self, now: Now, id: JobId, to: Priority) -> Result<bool, UnknownJob> {
-        self.observe(now);
-        let boosts = self.config.boosts;
-        let job = self.jobs.get_mut(&id).ok_or(UnknownJob(id))?;
-        if job.state.is_final() {
-            return Ok(false);
-        }
-        let from = job.terms.priority;
-        if from != to {
-            Arc::make_mut(&mut job.terms).priority = to;
-            job.rekey(boosts);
-            if job.state == crate::state::JobState::Queued {
-                self.make_ready(id);
-            }
-            self.review_active = true;
-            self.emit(Some(id), EventKind::Reprioritized { from });
-        }
-        Ok(true)
-    }
-
-    /// Keeps every job of `scope` from starting until [`release`](Self::release). Running jobs go on.
-    pub fn hold(&mut self, now: Now, scope: Scope, reason: Reason) {
-        self.observe(now);
-        if self.holds.insert(scope.clone(), reason.clone()).as_ref() != Some(&reason) {
-            self.emit(None, EventKind::HoldChanged { scope, reason: Some(reason) });
-        }
-    }
-
-    /// Takes back a [`hold`](Self::hold). Returns whether there was one.
-    pub fn release(&mut self, now: Now, scope: &Scope) -> bool {
-        self.observe(now);
-        let held = self.holds.remove(scope).is_some();
-        if held {
-            self.lines.touch(&Line::Hold(scope.clone()));
-            self.emit(None, EventKind::HoldChanged { scope: scope.clone(), reason: None });
-        }
-        held
-    }
-
-    /// Publishes the load of a scope.
-    pub fn set_load(&mut self, now: Now, scope: Scope, state: LoadState) {
-        self.observe(now);
-        let before = self.loads.insert(scope.clone(), state.clone());
-        let level = before.map(|b| b.level).unwrap_or_default();
-        if level == state.level {
-            return;
-        }
-        if state.level < level {
-            self.lines.touch_load(&scope);
-        }
-        self.review_active = true;
-        self.emit(None, EventKind::LoadChanged { scope, state });
-    }
-
-    /// Publishes whether a scope has room.
-    pub fn set_capacity(&mut self, now: Now, scope: Scope, state: CapacityState) {
-        self.observe(now);
-        let changed = match &state {
-            CapacityState::Closed { reason } => {
-                self.shortages.insert(scope.clone(), reason.clone()).is_none()
-            }
-            CapacityState::Open => {
-                self.lines.touch(&Line::Capacity(scope.clone()));
-                self.shortages.remove(&scope).is_some()
-            }
+            closed: None,
+            config,
         };
-        if changed {
-            self.emit(None, EventKind::CapacityChanged { scope, state });
-        }
-    }
-
-    /// Sets how much there is of a resource. Below what is held, nothing new starts until enough is given back.
-    pub fn set_resource(&mut self, now: Now, name: ResourceName, total: u64) {
-        self.observe(now);
-        self.ledger.set_total(name.clone(), total);
-        self.lines.touch(&Line::Resource(name));
-    }
-
-    /// Takes no more submissions and cancels what waits; what runs goes on until it ends or is cancelled.
-    pub fn close(&mut self, now: Now, reason: &Reason) {
-        let now = self.observe(now);
-        self.closed = true;
-        let waiting: Vec<_> = self.jobs.values().filter(|j| j.state.is_waiting()).map(|j| j.id).collect();
-        for id in waiting {
-            self.end(now, id, EventKind::Cancelled { reason: reason.clone() });
-        }
-    }
-
-    /// Records an event of the surroundings, so that it reaches whoever listens in its right place.
-    pub fn note(&mut self, now: Now, kind: EventKind) {
-        self.observe(now);
-        self.emit(None, kind);
+        engine.tenant(&TenantName::default());
+        engine
     }
 
     /// Lets the engine decide. Work beyond a bounded number of moves is left for the next call, for which
@@ -244,11 +201,18 @@ impl Engine {
     pub fn advance(&mut self, now: Now) {
         let now = self.observe(now);
         let mut budget = STEP_BUDGET;
+        self.fire_alarms(now, &mut budget);
         self.fire_timers(now, &mut budget);
-        if std::mem::take(&mut self.review_active) {
-            self.review_active_jobs(now);
+        self.sweep_jobs(now, &mut budget);
+        self.review_attempts(now, &mut budget);
+        self.reexamine(now, &mut budget);
+        // What has opened is all shown before anybody starts, or less urgent jobs would.
+        if self.touched.is_empty() && self.sweep.is_none() {
+            self.admit(now, &mut budget);
         }
-        self.admit(now, &mut budget);
+        self.apply_ceilings();
+        let jobs = &self.jobs;
+        self.timers.first(|at, job| jobs.get(job.at()).is_some_and(|job| job.timer == at));
     }
 
     /// The next thing to do, oldest first.
@@ -258,79 +222,17 @@ impl Engine {
 
     /// When [`advance`](Self::advance) should be called next if nothing happens before; `None`: not at all.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
-        if self.review_active || self.lines.any_touched() {
-            return Some(self.wall.now().mono);
+        let now = self.wall.now().mono;
+        let at_once = !self.touched.is_empty()
+            || self.sweep.is_some()
+            || !self.reviews.is_empty()
+            || self.forest.any_candidate()
+            || self.domains[Domains::fleet()].touched;
+        if at_once {
+            return Some(now);
         }
-        let timer = self.timers.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.wall.next_look()).min()
-    }
-
-    /// The job that waits to back up this instance in this way, if one does.
-    pub fn pending(&self, instance: &InstanceName, kind: BackupKind) -> Option<JobId> {
-        self.twins.get(&(instance.clone(), kind))?.waiting
-    }
-
-    /// The attempts under way.
-    pub fn active_attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
-        self.active.iter().filter_map(|id| self.jobs.get(id)).map(Job::attempt_id)
-    }
-
-    /// Jobs with an attempt under way.
-    pub fn active_count(&self) -> usize {
-        self.active.len()
-    }
-
-    /// Why a job is where it is, with every gate looked at.
-    ///
-    /// # Errors
-    /// When no such job is known.
-    pub fn explain(&self, id: JobId) -> Result<Explanation, UnknownJob> {
-        let job = self.jobs.get(&id).ok_or(UnknownJob(id))?;
-        let now = self.wall.now();
-        let waiting = job.state.is_waiting();
-        let closed =
-            if waiting { self.closed_gates(job, now).map(|(_, gate)| gate).collect() } else { vec![] };
-        Ok(Explanation {
-            at: now.wall,
-            job: job.reference(),
-            state: job.state,
-            closed,
-            ahead: job.line.as_ref().and_then(|line| self.lines.ahead(line, id, 1_000)),
-            deadline: job.deadline,
-            latest_start: job.latest_start,
-            next_look: job.timer.map(|at| now.plus(at.since(now.mono)).wall),
-            because: job.because(),
-        })
-    }
-
-    /// The status of one job.
-    ///
-    /// # Errors
-    /// When no such job is known.
-    pub fn job_status(&self, id: JobId) -> Result<JobStatus, UnknownJob> {
-        self.jobs.get(&id).map(|job| job.status(self.wall.now())).ok_or(UnknownJob(id))
-    }
-
-    /// A consistent picture of everything.
-    pub fn status(&self) -> EngineStatus {
-        let now = self.wall.now();
-        let most = self.config.listed;
-        let active_jobs = self.active.iter().filter_map(|id| self.jobs.get(id));
-        let waiting_jobs = self.jobs.values().filter(|job| job.state.is_waiting());
-        let closed = |reason: &Reason| CapacityState::Closed { reason: reason.clone() };
-        EngineStatus {
-            at: now.wall,
-            waiting: self.jobs.len() - self.ended.len() - self.active.len(),
-            active: self.active.len(),
-            ended: self.ended_counts.clone(),
-            active_jobs: active_jobs.take(most).map(|job| job.status(now)).collect(),
-            waiting_jobs: waiting_jobs.take(most).map(|job| job.status(now)).collect(),
-            resources: self.ledger.iter().map(|(name, c)| (name.clone(), c)).collect(),
-            holds: self.holds.iter().map(|(s, r)| (s.clone(), r.clone())).collect(),
-            loads: self.loads.iter().map(|(s, l)| (s.clone(), l.clone())).collect(),
-            shortages: self.shortages.iter().map(|(s, r)| (s.clone(), closed(r))).collect(),
-            closed: self.closed,
-        }
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        self.timers.peek().into_iter().chain(alarm).chain(self.wall.next_look()).min()
     }
 
     /// Takes note of the time and returns it with the believed wall.
@@ -338,30 +240,96 @@ impl Engine {
         match self.wall.observe(now) {
             Observed::Steady => {}
             Observed::Suspect(by_secs) => self.emit(None, EventKind::WallStepped { by_secs }),
+            // Timers stand on the monotonic clock for moments on the wall: look at every job anew.
             Observed::Believed => {
-                // Timers stand on the monotonic clock for moments on the wall: look at every job anew.
-                let at = self.wall.now().mono;
-                let ids: Vec<_> = std::mem::take(&mut self.timers).into_iter().map(|(_, id)| id).collect();
-                for id in ids {
-                    self.set_timer(id, Some(at));
-                }
+                self.sweep = Some(0);
+                self.reset_order_alarms();
             }
         }
         self.wall.now()
     }
 
-    fn emit(&mut self, id: Option<JobId>, kind: EventKind) {
-        let job = id.and_then(|id| self.jobs.get(&id)).map(Job::reference);
-        self.outputs.push_back(Output::Event(Event { at: self.wall.now(), job, kind }));
+    fn emit(&mut self, job: Option<JobIx>, kind: EventKind) {
+        if !self.config.events {
+            return;
+        }
+        let job = job.and_then(|job| self.jobs.get(job.at())).map(|job| self.reference(job));
+        let event = Arc::new(Event { at: self.wall.now(), job, kind });
+        if self.config.decisions > 0 {
+            if self.decisions.len() >= self.config.decisions {
+                self.decisions.pop_front();
+            }
+            self.decisions.push_back(event.clone());
+        }
+        self.outputs.push_back(Output::Event(event));
     }
 
-    fn set_timer(&mut self, id: JobId, at: Option<MonoTime>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if let Some(before) = std::mem::replace(&mut job.timer, at) {
-            self.timers.remove(&(before, id));
-        }
-        if let Some(at) = at {
-            self.timers.insert((at, id));
+    fn reference(&self, job: &Job) -> JobRef {
+        let target = &self.targets[job.target.at()];
+        JobRef {
+            id: job.id,
+            instance: target.instance.clone(),
+            technology: self.technology(target.technology),
+            kind: target.kind,
+            priority: job.priority,
+            attempt: job.attempt,
         }
     }
+
+    fn technology(&self, domain: DomainIx) -> crate::name::TechnologyName {
+        match &self.domains[domain].scope {
+            Scope::Technology(name) => name.clone(),
+            other => unreachable!("{other} is no technology"),
+        }
+    }
+
+    fn find(&self, id: JobId) -> Option<JobIx> {
+        let same = |ix: &JobIx| self.jobs[ix.at()].id == id;
+        self.ids.find(hash_id(id), same).copied()
+    }
+
+    fn set_timer(&mut self, job: JobIx, at: Option<MonoTime>) {
+        let entry = &mut self.jobs[job.at()];
+        // Zero stands for none; a moment at the clock's origin is one nanosecond late.
+        let at = at.map(|at| at.max(MonoTime::from_nanos(1)));
+        let before = std::mem::replace(&mut entry.timer, at.unwrap_or_default());
+        let before = (before != MonoTime::ZERO).then_some(before);
+        if before == at {
+            return;
+        }
+        let jobs = &self.jobs;
+        self.timers.set(job, before, at, |at, job| jobs.get(job.at()).is_some_and(|job| job.timer == at));
+    }
+
+    /// Something of a domain may have opened.
+    fn touch(&mut self, domain: DomainIx) {
+        let entry = &mut self.domains[domain];
+        entry.openings = entry.openings.wrapping_add(1);
+        let waited_for = !entry.shut.is_empty() || entry.gates.as_ref().is_some_and(|g| !g.parked.is_empty());
+        if waited_for && !entry.touched {
+            entry.touched = true;
+            if domain != Domains::fleet() {
+                self.touched.push_back(domain);
+            }
+        }
+    }
+
+    fn tenant(&mut self, name: &TenantName) -> u16 {
+        if let Some(tenant) = self.tenant_index.get(name) {
+            return *tenant;
+        }
+        let weight = self.config.tenants.get(name).copied().unwrap_or(1).clamp(1, 1_000);
+        // More tenants than that share the last one's place in turn.
+        let tenant = u16::try_from(self.tenants.len()).unwrap_or(u16::MAX);
+        if self.tenants.len() <= usize::from(u16::MAX) {
+            self.tenants.push(Tenant { weight, next: 0 });
+        }
+        self.tenant_index.insert(name.clone(), tenant);
+        tenant
+    }
+}
+
+fn hash_id(id: JobId) -> u64 {
+    use std::hash::BuildHasher;
+    FixedState::default().hash_one(id)
 }

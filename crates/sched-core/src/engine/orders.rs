@@ -1,9 +1,14 @@
 //! What the engine answers, and what it tells its surroundings to do.
 
+use std::fmt;
 use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::gate::Reason;
+use crate::name::InstanceName;
 use crate::run::RunError;
 use crate::spec::{JobId, JobSpec, JobTerms};
 use crate::status::JobStatus;
@@ -37,6 +42,47 @@ pub enum Cancellation {
     AlreadyEnded,
 }
 
+/// Who gave an instruction, why, and until when it holds.
+///
+/// ```
+/// use sched_core::Order;
+/// let order = Order::new("ana", "moving the rack").until("2026-03-01T06:00:00Z".parse().unwrap());
+/// assert_eq!(order.to_string(), "ana: moving the rack (until 2026-03-01T06:00:00Z)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// It ends by itself at this wall time; `None` holds until it is taken back.
+    pub expires: Option<Timestamp>,
+}
+
+impl Order {
+    /// An order that holds until it is taken back.
+    pub fn new(author: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { author: author.into(), reason: reason.into(), expires: None }
+    }
+
+    /// Sets when it ends by itself.
+    #[must_use]
+    pub fn until(mut self, expires: Timestamp) -> Self {
+        self.expires = Some(expires);
+        self
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.author, self.reason)?;
+        match self.expires {
+            Some(expires) => write!(f, " (until {expires})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What the surroundings must do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
@@ -48,14 +94,16 @@ pub enum Output {
     Resume(AttemptId),
     /// Tell an attempt to stop; answered with [`Engine::ended`](super::Engine::ended).
     Cancel(AttemptId, Reason),
+    /// Let an attempt move no more than this many bytes a second; `None` lifts an operator's ceiling.
+    Ceiling(AttemptId, Option<u64>),
     /// Tell whoever listens.
-    Event(Event),
+    Event(Arc<Event>),
     /// A job has ended; its final status.
-    Ended(JobStatus),
+    Ended(Arc<JobStatus>),
 }
 
 /// One run of a job. The number is a fencing number: reports about an older one are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {
     /// The job.
     pub job: JobId,
@@ -68,10 +116,14 @@ pub struct AttemptId {
 pub struct StartOrder {
     /// The attempt.
     pub attempt: AttemptId,
-    /// The request.
+    /// The request; its host is that of the member taken.
     pub spec: Arc<JobSpec>,
     /// The terms.
     pub terms: Arc<JobTerms>,
+    /// The member taken, where there was a choice.
+    pub member: Option<InstanceName>,
+    /// The most that it may move, in bytes a second, by order of an operator.
+    pub ceiling_bytes_per_sec: Option<u64>,
 }
 
 /// How an attempt ended.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::time::{MonoTime, Now};
 
@@ -82,12 +82,6 @@ impl WallGuard {
     /// When a suspect wall must be looked at again.
     pub(super) fn next_look(&self) -> Option<MonoTime> {
         self.suspect.map(|s| s.since + BELIEVED_AFTER)
-    }
-
-    /// The monotonic moment at which the believed wall reads `wall`; the present when that has passed.
-    pub(super) fn mono_at(&self, wall: Timestamp) -> MonoTime {
-        let now = self.now();
-        now.mono + crate::time::wall_until(now.wall, wall)
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn terms() -> JobTerms {
 pub(crate) struct Rig {
     pub(crate) engine: Engine,
     pub(crate) clock: ManualClock,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<std::sync::Arc<Event>>,
     /// Everything but events and starts.
     pub(crate) outputs: Vec<Output>,
     under_way: Vec<AttemptId>,

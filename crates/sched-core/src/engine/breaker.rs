@@ -1,0 +1,209 @@
+//! Circuit breakers: an outage is noticed once, costs no retries and ends without a herd.
+
+use std::time::Duration;
+
+use crate::time::MonoTime;
+
+use super::index::TargetIx;
+
+/// How a circuit breaker of a host or destination behaves.
+///
+/// After [`failures`](Self::failures) failed attempts in a row, of at least [`targets`](Self::targets) different
+/// backups, nothing starts there for a cool-down that doubles with each trip. Then one attempt may try; each success
+/// doubles how many may run together (1, 2, 4 …), until nothing is held back any more; a failure starts over.
+/// Failures while it is tripped spend no retries, up to a bound, so that a single bad job cannot go round for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakerConfig {
+    /// Failed attempts in a row that trip it; 0 switches breakers off. Default 5.
+    pub failures: u32,
+    /// Different backups among these, at most 4. Default 3.
+    pub targets: u32,
+    /// First cool-down. Default 30 s.
+    pub cool_down: Duration,
+    /// Longest cool-down. Default 15 min.
+    pub longest_cool_down: Duration,
+    /// Attempts together at which it counts as recovered. Default 32.
+    pub recovered_at: u32,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            targets: 3,
+            cool_down: Duration::from_secs(30),
+            longest_cool_down: Duration::from_secs(15 * 60),
+            recovered_at: 32,
+        }
+    }
+}
+
+/// One breaker.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Breaker {
+    state: State,
+    trips: u32,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Watching { failures: u32, targets: Vec<TargetIx> },
+    Open { until: MonoTime },
+    Trying { together: u32 },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Watching { failures: 0, targets: Vec::new() }
+    }
+}
+
+/// What a report did to a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Nothing,
+    /// Nothing starts until then.
+    Tripped(MonoTime),
+    /// More may run than before.
+    Widened,
+    /// Nothing is held back any more.
+    Recovered,
+}
+
+impl Breaker {
+    /// How many attempts may run together.
+    pub(super) fn allows(&self) -> usize {
+        match self.state {
+            State::Watching { .. } => usize::MAX,
+            State::Open { .. } => 0,
+            State::Trying { together } => together as usize,
+        }
+    }
+
+    pub(super) fn is_tripped(&self) -> bool {
+        !matches!(self.state, State::Watching { .. })
+    }
+
+    /// When an open breaker lets the first attempt try.
+    pub(super) fn opens_at(&self) -> Option<MonoTime> {
+        match self.state {
+            State::Open { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// An attempt failed. `surely` says that the executor blamed this very domain. `jitter` is in [0, 1).
+    pub(super) fn failed(
+        &mut self,
+        config: &BreakerConfig,
+        now: MonoTime,
+        target: TargetIx,
+        surely: bool,
+        jitter: f64,
+    ) -> Change {
+        if config.failures == 0 {
+            return Change::Nothing;
+        }
+        match &mut self.state {
+            State::Watching { failures, targets } => {
+                *failures += 1;
+                if !targets.contains(&target) && targets.len() < 4 {
+                    targets.push(target);
+                }
+                let enough = *failures >= config.failures && targets.len() >= config.targets.min(4) as usize;
+                if !enough && !surely {
+                    return Change::Nothing;
+                }
+            }
+            // Attempts from before the trip tell nothing new.
+            State::Open { .. } => return Change::Nothing,
+            State::Trying { .. } => {}
+        }
+        let longest = config.cool_down.saturating_mul(1 << self.trips.min(16)).min(config.longest_cool_down);
+        // Half of it is jitter, so that breakers of one outage do not try together.
+        let until = now + longest.mul_f64(0.5 + 0.5 * jitter);
+        self.trips += 1;
+        self.state = State::Open { until };
+        Change::Tripped(until)
+    }
+
+    /// An attempt succeeded.
+    pub(super) fn succeeded(&mut self, config: &BreakerConfig) -> Change {
+        match &mut self.state {
+            State::Watching { failures, targets } => {
+                *failures = 0;
+                targets.clear();
+                Change::Nothing
+            }
+            State::Open { .. } => Change::Nothing,
+            State::Trying { together } => {
+                *together = together.saturating_mul(2);
+                if *together < config.recovered_at {
+                    return Change::Widened;
+                }
+                *self = Self::default();
+                Change::Recovered
+            }
+        }
+    }
+
+    /// The cool-down is over. Returns whether it was.
+    pub(super) fn try_again(&mut self, now: MonoTime) -> bool {
+        let over = self.opens_at().is_some_and(|until| until <= now);
+        if over {
+            self.state = State::Trying { together: 1 };
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> MonoTime {
+        MonoTime::ZERO + Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn one_bad_job_does_not_trip_it() {
+        let (mut breaker, config) = (Breaker::default(), BreakerConfig::default());
+        for _ in 0..100 {
+            assert_eq!(breaker.failed(&config, at(0), TargetIx::new(1), false, 0.0), Change::Nothing);
+        }
+        assert_eq!(breaker.allows(), usize::MAX);
+    }
+
+    #[test]
+    fn trips_cools_down_longer_each_time_and_widens_by_doubling() {
+        let (mut breaker, config) = (Breaker::default(), BreakerConfig::default());
+        let fail = |b: &mut Breaker, now, n| b.failed(&config, at(now), TargetIx::new(n), false, 1.0);
+        for n in 0..4 {
+            assert_eq!(fail(&mut breaker, 0, n), Change::Nothing);
+        }
+        assert_eq!(fail(&mut breaker, 0, 4), Change::Tripped(at(30)));
+        assert_eq!(breaker.allows(), 0);
+        assert!(!breaker.try_again(at(29)));
+        assert!(breaker.try_again(at(30)));
+        assert_eq!(fail(&mut breaker, 30, 0), Change::Tripped(at(90)), "twice as long");
+        assert!(breaker.try_again(at(90)));
+        let mut widths = vec![breaker.allows()];
+        while breaker.succeeded(&config) == Change::Widened {
+            widths.push(breaker.allows());
+        }
+        assert_eq!(widths, [1, 2, 4, 8, 16]);
+        assert!(!breaker.is_tripped());
+    }
+
+    #[test]
+    fn a_success_in_between_starts_the_count_anew() {
+        let (mut breaker, config) = (Breaker::default(), BreakerConfig::default());
+        for n in 0..40 {
+            if n % 4 == 3 {
+                breaker.succeeded(&config);
+            }
+            assert_eq!(breaker.failed(&config, at(0), TargetIx::new(n), false, 0.0), Change::Nothing);
+        }
+    }
+}

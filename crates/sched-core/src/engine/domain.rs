@@ -1,0 +1,273 @@
+//! What jobs share: places with their resources, technologies, destinations, groups and instances.
+
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::fast::FixedState;
+
+use crate::gate::{LoadLevel, LoadState, Reason, Scope};
+use crate::resource::Capacity;
+use crate::time::MonoTime;
+
+use super::breaker::Breaker;
+use super::index::{ActiveIx, BracketIx, ClassIx, DemandIx, DomainIx, JobIx, ResourceIx};
+use super::orders::Order;
+
+/// Whatever several jobs have in common, with the gates that hold for all of them alike.
+#[derive(Debug)]
+pub(super) struct Domain {
+    pub(super) scope: Scope,
+    /// The place above it; none for the fleet and for what is not a place.
+    pub(super) parent: DomainIx,
+    /// Resources, for places.
+    pub(super) resources: Vec<(ResourceIx, Capacity)>,
+    /// Everything that has begun and not ended.
+    pub(super) attempts: Vec<ActiveIx>,
+    /// One bracket a class with jobs at or below a place, in order of class.
+    pub(super) brackets: Vec<(ClassIx, BracketIx)>,
+    /// Brackets that are kept back because a gate of this domain is closed for them.
+    pub(super) shut: Vec<BracketIx>,
+    /// A more urgent job that could start but for resources of this place.
+    pub(super) claim: Option<Claim>,
+    /// Gates other than resources, once there was one.
+    pub(super) gates: Option<Box<Gates>>,
+    /// Jobs that wait or run at this very place.
+    pub(super) jobs: u32,
+    /// Something of it may have opened.
+    pub(super) touched: bool,
+    /// How often that was so: what was shut after the last time need not be looked at again.
+    pub(super) openings: u32,
+}
+
+/// A reservation: holds nothing, but whoever passes must not delay its owner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) owner: JobIx,
+    /// When the owner is expected to find room; fixed the first time that somebody wants to pass.
+    pub(super) until: Option<MonoTime>,
+}
+
+/// Gates of a domain, all open by default.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    pub(super) hold: Option<Held>,
+    pub(super) short: Option<Reason>,
+    pub(super) down: Option<Reason>,
+    pub(super) load: Option<LoadState>,
+    pub(super) limit: Option<u32>,
+    pub(super) breaker: Option<Breaker>,
+    pub(super) run_now: Option<Order>,
+    pub(super) ceiling: Option<(u64, Order)>,
+    /// Jobs that wait for this very domain, outside every queue.
+    pub(super) parked: BTreeSet<JobIx>,
+    /// Jobs whose choice of a member depends on whether it is up, and jobs whose back-off ends when it opens.
+    pub(super) watchers: BTreeSet<JobIx>,
+}
+
+/// An operator's hold.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) order: Order,
+    /// Somebody waits for what still runs to end, and has not been told yet.
+    pub(super) drain: bool,
+}
+
+/// A gate of a domain that is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shut {
+    Hold,
+    Capacity,
+    Breaker,
+    Limit,
+    Health,
+    Load(LoadLevel),
+}
+
+impl Domain {
+    pub(super) fn new(scope: Scope, parent: DomainIx) -> Self {
+        Self {
+            scope,
+            parent,
+            resources: Vec::new(),
+            attempts: Vec::new(),
+            brackets: Vec::new(),
+            shut: Vec::new(),
+            claim: None,
+            gates: None,
+            jobs: 0,
+            touched: false,
+            openings: 0,
+        }
+    }
+
+    pub(super) fn gates_mut(&mut self) -> &mut Gates {
+        self.gates.get_or_insert_default()
+    }
+
+    /// The strongest closed gate for a job that tolerates a load of `tolerated`. One that goes on after a pause is
+    /// past holds, breakers and limits.
+    pub(super) fn closed(&self, tolerated: LoadLevel, goes_on: bool) -> Option<Shut> {
+        let gates = self.gates.as_ref()?;
+        if !goes_on && gates.hold.is_some() {
+            return Some(Shut::Hold);
+        }
+        if gates.short.is_some() {
+            return Some(Shut::Capacity);
+        }
+        let running = self.attempts.len();
+        if !goes_on && gates.breaker.as_ref().is_some_and(|breaker| running >= breaker.allows()) {
+            return Some(Shut::Breaker);
+        }
+        if !goes_on && gates.limit.is_some_and(|limit| running >= limit as usize) {
+            return Some(Shut::Limit);
+        }
+        if !goes_on && gates.down.is_some() {
+            return Some(Shut::Health);
+        }
+        let level = gates.load.as_ref()?.level;
+        (level > tolerated).then_some(Shut::Load(tolerated))
+    }
+
+    /// Every closed gate, strongest first.
+    pub(super) fn all_closed(&self, tolerated: LoadLevel, goes_on: bool) -> Vec<Shut> {
+        let Some(gates) = &self.gates else { return vec![] };
+        let running = self.attempts.len();
+        let fresh = !goes_on;
+        let checks = [
+            (fresh && gates.hold.is_some(), Shut::Hold),
+            (gates.short.is_some(), Shut::Capacity),
+            (fresh && gates.breaker.as_ref().is_some_and(|b| running >= b.allows()), Shut::Breaker),
+            (fresh && gates.limit.is_some_and(|limit| running >= limit as usize), Shut::Limit),
+            (fresh && gates.down.is_some(), Shut::Health),
+            (gates.load.as_ref().is_some_and(|load| load.level > tolerated), Shut::Load(tolerated)),
+        ];
+        checks.into_iter().filter_map(|(closed, shut)| closed.then_some(shut)).collect()
+    }
+
+    pub(super) fn load_level(&self) -> LoadLevel {
+        self.gates.as_ref().and_then(|g| g.load.as_ref()).map(|l| l.level).unwrap_or_default()
+    }
+
+    pub(super) fn capacity(&self, resource: ResourceIx) -> Option<&Capacity> {
+        self.resources.iter().find(|(ix, _)| *ix == resource).map(|(_, capacity)| capacity)
+    }
+
+    fn capacity_mut(&mut self, resource: ResourceIx) -> Option<&mut Capacity> {
+        self.resources.iter_mut().find(|(ix, _)| *ix == resource).map(|(_, capacity)| capacity)
+    }
+
+    /// Sets how much there is of a resource. What was taken before counts from the start.
+    pub(super) fn set_total(&mut self, resource: ResourceIx, total: u64, used: u64) {
+        match self.capacity_mut(resource) {
+            Some(capacity) => capacity.total = total,
+            None => self.resources.push((resource, Capacity { total, used })),
+        }
+    }
+
+    /// The first resource of which there is too little here.
+    pub(super) fn lacks(&self, amounts: &[(ResourceIx, u64)]) -> Option<(ResourceIx, u64)> {
+        amounts.iter().copied().find(|(resource, amount)| {
+            self.capacity(*resource).is_some_and(|capacity| *amount > capacity.free())
+        })
+    }
+
+    pub(super) fn take(&mut self, amounts: &[(ResourceIx, u64)]) {
+        for (resource, amount) in amounts {
+            if let Some(capacity) = self.capacity_mut(*resource) {
+                capacity.used = capacity.used.saturating_add(*amount);
+            }
+        }
+    }
+
+    pub(super) fn give_back(&mut self, amounts: &[(ResourceIx, u64)]) {
+        for (resource, amount) in amounts {
+            if let Some(capacity) = self.capacity_mut(*resource) {
+                debug_assert!(capacity.used >= *amount, "{amount} given back, {} used", capacity.used);
+                capacity.used = capacity.used.saturating_sub(*amount);
+            }
+        }
+    }
+}
+
+/// All domains by their scope.
+#[derive(Debug)]
+pub(super) struct Domains {
+    list: Vec<Domain>,
+    index: HashMap<Scope, DomainIx, FixedState>,
+}
+
+/// The root of the places is the first domain.
+pub(super) const FLEET: usize = 0;
+
+impl Domains {
+    pub(super) fn new() -> Self {
+        let mut domains = Self { list: Vec::new(), index: HashMap::default() };
+        domains.make(Scope::Fleet, DomainIx::NONE);
+        domains
+    }
+
+    pub(super) fn fleet() -> DomainIx {
+        DomainIx::new(FLEET)
+    }
+
+    pub(super) fn find(&self, scope: &Scope) -> Option<DomainIx> {
+        self.index.get(scope).copied()
+    }
+
+    /// The domain of a scope. A new host or link is put under the fleet, a volume under its host.
+    pub(super) fn find_or_make(&mut self, scope: &Scope) -> DomainIx {
+        if let Some(found) = self.find(scope) {
+            return found;
+        }
+        let parent = match scope {
+            Scope::Volume(host, _) => self.find_or_make(&Scope::Host(host.clone())),
+            Scope::Host(_) | Scope::Link(_) => Self::fleet(),
+            _ => DomainIx::NONE,
+        };
+        self.make(scope.clone(), parent)
+    }
+
+    fn make(&mut self, scope: Scope, parent: DomainIx) -> DomainIx {
+        let ix = DomainIx::new(self.list.len());
+        self.list.push(Domain::new(scope.clone(), parent));
+        self.index.insert(scope, ix);
+        ix
+    }
+
+    /// A place and everything above it, the fleet last.
+    pub(super) fn path(&self, place: DomainIx) -> impl Iterator<Item = DomainIx> + '_ {
+        std::iter::successors(place.some(), |at| self[*at].parent.some())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (DomainIx, &Domain)> {
+        self.list.iter().enumerate().map(|(at, domain)| (DomainIx::new(at), domain))
+    }
+}
+
+impl std::ops::Index<DomainIx> for Domains {
+    type Output = Domain;
+    fn index(&self, ix: DomainIx) -> &Domain {
+        &self.list[ix.at()]
+    }
+}
+
+impl std::ops::IndexMut<DomainIx> for Domains {
+    fn index_mut(&mut self, ix: DomainIx) -> &mut Domain {
+        &mut self.list[ix.at()]
+    }
+}
+
+/// Shared gates by which classes of jobs are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClassKey {
+    pub(super) technology: DomainIx,
+    pub(super) destination: DomainIx,
+    pub(super) tenant: u16,
+    /// Goes before everything that is not.
+    pub(super) strict: bool,
+    pub(super) tolerated: LoadLevel,
+    /// Was paused and goes on.
+    pub(super) goes_on: bool,
+    pub(super) band: DemandIx,
+    /// Expected duration to a power of four.
+    pub(super) span: u8,
+}

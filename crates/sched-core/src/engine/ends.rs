@@ -1,0 +1,320 @@
+//! How attempts and jobs end: success, back-off and retry, breakers, and what is learned.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::error::UnknownJob;
+use crate::event::EventKind;
+use crate::gate::{LoadLevel, Reason, Scope};
+use crate::run::RunError;
+use crate::spec::JobId;
+use crate::state::JobState;
+use crate::status::JobStatus;
+use crate::time::Now;
+
+use super::breaker::Change;
+use super::index::{DomainIx, JobIx};
+use super::job::{Stop, timed_out, wall};
+use super::{Alarm, AttemptEnd, AttemptId, Engine, Output, hash_id};
+
+/// Failures of one job that an outage may be blamed for: beyond that, it is the job.
+const MOST_SPARED: u8 = 16;
+/// Retries that are always granted at the start, in percent of one.
+const MOST_RETRY_TOKENS: u64 = 10_000;
+
+impl Engine {
+    /// An attempt has ended and holds nothing any more. Returns `false`, and changes nothing, when that attempt is
+    /// not under way: a late report carries an old number.
+    pub fn ended(&mut self, now: Now, attempt: AttemptId, end: AttemptEnd) -> bool {
+        let now = self.observe(now);
+        let Some(ix) = self.under_way(attempt) else { return false };
+        // A paused one may fail or be lost without going on.
+        self.withdraw_claim(ix);
+        self.leave(ix);
+        let active = self.jobs[ix.at()].active;
+        let entry = &mut self.actives[active.at()];
+        entry.run.stop(now.mono);
+        let stop = entry.stop.take();
+        let ran = entry.run.read(now.mono);
+        self.set_timer(ix, None);
+        match (end.result, stop) {
+            (Ok(()), _) => {
+                self.report_success(ix);
+                let target = self.jobs[ix.at()].target;
+                self.targets[target.at()].estimate.observe(ran, end.bytes);
+                self.end(now, ix, EventKind::Succeeded { ran, bytes: end.bytes });
+            }
+            (Err(_), Some(Stop::Requested(reason))) => self.end(now, ix, EventKind::Cancelled { reason }),
+            (Err(_), Some(Stop::Interrupted(reason, until))) => self.interrupted(now, ix, &reason, until),
+            (Err(_), Some(Stop::TimedOut(after))) => self.failed(now, ix, timed_out(after), None),
+            (Err(RunError::Permanent(error)), None) => self.end(now, ix, EventKind::Failed { error }),
+            (Err(RunError::Retryable(error)), None) => self.failed(now, ix, error, None),
+            (Err(RunError::Unavailable { what, error }), None) => {
+                let blamed = self.domains.find_or_make(&what);
+                self.failed(now, ix, format!("{what} is not available: {error}"), Some(blamed));
+            }
+            (Err(RunError::Cancelled), None) => {
+                self.failed(now, ix, "the executor stopped without being told to".into(), None);
+            }
+        }
+        true
+    }
+
+    /// Tells a job under way to stop, and to continue later: when its window ends, or its host is needed. No retry
+    /// is spent. It is not looked at before `until`. Returns `false`, and changes nothing, when it is not under way.
+    ///
+    /// # Errors
+    /// When no such job is known.
+    pub fn interrupt(
+        &mut self,
+        now: Now,
+        id: JobId,
+        reason: Reason,
+        until: Option<Timestamp>,
+    ) -> Result<bool, UnknownJob> {
+        let now = self.observe(now);
+        let Some(ix) = self.find(id) else {
+            return self.ended_status(id).map(|_| false).ok_or(UnknownJob(id));
+        };
+        let active = self.jobs[ix.at()].state.is_active();
+        if active {
+            self.order_stop(now, ix, Stop::Interrupted(reason, until));
+        }
+        Ok(active)
+    }
+
+    /// Back to waiting after an attempt. A successor that was asked for meanwhile goes on waiting for its end;
+    /// without one, later requests join this job.
+    fn requeue(&mut self, now: Now, ix: JobIx) {
+        let active = std::mem::take(&mut self.jobs[ix.at()].active);
+        self.end_attempt(active);
+        let job = &mut self.jobs[ix.at()];
+        job.state = JobState::Queued;
+        job.told_gate = 0;
+        self.counts.pending += 1;
+        let target = &mut self.targets[job.target.at()];
+        if target.waiting.is_none() {
+            (target.waiting, target.begun) = (ix, JobIx::NONE);
+        }
+        self.choose_member(ix);
+        self.enter(now, ix);
+    }
+
+    fn interrupted(&mut self, now: Now, ix: JobIx, reason: &Reason, until: Option<Timestamp>) {
+        if self.closed.is_some() {
+            return self.end(now, ix, EventKind::Cancelled { reason: reason.clone() });
+        }
+        let due = until.map_or(now.mono, |until| self.mono_at(now, until.as_millisecond()));
+        let extras = self.extras_mut(ix);
+        extras.error = Some(format!("interrupted: {reason}"));
+        if let Some(until) = until {
+            extras.not_before_ms = Some(until.as_millisecond());
+        }
+        self.jobs[ix.at()].due_since = due;
+        let not_before = until.unwrap_or(now.wall);
+        self.emit(Some(ix), EventKind::Interrupted { reason: reason.clone(), not_before });
+        self.requeue(now, ix);
+    }
+
+    /// An attempt failed in a way that may go away: tries again after a back-off, or gives up.
+    fn failed(&mut self, now: Now, ix: JobIx, error: String, blamed: Option<DomainIx>) {
+        let spared = self.report_failure(now, ix, blamed);
+        let job = &mut self.jobs[ix.at()];
+        job.failures = job.failures.saturating_add(u16::from(!spared));
+        let retry = job.terms.retry;
+        if u32::from(job.failures) >= retry.max_attempts || self.closed.is_some() {
+            return self.end(now, ix, EventKind::Failed { error });
+        }
+        let failures = u32::from(job.failures).max(1);
+        let attempt = job.attempt_id();
+        let in_budget = spared || self.counts.retry_tokens >= 100;
+        let wait = match (spared, in_budget) {
+            // Its breaker keeps it waiting.
+            (true, _) => std::time::Duration::ZERO,
+            (false, true) => retry.longest_wait(failures).mul_f64(jitter(self.config.seed, attempt)),
+            (false, false) => retry.cap,
+        };
+        if !spared && in_budget {
+            self.counts.retry_tokens -= 100;
+        }
+        let until = now.mono + wait;
+        self.jobs[ix.at()].back_off_until = until;
+        self.jobs[ix.at()].due_since = until;
+        let wall_ms = now.wall.as_millisecond();
+        let extras = self.extras_mut(ix);
+        extras.error = Some(error.clone());
+        extras.failed_ms = Some(wall_ms);
+        // It was due when it started: only the back-off counts from here.
+        extras.not_before_ms = None;
+        self.rekey(ix);
+        self.emit(Some(ix), EventKind::Retried { error, not_before: now.plus(wait).wall });
+        self.watch_cause(ix);
+        self.requeue(now, ix);
+    }
+
+    /// Counts a failure against the breakers of the job's host and destination, or of what the executor blamed.
+    /// Returns whether an outage is to blame, so that the job spends no retry.
+    fn report_failure(&mut self, now: Now, ix: JobIx, blamed: Option<DomainIx>) -> bool {
+        let job = &self.jobs[ix.at()];
+        let (target, number) = (job.target, job.attempt_id());
+        let jitter = jitter(self.config.seed ^ 1, number);
+        let mut outage = false;
+        for domain in blamed.map_or_else(|| self.fused(ix), |blamed| vec![blamed]) {
+            let config = self.config.breaker;
+            let breaker = self.domains[domain].gates_mut().breaker.get_or_insert_default();
+            let change = breaker.failed(&config, now.mono, target, blamed.is_some(), jitter);
+            outage |= breaker.is_tripped();
+            if let Change::Tripped(until) = change {
+                self.alarms.insert((until, Alarm::Breaker(domain)));
+                self.tell_breaker(domain, now.plus(until.since(now.mono)).wall);
+            }
+        }
+        let job = &mut self.jobs[ix.at()];
+        let spared = outage && job.spared < MOST_SPARED;
+        job.spared += u8::from(spared);
+        spared
+    }
+
+    fn report_success(&mut self, ix: JobIx) {
+        let tokens = self.counts.retry_tokens + u64::from(self.config.retry_budget_percent);
+        self.counts.retry_tokens = tokens.min(MOST_RETRY_TOKENS.max(self.counts.retry_tokens));
+        let config = self.config.breaker;
+        let job = &self.jobs[ix.at()];
+        let destination = job.extras.as_ref().map(|extras| extras.destination).unwrap_or_default();
+        for domain in [job.place, self.domains[job.place].parent, destination] {
+            let Some(domain) = domain.some() else { continue };
+            let Some(gates) = &mut self.domains[domain].gates else { continue };
+            let Some(breaker) = &mut gates.breaker else { continue };
+            if breaker.succeeded(&config) != Change::Nothing {
+                self.touch(domain);
+            }
+        }
+    }
+
+    /// The domains whose breakers count a job's failures: its host and its destination.
+    fn fused(&self, ix: JobIx) -> Vec<DomainIx> {
+        let job = &self.jobs[ix.at()];
+        let is_host = |place: &DomainIx| matches!(self.domains[*place].scope, Scope::Host(_));
+        let host = self.domains.path(job.place).find(is_host);
+        let destination = job.extras.as_ref().and_then(|extras| extras.destination.some());
+        host.into_iter().chain(destination).collect()
+    }
+
+    fn tell_breaker(&mut self, domain: DomainIx, until: Timestamp) {
+        let scope = self.domains[domain].scope.clone();
+        self.emit(None, EventKind::BreakerTripped { scope, until });
+    }
+
+    /// A tripped breaker's cool-down is over.
+    pub(super) fn breaker_due(&mut self, now: Now, domain: DomainIx) {
+        let gates = self.domains[domain].gates_mut();
+        if gates.breaker.as_mut().is_some_and(|breaker| breaker.try_again(now.mono)) {
+            self.touch(domain);
+        }
+    }
+
+    /// Lets the back-off of a job end early when what probably made it fail is over: the first of its domains that
+    /// is short of something or at its peak.
+    fn watch_cause(&mut self, ix: JobIx) {
+        let mut domains = Vec::new();
+        self.domains_of(&self.jobs[ix.at()], &mut domains);
+        let cause = domains.into_iter().find(|domain| {
+            let gates = self.domains[*domain].gates.as_ref();
+            gates.is_some_and(|g| g.short.is_some() || g.down.is_some())
+                || self.domains[*domain].load_level() == LoadLevel::Peak
+        });
+        if let Some(cause) = cause {
+            self.domains[cause].gates_mut().watchers.insert(ix);
+        }
+    }
+
+    /// Ends a job for good. `kind` says how, and becomes its last event.
+    pub(super) fn end(&mut self, now: Now, ix: JobIx, kind: EventKind) {
+        self.withdraw_claim(ix);
+        self.leave(ix);
+        self.set_timer(ix, None);
+        let job = &mut self.jobs[ix.at()];
+        let waits = job.state.is_waiting();
+        let (state, error) = match &kind {
+            EventKind::Failed { error } => (JobState::Failed, Some(error.clone())),
+            EventKind::Cancelled { reason } => (JobState::Cancelled, Some(reason.to_string())),
+            _ => (JobState::Succeeded, None),
+        };
+        let bytes = if let EventKind::Succeeded { bytes, .. } = &kind { *bytes } else { 0 };
+        let mut status = self.status_of(ix, now);
+        (status.state, status.error, status.bytes, status.waits_for) = (state, error, bytes, None);
+        self.emit(Some(ix), kind);
+        let active = std::mem::take(&mut self.jobs[ix.at()].active);
+        if let Some(active) = active.some() {
+            self.end_attempt(active);
+        }
+        self.counts.pending -= usize::from(waits);
+        self.forget_job(now, ix);
+        *self.ended_counts.entry(state).or_default() += 1;
+        let status = Arc::new(status);
+        self.ended.push_back(status.clone());
+        self.outputs.push_back(Output::Ended(status));
+        while self.ended.len() > self.config.history {
+            self.ended.pop_front();
+        }
+    }
+
+    fn forget_job(&mut self, now: Now, ix: JobIx) {
+        self.unwatch(ix);
+        let job = self.jobs.remove(ix.at());
+        if let Ok(entry) = self.ids.find_entry(hash_id(job.id), |other| *other == ix) {
+            entry.remove();
+        }
+        self.demands.release(job.demand);
+        self.domains[job.place].jobs -= 1;
+        let target = &mut self.targets[job.target.at()];
+        if target.waiting == ix {
+            target.waiting = JobIx::NONE;
+        }
+        if target.begun == ix {
+            target.begun = JobIx::NONE;
+            if let Some(waiting) = target.waiting.some()
+                && self.jobs[waiting.at()].waits_for_overlap
+            {
+                self.jobs[waiting.at()].due_since = self.jobs[waiting.at()].due_since.max(job.due_since);
+                self.reenter(now, waiting);
+            }
+        }
+    }
+
+    pub(super) fn ended_status(&self, id: JobId) -> Option<&JobStatus> {
+        self.ended.iter().rev().find(|status| status.job.id == id).map(|status| &**status)
+    }
+
+    /// A job's latest start, for those who ask.
+    pub(super) fn latest_start(&self, ix: JobIx) -> Timestamp {
+        wall(self.jobs[ix.at()].latest_start_ms())
+    }
+}
+
+/// A share in [0, 1) that depends on the seed and the attempt alone: SplitMix64 (Steele, Lea and Flood, 2014).
+pub(super) fn jitter(seed: u64, attempt: AttemptId) -> f64 {
+    let mut z = seed ^ attempt.job.0.rotate_left(32) ^ u64::from(attempt.number);
+    for _ in 0..2 {
+        z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+    }
+    (z >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_spread_and_repeats() {
+        let at = |n| jitter(7, AttemptId { job: JobId(n), number: 1 });
+        let mean = (0..10_000).map(at).sum::<f64>() / 10_000.0;
+        assert!((0.49..0.51).contains(&mean), "{mean}");
+        assert!((0..10_000).map(at).all(|j| (0.0..1.0).contains(&j)));
+        assert_eq!(at(3).to_bits(), at(3).to_bits());
+    }
+}

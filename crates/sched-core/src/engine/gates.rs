@@ -1,0 +1,241 @@
+//! Which gates are closed for a job, and how that is said.
+
+use crate::gate::{ClosedGate, Gate, LoadLevel, Reason, Scope};
+use crate::state::JobState;
+use crate::time::Now;
+
+use super::Engine;
+use super::domain::{ClassKey, Domains, Shut};
+use super::index::{DemandIx, DomainIx, JobIx, ResourceIx};
+use super::job::{Job, wall};
+
+/// A closed gate as the engine sees it: cheap to find, described only when somebody wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    Domain(DomainIx, Shut),
+    /// More is needed than is free.
+    Resource(DomainIx, ResourceIx, u64),
+    /// What is free is promised to a more urgent job.
+    Promised(DomainIx, JobIx),
+    /// Another backup of this instance and kind has begun and not ended.
+    Overlap(JobIx),
+    /// Waits for its requested start or the end of its back-off.
+    Time,
+}
+
+impl Closed {
+    /// A number that tells kinds of gates apart, so that the same news is not told twice.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Domain(_, Shut::Hold) => 1,
+            Self::Domain(_, Shut::Capacity) => 2,
+            Self::Domain(_, Shut::Breaker) => 3,
+            Self::Domain(_, Shut::Limit) => 4,
+            Self::Domain(_, Shut::Health) => 5,
+            Self::Domain(_, Shut::Load(_)) => 6,
+            Self::Resource(..) | Self::Promised(..) => 7,
+            Self::Overlap(_) => 8,
+            Self::Time => 9,
+        }
+    }
+}
+
+impl Engine {
+    /// Shared gates by which this job's class is told from others.
+    pub(super) fn class_of(&self, job: JobIx, wall_ms: i64) -> ClassKey {
+        let entry = &self.jobs[job.at()];
+        let goes_on = entry.state == JobState::Paused;
+        let (tolerated, _) = entry.tolerance(wall_ms);
+        let extras = entry.extras.as_ref();
+        ClassKey {
+            technology: self.targets[entry.target.at()].technology,
+            destination: extras.map(|e| e.destination).unwrap_or_default(),
+            tenant: extras.map_or(0, |e| e.tenant),
+            strict: entry.key.class() == 0,
+            tolerated,
+            goes_on,
+            band: self.demands.band(self.needed(entry)),
+            span: (entry.expected_ms.max(1).ilog2() / 2) as u8,
+        }
+    }
+
+    /// What a waiting job needs to start, or a paused one to go on.
+    pub(super) fn needed(&self, job: &Job) -> DemandIx {
+        match job.state {
+            JobState::Paused => self.actives[job.active.at()].flow,
+            _ => job.demand,
+        }
+    }
+
+    /// Every domain whose gates count for a job, from the fleet down.
+    pub(super) fn domains_of(&self, job: &Job, into: &mut Vec<DomainIx>) {
+        into.clear();
+        into.extend(self.domains.path(job.place));
+        into.reverse();
+        let target = &self.targets[job.target.at()];
+        if let Some(extras) = &job.extras {
+            into.extend(extras.together.iter().filter(|place| !self.is_above(**place, job.place)));
+            into.extend(extras.destination.some());
+            into.extend(&extras.groups);
+        }
+        into.push(target.technology);
+        into.extend(target.domain.some());
+    }
+
+    /// Whether `place` lies on the way from `below` to the fleet.
+    pub(super) fn is_above(&self, place: DomainIx, below: DomainIx) -> bool {
+        self.domains.path(below).any(|at| at == place)
+    }
+
+    /// What keeps a job out of every queue, if time or its twin does.
+    pub(super) fn own_gate(&self, job: &Job, now: Now) -> Option<Closed> {
+        let wall_ms = now.wall.as_millisecond();
+        if job.back_off_until > now.mono || job.not_before_ms().is_some_and(|at| at > wall_ms) {
+            return Some(Closed::Time);
+        }
+        let begun = self.targets[job.target.at()].begun.some()?;
+        (self.jobs[begun.at()].id != job.id).then_some(Closed::Overlap(begun))
+    }
+
+    /// Every gate that is closed for a waiting job, strongest first.
+    pub(super) fn closed_gates(&self, ix: JobIx, now: Now) -> Vec<Closed> {
+        let job = &self.jobs[ix.at()];
+        let goes_on = job.state == JobState::Paused;
+        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
+        let mut domains = Vec::new();
+        self.domains_of(job, &mut domains);
+        let mut closed: Vec<_> = self.own_gate(job, now).filter(|_| !goes_on).into_iter().collect();
+        let amounts = self.demands.amounts(self.needed(job));
+        for domain in domains {
+            let entry = &self.domains[domain];
+            closed
+                .extend(entry.all_closed(tolerated, goes_on).into_iter().map(|s| Closed::Domain(domain, s)));
+            closed.extend(entry.lacks(amounts).map(|(r, amount)| Closed::Resource(domain, r, amount)));
+            if entry.lacks(amounts).is_none() {
+                closed.extend(self.promised(domain, ix, now).map(|owner| Closed::Promised(domain, owner)));
+            }
+        }
+        closed.sort_by_key(|closed| self.gate(*closed));
+        closed
+    }
+
+    fn gate(&self, closed: Closed) -> Gate {
+        let resource = |r: ResourceIx| Gate::Resource(self.demands.name(r).clone());
+        match closed {
+            Closed::Domain(_, shut) => match shut {
+                Shut::Hold => Gate::Hold,
+                Shut::Capacity => Gate::Capacity,
+                Shut::Breaker => Gate::Breaker,
+                Shut::Limit => Gate::Limit,
+                Shut::Health => Gate::Health,
+                Shut::Load(_) => Gate::Load,
+            },
+            Closed::Resource(_, r, _) => resource(r),
+            Closed::Promised(_, owner) => {
+                let amounts = self.demands.amounts(self.jobs[owner.at()].demand);
+                resource(amounts.first().map(|(r, _)| *r).unwrap_or_default())
+            }
+            Closed::Overlap(_) => Gate::Overlap,
+            Closed::Time => Gate::Time,
+        }
+    }
+
+    /// A closed gate with its reason, for people and machines.
+    pub(super) fn describe(&self, ix: JobIx, closed: Closed, now: Now) -> ClosedGate {
+        let gate = self.gate(closed);
+        let plain =
+            |domain: DomainIx, text: String| (self.domains[domain].scope.clone(), Reason::new(text), None);
+        let job = &self.jobs[ix.at()];
+        let (scope, reason, until) = match closed {
+            Closed::Domain(domain, shut) => self.describe_domain(domain, shut),
+            Closed::Resource(place, resource, amount) => {
+                let name = self.demands.name(resource);
+                let capacity = self.domains[place].capacity(resource).copied().unwrap_or_default();
+                let (used, total) = (capacity.used, capacity.total);
+                plain(place, format!("needs {amount} of {name}, {used} of {total} in use"))
+            }
+            Closed::Promised(place, owner) => {
+                let owner = self.jobs[owner.at()].id;
+                plain(place, format!("what is free is kept for {owner}, which is more urgent and needs more"))
+            }
+            Closed::Overlap(other) => {
+                let other = self.jobs[other.at()].id;
+                let text = format!("{other} makes the same backup and has not ended");
+                (self.instance_scope(job), Reason::new(text), None)
+            }
+            Closed::Time => {
+                let back_off = (job.back_off_until > now.mono).then_some(job.back_off_until);
+                let (until, text) = match back_off {
+                    Some(until) => {
+                        let error = job.error().unwrap_or("an attempt failed");
+                        (now.plus(until.since(now.mono)).wall, format!("back-off after: {error}"))
+                    }
+                    None => (
+                        wall(job.not_before_ms().unwrap_or_default()),
+                        "not before the requested start".into(),
+                    ),
+                };
+                (self.instance_scope(job), Reason::new(text), Some(until))
+            }
+        };
+        ClosedGate { gate, scope, reason, until }
+    }
+
+    fn describe_domain(&self, domain: DomainIx, shut: Shut) -> (Scope, Reason, Option<jiff::Timestamp>) {
+        let entry = &self.domains[domain];
+        let gates = entry.gates.as_deref();
+        let running = entry.attempts.len();
+        let or_gone = |reason: Option<Reason>| reason.unwrap_or_else(|| Reason::new("it was closed"));
+        let (reason, until) = match shut {
+            Shut::Hold => {
+                let held = gates.and_then(|g| g.hold.as_ref());
+                let text = held.map(|held| match held.drain {
+                    true => format!("drained by {}", held.order),
+                    false => format!("held by {}", held.order),
+                });
+                (text.map(Reason::new), held.and_then(|held| held.order.expires))
+            }
+            Shut::Capacity => (gates.and_then(|g| g.short.clone()), None),
+            Shut::Health => (gates.and_then(|g| g.down.clone()), None),
+            Shut::Breaker => {
+                let breaker = gates.and_then(|g| g.breaker.as_ref());
+                let opens = breaker.and_then(|b| b.opens_at());
+                let text = match opens {
+                    Some(_) => "too many attempts failed one after another; it cools down".to_string(),
+                    None => format!("it is being tried again by few: {running} under way"),
+                };
+                let now = self.wall.now();
+                (Some(Reason::new(text)), opens.map(|at| now.plus(at.since(now.mono)).wall))
+            }
+            Shut::Limit => {
+                let limit = gates.and_then(|g| g.limit).unwrap_or_default();
+                (Some(Reason::new(format!("{running} of at most {limit} run"))), None)
+            }
+            Shut::Load(tolerated) => (self.load_reason(domain, tolerated), None),
+        };
+        (entry.scope.clone(), or_gone(reason), until)
+    }
+
+    fn load_reason(&self, domain: DomainIx, tolerated: LoadLevel) -> Option<Reason> {
+        let load = self.domains[domain].gates.as_ref()?.load.as_ref()?;
+        let mut reason = load.reason.clone();
+        reason.text = format!("{} load, {tolerated} tolerated: {}", load.level, reason.text).into();
+        Some(reason)
+    }
+
+    fn instance_scope(&self, job: &Job) -> Scope {
+        Scope::Instance(self.targets[job.target.at()].instance.clone())
+    }
+
+    /// Whether a domain may be open for jobs of a class; the job itself may need a little more than its band.
+    pub(super) fn may_fit(&self, domain: DomainIx, class: &ClassKey) -> bool {
+        let entry = &self.domains[domain];
+        entry.closed(class.tolerated, class.goes_on).is_none()
+            && entry.lacks(self.demands.amounts(class.band)).is_none()
+    }
+
+    /// The fleet's own index, for readability where the root of the places is meant.
+    pub(super) fn fleet(&self) -> DomainIx {
+        Domains::fleet()
+    }
+}

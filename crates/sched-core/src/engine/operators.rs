@@ -1,0 +1,247 @@
+//! What operators order: hold, drain, release, run now, ceilings; each with author, reason and expiry.
+
+use crate::error::UnknownJob;
+use crate::event::EventKind;
+use crate::gate::Scope;
+use crate::spec::JobId;
+use crate::time::{MonoTime, Now};
+
+use super::domain::Held;
+use super::index::{ActiveIx, DomainIx, JobIx};
+use super::{Alarm, Engine, Order, Output};
+
+impl Engine {
+    /// Keeps every job of `scope` from starting until [`release`](Self::release) or the order's expiry. Running
+    /// jobs go on.
+    pub fn hold(&mut self, now: Now, scope: Scope, order: Order) {
+        self.set_hold(now, scope, order, false);
+    }
+
+    /// Like [`hold`](Self::hold), and says with an event when the last running job of `scope` has ended.
+    pub fn drain(&mut self, now: Now, scope: Scope, order: Order) {
+        self.set_hold(now, scope, order, true);
+    }
+
+    fn set_hold(&mut self, now: Now, scope: Scope, order: Order, drain: bool) {
+        let now = self.observe(now);
+        let domain = self.domain(&scope);
+        let held = Held { order: order.clone(), drain };
+        let before = self.domains[domain].gates_mut().hold.replace(held);
+        self.set_order_alarm(now, domain, &order);
+        if before.is_none_or(|before| before.order != order || before.drain != drain) {
+            self.emit(None, EventKind::HoldChanged { scope, order: Some(order) });
+        }
+        self.tell_drained(domain);
+    }
+
+    /// Takes back a [`hold`](Self::hold) or a [`drain`](Self::drain). Returns whether there was one.
+    pub fn release(&mut self, now: Now, scope: &Scope) -> bool {
+        self.observe(now);
+        let Some(domain) = self.known(scope) else { return false };
+        self.lift_hold(domain)
+    }
+
+    fn lift_hold(&mut self, domain: DomainIx) -> bool {
+        let Some(gates) = &mut self.domains[domain].gates else { return false };
+        let held = gates.hold.take().is_some();
+        if held {
+            self.touch(domain);
+            let scope = self.domains[domain].scope.clone();
+            self.emit(None, EventKind::HoldChanged { scope, order: None });
+        }
+        held
+    }
+
+    /// Lets a waiting job start as soon as there is room: before all that is not critical, at any load, before its
+    /// requested start and without waiting out a back-off. Holds, capacity, limits and resources still count.
+    /// Returns `false`, and changes nothing, when it does not wait.
+    ///
+    /// # Errors
+    /// When no such job is known.
+    pub fn run_now(&mut self, now: Now, id: JobId, order: Order) -> Result<bool, UnknownJob> {
+        let now = self.observe(now);
+        let Some(ix) = self.find(id) else {
+            return self.ended_status(id).map(|_| false).ok_or(UnknownJob(id));
+        };
+        if !self.jobs[ix.at()].state.is_waiting() {
+            return Ok(false);
+        }
+        self.extras_mut(ix).run_now = Some(order.clone());
+        self.withdraw_claim(ix);
+        self.leave(ix);
+        self.set_express(now, ix);
+        self.enter(now, ix);
+        self.emit(Some(ix), EventKind::RunNow { scope: None, order: Some(order) });
+        Ok(true)
+    }
+
+    /// [`run_now`](Self::run_now) for all jobs of a scope, those submitted later included, until the order's expiry
+    /// or until it is taken back with `None`.
+    pub fn run_all_now(&mut self, now: Now, scope: Scope, order: Option<Order>) {
+        let now = self.observe(now);
+        let domain = self.domain(&scope);
+        let before = std::mem::replace(&mut self.domains[domain].gates_mut().run_now, order.clone());
+        self.counts.run_now += usize::from(order.is_some());
+        self.counts.run_now -= usize::from(before.is_some());
+        if let Some(order) = &order {
+            self.set_order_alarm(now, domain, order);
+        }
+        if before != order {
+            self.sweep = Some(0);
+            self.emit(None, EventKind::RunNow { scope: Some(scope), order });
+        }
+    }
+
+    /// Limits what all running jobs of a scope together may move, in bytes a second (at least 1); each gets an
+    /// equal part. `None` lifts the ceiling.
+    pub fn set_ceiling(&mut self, now: Now, scope: Scope, ceiling: Option<(u64, Order)>) {
+        let now = self.observe(now);
+        let domain = self.domain(&scope);
+        let ceiling = ceiling.map(|(rate, order)| (rate.max(1), order));
+        let before = std::mem::replace(&mut self.domains[domain].gates_mut().ceiling, ceiling.clone());
+        self.counts.ceilings += usize::from(ceiling.is_some());
+        self.counts.ceilings -= usize::from(before.is_some());
+        if let Some((_, order)) = &ceiling {
+            self.set_order_alarm(now, domain, order);
+        }
+        if before != ceiling {
+            self.counts.ceilings_stale = true;
+            let (bytes_per_sec, order) = ceiling.unzip();
+            self.emit(None, EventKind::CeilingChanged { scope, bytes_per_sec, order });
+        }
+    }
+
+    /// Whether the order of a job or of one of its scopes wants it now.
+    pub(super) fn set_express(&mut self, now: Now, ix: JobIx) {
+        let mut domains = Vec::new();
+        self.domains_of(&self.jobs[ix.at()], &mut domains);
+        let by_scope = domains
+            .iter()
+            .any(|domain| self.domains[*domain].gates.as_ref().is_some_and(|gates| gates.run_now.is_some()));
+        let own = self.jobs[ix.at()].extras.as_ref().is_some_and(|extras| extras.run_now.is_some());
+        let express = by_scope || own;
+        if express {
+            let job = &mut self.jobs[ix.at()];
+            job.due_since = job.due_since.min(now.mono);
+            job.back_off_until = MonoTime::ZERO;
+            if let Some(extras) = &mut job.extras {
+                extras.not_before_ms = None;
+            }
+        }
+        if self.jobs[ix.at()].express != express {
+            self.jobs[ix.at()].express = express;
+            self.rekey(ix);
+        }
+    }
+
+    /// [`set_express`](Self::set_express) for a job that stands somewhere already.
+    pub(super) fn refresh_express(&mut self, now: Now, ix: JobIx) {
+        self.withdraw_claim(ix);
+        self.leave(ix);
+        self.set_express(now, ix);
+    }
+
+    fn set_order_alarm(&mut self, now: Now, domain: DomainIx, order: &Order) {
+        if let Some(expires) = order.expires {
+            let at = self.mono_at(now, expires.as_millisecond());
+            self.alarms.insert((at, Alarm::Orders(domain)));
+        }
+    }
+
+    /// Expiries are on the wall, which moved.
+    pub(super) fn reset_order_alarms(&mut self) {
+        let of_orders = |(_, alarm): &(MonoTime, Alarm)| match alarm {
+            Alarm::Orders(domain) => Some(*domain),
+            _ => None,
+        };
+        let domains: Vec<_> = self.alarms.iter().filter_map(of_orders).collect();
+        let at = self.wall.now().mono;
+        self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Orders(_)));
+        self.alarms.extend(domains.into_iter().map(|domain| (at, Alarm::Orders(domain))));
+    }
+
+    /// Ends orders that have expired; sets the alarm anew for those that have not.
+    fn expire_orders(&mut self, now: Now, domain: DomainIx) {
+        let Some(gates) = &self.domains[domain].gates else { return };
+        let scope = self.domains[domain].scope.clone();
+        let hold = gates.hold.as_ref().map(|held| held.order.clone());
+        let run_now = gates.run_now.clone();
+        let ceiling = gates.ceiling.as_ref().map(|(_, order)| order.clone());
+        let over = |order: &Option<Order>| {
+            order.as_ref().and_then(|order| order.expires).is_some_and(|expires| expires <= now.wall)
+        };
+        if over(&hold) {
+            self.lift_hold(domain);
+        }
+        if over(&run_now) {
+            self.run_all_now(now, scope.clone(), None);
+        }
+        if over(&ceiling) {
+            self.set_ceiling(now, scope, None);
+        }
+        for order in [hold, run_now, ceiling].into_iter().flatten() {
+            if order.expires.is_some_and(|expires| expires > now.wall) {
+                self.set_order_alarm(now, domain, &order);
+            }
+        }
+    }
+
+    /// Says that a drained scope is empty, once.
+    pub(super) fn tell_drained(&mut self, domain: DomainIx) {
+        let empty = self.domains[domain].attempts.is_empty();
+        let Some(held) = self.domains[domain].gates.as_mut().and_then(|gates| gates.hold.as_mut()) else {
+            return;
+        };
+        if empty && held.drain {
+            held.drain = false;
+            let scope = self.domains[domain].scope.clone();
+            self.emit(None, EventKind::Drained { scope });
+        }
+    }
+
+    pub(super) fn fire_alarms(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0
+            && let Some((at, alarm)) = self.alarms.first().copied()
+            && at <= now.mono
+        {
+            self.alarms.pop_first();
+            *budget -= 1;
+            match alarm {
+                Alarm::Claim(place) => self.lapse(now, place),
+                Alarm::Breaker(domain) => self.breaker_due(now, domain),
+                Alarm::Orders(domain) => self.expire_orders(now, domain),
+                Alarm::Pause(active, attempt) => self.pause_overdue(now, active, attempt),
+            }
+        }
+    }
+
+    /// The least of an attempt's equal parts of the ceilings over it.
+    pub(super) fn ceiling_of(&self, active: ActiveIx) -> Option<u64> {
+        if self.counts.ceilings == 0 {
+            return None;
+        }
+        let parts = self.actives[active.at()].domains.iter().filter_map(|(domain, _)| {
+            let entry = &self.domains[*domain];
+            let (rate, _) = entry.gates.as_ref()?.ceiling.as_ref()?;
+            Some((rate / entry.attempts.len().max(1) as u64).max(1))
+        });
+        parts.min()
+    }
+
+    /// Tells attempts whose part of a ceiling has changed.
+    pub(super) fn apply_ceilings(&mut self) {
+        if !std::mem::take(&mut self.counts.ceilings_stale) {
+            return;
+        }
+        let fleet = self.fleet();
+        for at in 0..self.attempts_in(fleet).len() {
+            let active = self.attempts_in(fleet)[at];
+            let ceiling = self.ceiling_of(active);
+            if self.actives[active.at()].ceiling != ceiling {
+                self.actives[active.at()].ceiling = ceiling;
+                let attempt = self.jobs[self.actives[active.at()].job.at()].attempt_id();
+                self.outputs.push_back(Output::Ceiling(attempt, ceiling));
+            }
+        }
+    }
+}

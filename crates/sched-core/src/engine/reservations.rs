@@ -1,0 +1,178 @@
+//! Reservations: a large job is not starved by small ones, and small ones are not held up for nothing.
+//!
+//! The most urgent job that could start but for resources has a claim on every place on its way. It holds nothing:
+//! a less urgent job may pass if it is expected to end before the claim's owner finds room, or if both fit beside
+//! each other at that time (EASY backfill: Lifka, *The ANL/IBM SP Scheduling System*, 1995). When that time comes
+//! without a start, the claim lapses, so that an owner that meanwhile waits for something else keeps nobody; an
+//! owner that keeps slipping lets nobody pass any more who would not fit beside it.
+
+use std::time::Duration;
+
+use crate::time::{MonoTime, Now};
+
+use super::domain::Claim;
+use super::index::{ActiveIx, DomainIx, JobIx};
+use super::{Alarm, Engine};
+
+/// Lapsed claims after which nobody passes on the promise to end in time.
+const STRICT_AFTER_SLIPS: u8 = 2;
+/// How much longer an attempt is expected to take that has run past its expected end: a tenth, at least this.
+const OVERRUN: Duration = Duration::from_secs(60);
+
+impl Engine {
+    /// The places whose resources a job uses.
+    fn places_of(&self, ix: JobIx) -> Vec<DomainIx> {
+        let job = &self.jobs[ix.at()];
+        let together = job.extras.iter().flat_map(|extras| extras.together.iter().copied());
+        self.domains.path(job.place).chain(together).collect()
+    }
+
+    /// Reserves room for a job that could start but for resources, wherever nobody more urgent has.
+    pub(super) fn claim(&mut self, ix: JobIx) {
+        let key = self.jobs[ix.at()].key;
+        for place in self.places_of(ix) {
+            let before = self.domains[place].claim;
+            if before.is_some_and(|claim| claim.owner == ix) {
+                continue;
+            }
+            let outranked = before.is_some_and(|claim| self.jobs[claim.owner.at()].key <= key);
+            if !outranked && !self.domains[place].resources.is_empty() {
+                self.domains[place].claim = Some(Claim { owner: ix, until: None });
+                // Whoever was kept back for the former owner may pass the new one.
+                if before.is_some() {
+                    self.touch(place);
+                }
+            }
+        }
+    }
+
+    /// Takes a job's claims back: it starts, leaves or changes.
+    pub(super) fn withdraw_claim(&mut self, ix: JobIx) {
+        let mut place = self.jobs[ix.at()].place;
+        loop {
+            self.withdraw_from(place, ix);
+            match self.domains[place].parent.some() {
+                Some(parent) => place = parent,
+                None => break,
+            }
+        }
+        let together = self.jobs[ix.at()].extras.as_ref().map(|extras| extras.together.clone());
+        for place in together.unwrap_or_default() {
+            self.withdraw_from(place, ix);
+        }
+    }
+
+    fn withdraw_from(&mut self, place: DomainIx, owner: JobIx) {
+        if self.domains[place].claim.is_some_and(|claim| claim.owner == owner) {
+            self.domains[place].claim = None;
+            self.touch(place);
+        }
+    }
+
+    /// Settles until when claims in the way of `ix` stand, where that is the question for the first time.
+    pub(super) fn fix_claims(&mut self, now: Now, ix: JobIx) {
+        for place in self.places_of(ix) {
+            let Some(Claim { owner, until: None }) = self.domains[place].claim else { continue };
+            if owner == ix || self.jobs[owner.at()].key >= self.jobs[ix.at()].key {
+                continue;
+            }
+            if self.domains[place].lacks(self.demands.amounts(self.needed(&self.jobs[ix.at()]))).is_some() {
+                continue;
+            }
+            match self.finds_room_at(now, owner).filter(|_| self.lacks_only_room(now, owner)) {
+                Some(until) => {
+                    for place in self.places_of(owner) {
+                        if let Some(claim) = &mut self.domains[place].claim
+                            && claim.owner == owner
+                        {
+                            claim.until = Some(until);
+                            self.alarms.insert((until, Alarm::Claim(place)));
+                        }
+                    }
+                }
+                None => self.withdraw_claim(owner),
+            }
+        }
+    }
+
+    /// Whether nothing but resources keeps a job from starting.
+    fn lacks_only_room(&self, now: Now, ix: JobIx) -> bool {
+        let closed = self.closed_gates(ix, now);
+        closed.iter().all(|closed| {
+            matches!(closed, super::gates::Closed::Resource(..) | super::gates::Closed::Promised(..))
+        })
+    }
+
+    /// When what runs is expected to have given back enough for a job; `None` when that will not do.
+    fn finds_room_at(&self, now: Now, ix: JobIx) -> Option<MonoTime> {
+        let amounts = self.demands.amounts(self.needed(&self.jobs[ix.at()])).clone();
+        let mut at = now.mono;
+        for place in self.places_of(ix) {
+            let entry = &self.domains[place];
+            let mut ends: Vec<_> = entry.attempts.iter().map(|a| (self.expected_end(now, *a), *a)).collect();
+            ends.sort();
+            for (resource, amount) in amounts.iter() {
+                let Some(capacity) = entry.capacity(*resource) else { continue };
+                let mut used = capacity.used;
+                let mut ends = ends.iter();
+                while capacity.total.saturating_sub(used) < *amount {
+                    let (end, active) = ends.next()?;
+                    used = used.saturating_sub(self.holds(*active, *resource));
+                    at = at.max(*end);
+                }
+            }
+        }
+        Some(at)
+    }
+
+    fn expected_end(&self, now: Now, active: ActiveIx) -> MonoTime {
+        let entry = &self.actives[active.at()];
+        if entry.expected_end > now.mono {
+            return entry.expected_end;
+        }
+        now.mono + (self.jobs[entry.job.at()].expected() / 10).max(OVERRUN)
+    }
+
+    /// What an attempt uses of a resource at present.
+    pub(super) fn holds(&self, active: ActiveIx, resource: super::index::ResourceIx) -> u64 {
+        let entry = &self.actives[active.at()];
+        if entry.gave_back && !self.demands.is_held(resource) {
+            return 0;
+        }
+        let amounts = self.demands.amounts(entry.demand);
+        amounts.iter().find(|(r, _)| *r == resource).map_or(0, |(_, amount)| *amount)
+    }
+
+    /// The more urgent job for which what is free at `place` is kept, if `ix` would delay it.
+    pub(super) fn promised(&self, place: DomainIx, ix: JobIx, now: Now) -> Option<JobIx> {
+        let entry = &self.domains[place];
+        let Claim { owner, until } = entry.claim?;
+        let (job, first) = (&self.jobs[ix.at()], &self.jobs[owner.at()]);
+        let until = until?;
+        if owner == ix || first.key >= job.key {
+            return None;
+        }
+        if first.slips < STRICT_AFTER_SLIPS && now.mono + job.expected() <= until {
+            return None;
+        }
+        let needs = self.demands.amounts(self.needed(job));
+        let beside = self.demands.amounts(self.needed(first)).iter().all(|(resource, reserved)| {
+            let Some(capacity) = entry.capacity(*resource) else { return true };
+            let Some((_, needed)) = needs.iter().find(|(r, _)| r == resource) else { return true };
+            let still = entry.attempts.iter().filter(|active| self.expected_end(now, **active) > until);
+            let used = still.fold(0_u64, |sum, active| sum.saturating_add(self.holds(*active, *resource)));
+            capacity.total.saturating_sub(used).saturating_sub(*reserved) >= *needed
+        });
+        (!beside).then_some(owner)
+    }
+
+    /// A claim's time has come without a start.
+    pub(super) fn lapse(&mut self, now: Now, place: DomainIx) {
+        let Some(Claim { owner, until: Some(until) }) = self.domains[place].claim else { return };
+        if until <= now.mono {
+            let job = &mut self.jobs[owner.at()];
+            job.slips = job.slips.saturating_add(1);
+            self.withdraw_claim(owner);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The course of an attempt: what it takes, its pauses, and what it gives back.
+
+use std::time::Duration;
+
+use crate::event::EventKind;
+use crate::gate::{LoadLevel, Reason};
+use crate::state::JobState;
+use crate::time::Now;
+
+use super::index::{ActiveIx, DemandIx, DomainIx, JobIx};
+use super::job::{Active, Pause, Stop, Stopwatch, timed_out};
+use super::{Alarm, AttemptId, Engine, Output};
+
+impl Engine {
+    /// An attempt's worker runs. Returns `false`, and changes nothing, when that attempt is not being started.
+    pub fn started(&mut self, now: Now, attempt: AttemptId) -> bool {
+        let now = self.observe(now);
+        let Some(ix) = self.current(attempt, JobState::Starting) else { return false };
+        let job = &mut self.jobs[ix.at()];
+        job.state = JobState::Running;
+        let (limit, active) = (job.terms.timeout, job.active);
+        self.actives[active.at()].started = Some(now);
+        self.actives[active.at()].run.start(now.mono);
+        self.set_timer(ix, limit.map(|limit| now.mono + limit));
+        self.emit(Some(ix), EventKind::Started);
+        self.review(now, active);
+        self.relieve_if_short(now, active);
+        true
+    }
+
+    /// An attempt stands at a checkpoint. Returns `false`, and changes nothing, when it was not told to.
+    pub fn paused(&mut self, now: Now, attempt: AttemptId) -> bool {
+        let now = self.observe(now);
+        let Some(ix) = self.current(attempt, JobState::Pausing) else { return false };
+        let active = self.jobs[ix.at()].active;
+        self.jobs[ix.at()].state = JobState::Paused;
+        self.actives[active.at()].run.stop(now.mono);
+        self.alarms.retain(|(_, alarm)| *alarm != Alarm::Pause(active, attempt));
+        self.set_timer(ix, None);
+        self.emit(Some(ix), EventKind::Paused);
+        self.give_flow_back(active);
+        self.enter(now, ix);
+        true
+    }
+
+    /// A paused attempt moves again. Returns `false`, and changes nothing, when it was not told to.
+    pub fn resumed(&mut self, now: Now, attempt: AttemptId) -> bool {
+        let now = self.observe(now);
+        let Some(ix) = self.current(attempt, JobState::Resuming) else { return false };
+        self.moves_again(now, ix);
+        true
+    }
+
+    /// Takes what a job needs and counts it in all its domains.
+    pub(super) fn begin_attempt(&mut self, now: Now, ix: JobIx) -> ActiveIx {
+        let active = self.free_actives.pop().unwrap_or_else(|| {
+            self.actives.push(Active::default());
+            ActiveIx::new(self.actives.len() - 1)
+        });
+        let job = &self.jobs[ix.at()];
+        let mut domains = Vec::new();
+        self.domains_of(job, &mut domains);
+        let amounts = self.demands.amounts(job.demand).clone();
+        let strict = job.key.class() == 0;
+        let entry = Active {
+            job: ix,
+            domains: std::mem::take(&mut self.actives[active.at()].domains),
+            demand: job.demand,
+            flow: DemandIx::NONE,
+            gave_back: false,
+            strict,
+            started: None,
+            waited: now.mono.since(job.due_since),
+            run: Stopwatch::default(),
+            pause: None,
+            stop: None,
+            expected_end: now.mono + job.expected(),
+            deaf: false,
+            ceiling: None,
+        };
+        self.actives[active.at()] = entry;
+        self.demands.retain(job.demand);
+        self.counts.strict += usize::from(strict);
+        self.counts.ceilings_stale |= self.counts.ceilings > 0;
+        for domain in domains {
+            let entry = &mut self.domains[domain];
+            entry.take(&amounts);
+            self.actives[active.at()].domains.push((domain, entry.attempts.len() as u32));
+            entry.attempts.push(active);
+        }
+        active
+    }
+
+    /// Gives back all that an attempt holds.
+    pub(super) fn end_attempt(&mut self, active: ActiveIx) {
+        if !self.actives[active.at()].gave_back {
+            self.give_back(active, self.actives[active.at()].demand);
+        } else {
+            let (demand, flow) = (self.actives[active.at()].demand, self.actives[active.at()].flow);
+            self.give_back_held(active, demand, flow);
+        }
+        let mut domains = std::mem::take(&mut self.actives[active.at()].domains);
+        for (domain, position) in domains.drain(..) {
+            let attempts = &mut self.domains[domain].attempts;
+            attempts.swap_remove(position as usize);
+            if let Some(moved) = attempts.get(position as usize) {
+                let places = &mut self.actives[moved.at()].domains;
+                if let Some(place) = places.iter_mut().find(|(other, _)| *other == domain) {
+                    place.1 = position;
+                }
+            }
+            self.touch(domain);
+            self.tell_drained(domain);
+        }
+        let entry = &mut self.actives[active.at()];
+        entry.domains = domains;
+        entry.job = JobIx::NONE;
+        entry.pause = None;
+        let (demand, flow, strict) = (entry.demand, std::mem::take(&mut entry.flow), entry.strict);
+        self.counts.strict -= usize::from(strict);
+        self.counts.ceilings_stale |= self.counts.ceilings > 0;
+        self.demands.release(demand);
+        if let Some(flow) = flow.some() {
+            self.demands.release(flow);
+        }
+        self.free_actives.push(active);
+    }
+
+    fn give_back(&mut self, active: ActiveIx, demand: DemandIx) {
+        let amounts = self.demands.amounts(demand).clone();
+        for at in 0..self.actives[active.at()].domains.len() {
+            let (domain, _) = self.actives[active.at()].domains[at];
+            self.domains[domain].give_back(&amounts);
+        }
+    }
+
+    /// Gives back `demand` without the part of it that was given back already.
+    fn give_back_held(&mut self, active: ActiveIx, demand: DemandIx, flow: DemandIx) {
+        let flow = self.demands.amounts(flow).clone();
+        let held = self.demands.amounts(demand).iter().copied();
+        let held: Vec<_> = held.filter(|(r, _)| flow.iter().all(|(other, _)| other != r)).collect();
+        for at in 0..self.actives[active.at()].domains.len() {
+            let (domain, _) = self.actives[active.at()].domains[at];
+            self.domains[domain].give_back(&held);
+        }
+    }
+
+    fn give_flow_back(&mut self, active: ActiveIx) {
+        if self.actives[active.at()].flow.is_none() {
+            let flow = self.demands.flow_of(self.actives[active.at()].demand);
+            self.actives[active.at()].flow = flow;
+        }
+        self.actives[active.at()].gave_back = true;
+        self.give_back(active, self.actives[active.at()].flow);
+        for at in 0..self.actives[active.at()].domains.len() {
+            let (domain, _) = self.actives[active.at()].domains[at];
+            self.touch(domain);
+        }
+    }
+
+    /// Lets a paused attempt go on: it was admitted again.
+    pub(super) fn go_on(&mut self, now: Now, ix: JobIx) {
+        self.leave(ix);
+        self.withdraw_claim(ix);
+        self.counts.moves += 1;
+        let active = self.jobs[ix.at()].active;
+        let flow = self.demands.amounts(self.actives[active.at()].flow).clone();
+        for at in 0..self.actives[active.at()].domains.len() {
+            let (domain, _) = self.actives[active.at()].domains[at];
+            self.domains[domain].take(&flow);
+        }
+        self.actives[active.at()].gave_back = false;
+        self.order_resume(now, ix);
+    }
+
+    pub(super) fn order_stop(&mut self, now: Now, ix: JobIx, stop: Stop) {
+        if matches!(self.jobs[ix.at()].state, JobState::Paused) {
+            self.withdraw_claim(ix);
+            self.leave(ix);
+        }
+        let job = &mut self.jobs[ix.at()];
+        let active = job.active;
+        if job.state == JobState::Cancelling {
+            // A request to cancel outweighs what would try again.
+            if matches!(stop, Stop::Requested(_)) {
+                self.actives[active.at()].stop = Some(stop);
+            }
+            return;
+        }
+        let reason = match &stop {
+            Stop::Requested(reason) | Stop::Interrupted(reason, _) => reason.clone(),
+            Stop::TimedOut(after) => Reason::new(timed_out(*after)),
+        };
+        job.state = JobState::Cancelling;
+        let attempt = job.attempt_id();
+        self.actives[active.at()].run.stop(now.mono);
+        self.actives[active.at()].stop = Some(stop);
+        self.set_timer(ix, None);
+        self.outputs.push_back(Output::Cancel(attempt, reason));
+    }
+
+    pub(super) fn order_pause(&mut self, now: Now, ix: JobIx, reason: Reason, yields: bool) {
+        let job = &mut self.jobs[ix.at()];
+        job.state = JobState::Pausing;
+        let (attempt, active) = (job.attempt_id(), job.active);
+        self.actives[active.at()].pause = Some(Pause { since: now.mono, reason: reason.clone(), yields });
+        if yields {
+            self.alarms.insert((now.mono + self.config.pause_within, Alarm::Pause(active, attempt)));
+        }
+        self.outputs.push_back(Output::Pause(attempt));
+        self.emit(Some(ix), EventKind::Pausing { reason });
+    }
+
+    /// An attempt that was told to pause for another has not reached a checkpoint in time: it goes on, and is not
+    /// asked again.
+    pub(super) fn pause_overdue(&mut self, now: Now, active: ActiveIx, attempt: AttemptId) {
+        let Some(ix) = self.current(attempt, JobState::Pausing) else { return };
+        self.actives[active.at()].deaf = true;
+        self.order_resume(now, ix);
+    }
+
+    fn order_resume(&mut self, now: Now, ix: JobIx) {
+        let job = &mut self.jobs[ix.at()];
+        let attempt = job.attempt_id();
+        let standing = job.state == JobState::Paused;
+        job.state = JobState::Resuming;
+        self.outputs.push_back(Output::Resume(attempt));
+        if !standing {
+            // It never reached a checkpoint, so nothing will report that it moves again.
+            self.moves_again(now, ix);
+        }
+    }
+
+    fn moves_again(&mut self, now: Now, ix: JobIx) {
+        let job = &mut self.jobs[ix.at()];
+        job.state = JobState::Running;
+        let (limit, active) = (job.terms.timeout, job.active);
+        let entry = &mut self.actives[active.at()];
+        entry.run.start(now.mono);
+        let paused_for = entry.pause.take().map_or(Duration::ZERO, |pause| now.mono.since(pause.since));
+        entry.expected_end = entry.expected_end + paused_for;
+        let left = limit.map(|limit| limit.saturating_sub(entry.run.read(now.mono)));
+        self.set_timer(ix, left.map(|left| now.mono + left));
+        self.emit(Some(ix), EventKind::Resumed { paused_for });
+        self.reviews.push_back(active);
+    }
+
+    pub(super) fn check_time_out(&mut self, now: Now, ix: JobIx) {
+        let job = &self.jobs[ix.at()];
+        let Some(limit) = job.terms.timeout else { return };
+        let ran = self.actives[job.active.at()].run.read(now.mono);
+        if ran >= limit {
+            self.order_stop(now, ix, Stop::TimedOut(limit));
+        } else {
+            self.set_timer(ix, Some(now.mono + (limit - ran)));
+        }
+    }
+
+    /// Holds attempts against a changed load.
+    pub(super) fn review_attempts(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0
+            && let Some(active) = self.reviews.pop_front()
+        {
+            *budget -= 1;
+            self.review(now, active);
+        }
+    }
+
+    /// Pauses a running attempt that a peak concerns; lets one that was told so go on when it is over.
+    pub(super) fn review(&mut self, now: Now, active: ActiveIx) {
+        let Some(ix) = self.actives[active.at()].job.some() else { return };
+        let job = &self.jobs[ix.at()];
+        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
+        let state = job.state;
+        if !matches!(state, JobState::Running | JobState::Pausing) {
+            return;
+        }
+        let peak = match tolerated {
+            LoadLevel::Peak => None,
+            _ => self.peak(active),
+        };
+        let yields = self.actives[active.at()].pause.as_ref().is_some_and(|pause| pause.yields);
+        match peak {
+            Some(reason) if state == JobState::Running && self.jobs[ix.at()].terms.pausable => {
+                self.order_pause(now, ix, reason, false);
+            }
+            None if state == JobState::Pausing && !yields => self.order_resume(now, ix),
+            _ => {}
+        }
+    }
+
+    fn peak(&self, active: ActiveIx) -> Option<Reason> {
+        let domains = self.actives[active.at()].domains.iter();
+        let mut loads = domains.filter_map(|(domain, _)| self.domains[*domain].gates.as_ref()?.load.as_ref());
+        loads.find(|load| load.level == LoadLevel::Peak).map(|load| load.reason.clone())
+    }
+
+    /// Whether a paused job waits to go on outside every other place.
+    pub(super) fn standing_aside(&self, ix: JobIx) -> bool {
+        let job = &self.jobs[ix.at()];
+        !job.bracket.is_none() || !job.parked.is_none()
+    }
+
+    /// The job of an attempt that is under way, if it is in `state`.
+    pub(super) fn current(&self, attempt: AttemptId, state: JobState) -> Option<JobIx> {
+        self.under_way(attempt).filter(|ix| self.jobs[ix.at()].state == state)
+    }
+
+    /// The job of an attempt that is under way.
+    pub(super) fn under_way(&self, attempt: AttemptId) -> Option<JobIx> {
+        let ix = self.find(attempt.job)?;
+        let job = &self.jobs[ix.at()];
+        (job.state.is_active() && job.attempt == attempt.number).then_some(ix)
+    }
+
+    /// The attempts under way.
+    pub fn active_attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
+        let fleet: &super::domain::Domain = &self.domains[self.fleet()];
+        fleet.attempts.iter().map(|active| self.jobs[self.actives[active.at()].job.at()].attempt_id())
+    }
+
+    /// Where a domain counts the attempts of its jobs.
+    pub(super) fn attempts_in(&self, domain: DomainIx) -> &[ActiveIx] {
+        &self.domains[domain].attempts
+    }
+}
