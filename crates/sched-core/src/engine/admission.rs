@@ -335,9 +335,8 @@ impl Engine {
         if let Some((domain, closed)) = self.first_outside(now, ix) {
             return self.park(now, ix, domain, closed);
         }
-        self.fix_claims(now, ix);
+        self.reserve_before(now, ix);
         if let Some((bracket, place, closed)) = self.first_lack(now, ix, root) {
-            self.claim(ix);
             self.make_room(now, ix);
             return match bracket {
                 Some(bracket) => self.shut(now, bracket, place, closed),
@@ -418,14 +417,15 @@ impl Engine {
     }
 
     fn start(&mut self, now: Now, ix: JobIx) {
-        self.leave(ix);
-        self.set_timer(ix, None);
-        self.withdraw_claim(ix);
         let overridden = self.overridden(ix, now);
-        self.counts.moves += 1;
-        self.counts.pending -= 1;
+        self.withdraw_claim(ix);
         self.charge_tenant(ix);
         let attempt = self.begin_attempt(now, ix);
+        self.shut_what_no_longer_fits(ix);
+        self.leave(ix);
+        self.set_timer(ix, None);
+        self.counts.moves += 1;
+        self.counts.pending -= 1;
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Starting;
         job.attempt += 1;
@@ -453,6 +453,21 @@ impl Engine {
         };
         self.actives[attempt.at()].ceiling = order.ceiling_bytes_per_sec;
         self.outputs.push_back(Output::Start(order));
+    }
+
+    /// Keeps classes back at a job's place that found room before it took its own. They would come to the top one
+    /// after the other only to be shut there. A critical one must come to the top, where it can make others yield.
+    fn shut_what_no_longer_fits(&mut self, ix: JobIx) {
+        let place = self.jobs[ix.at()].place;
+        for at in 0..self.domains[place].brackets.len() {
+            let (class, bracket) = self.domains[place].brackets[at];
+            let key = self.forest.key(class);
+            let full = self.domains[place].lacks(self.demands.amounts(key.band)).is_some();
+            if full && !key.strict && !self.forest.is_shut(bracket) && !self.config.advise_only {
+                self.counts.moves += 1;
+                self.forest.shut(&mut self.domains, bracket, place);
+            }
+        }
     }
 
     fn charge_tenant(&mut self, ix: JobIx) {

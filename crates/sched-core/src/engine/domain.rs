@@ -42,8 +42,8 @@ pub(super) struct Domain {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
     pub(super) owner: JobIx,
-    /// When the owner is expected to find room; fixed the first time that somebody wants to pass.
-    pub(super) until: Option<MonoTime>,
+    /// When the owner is expected to find room.
+    pub(super) until: MonoTime,
 }
 
 /// Gates of a domain, all open by default.

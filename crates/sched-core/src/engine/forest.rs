@@ -289,6 +289,10 @@ impl Forest {
         }
     }
 
+    pub(super) fn is_shut(&self, at: BracketIx) -> bool {
+        !self.brackets[at.at()].shut_by.is_none()
+    }
+
     /// Whether the domain that keeps a bracket back may have opened since.
     pub(super) fn is_stale(&self, domains: &Domains, at: BracketIx) -> bool {
         let bracket = &self.brackets[at.at()];

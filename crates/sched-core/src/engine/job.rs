@@ -64,6 +64,8 @@ pub(super) struct Job {
     pub(super) waits_for_overlap: bool,
     /// Operators want it now.
     pub(super) express: bool,
+    /// It may have claims on places.
+    pub(super) claims: bool,
 }
 
 /// What few jobs have.
@@ -93,6 +95,8 @@ pub(super) struct Target {
     pub(super) instance: InstanceName,
     pub(super) kind: BackupKind,
     pub(super) technology: DomainIx,
+    /// Where its last job was: most likely where the next is.
+    pub(super) place: DomainIx,
     pub(super) rank: u16,
     /// At most one waits.
     pub(super) waiting: JobIx,

@@ -10,7 +10,7 @@ use crate::error::{SubmitError, UnknownJob};
 use crate::estimate::Estimate;
 use crate::event::EventKind;
 use crate::gate::{Reason, Scope};
-use crate::name::{GroupName, InstanceName};
+use crate::name::{GroupName, HostName, InstanceName};
 use crate::queue::OrderKey;
 use crate::resource::DemandError;
 use crate::spec::{BackupKind, JobId, JobSpec, JobTerms, Priority};
@@ -72,7 +72,8 @@ impl Engine {
         if let Some(pending) = target.and_then(|target| self.targets[target.at()].waiting.some()) {
             return self.coalesce(now, pending, spec, &terms);
         }
-        self.check_demand(&spec, &terms)?;
+        let hint = target.map(|target| self.targets[target.at()].place).unwrap_or_default();
+        self.check_demand(&spec, &terms, hint)?;
         let pending = self.counts.pending;
         if pending >= self.config.max_pending {
             self.emit(None, EventKind::QueueFull { pending });
@@ -201,43 +202,50 @@ impl Engine {
         self.target_index.find(hash_target(instance, kind), same).copied()
     }
 
-    fn place_of(&self, spec: &JobSpec, host: &crate::name::HostName) -> Scope {
+    fn place_of(&self, spec: &JobSpec, host: &HostName) -> Scope {
         match &spec.volume {
             Some(volume) => Scope::Volume(host.clone(), volume.clone()),
             None => Scope::Host(host.clone()),
         }
     }
 
+    /// The place that a request names, if it is known; `hint` is where to look first.
+    fn known_place(&self, spec: &JobSpec, host: &HostName, hint: DomainIx) -> Option<DomainIx> {
+        let is_hint = |hint: &DomainIx| match &self.domains[*hint].scope {
+            Scope::Host(name) => spec.volume.is_none() && name == host,
+            Scope::Volume(name, volume) => name == host && spec.volume.as_ref() == Some(volume),
+            _ => false,
+        };
+        hint.some().filter(is_hint).or_else(|| self.domains.find(&self.place_of(spec, host)))
+    }
+
     /// Whether the demand could be met on an idle fleet, wherever the job may run.
-    fn check_demand(&mut self, spec: &JobSpec, terms: &JobTerms) -> Result<(), DemandError> {
+    fn check_demand(&self, spec: &JobSpec, terms: &JobTerms, hint: DomainIx) -> Result<(), DemandError> {
         let hosts = spec.members.iter().map(|member| &member.host).chain(&spec.together);
         let hosts = hosts.chain(spec.members.is_empty().then_some(&spec.host));
         for host in hosts {
-            let scope = self.place_of(spec, host);
-            // Whatever is not known yet will hang below the fleet.
-            let known = self.domains.find(&scope).or_else(|| self.domains.find(&Scope::Host(host.clone())));
-            let path: Vec<_> = self.domains.path(known.unwrap_or(Domains::fleet())).collect();
+            // Whatever is not known yet will hang below its host or the fleet.
+            let known = self.known_place(spec, host, hint);
+            let known = known.or_else(|| self.domains.find(&Scope::Host(host.clone())));
+            let lowest = known.unwrap_or(Domains::fleet());
             for (name, asked) in terms.demand.iter() {
                 let resource = self.demands.known(name);
                 let mut found = false;
-                for place in &path {
-                    let Some(capacity) = resource.and_then(|r| self.domains[*place].capacity(r)) else {
+                for place in self.domains.path(lowest) {
+                    let Some(capacity) = resource.and_then(|r| self.domains[place].capacity(r)) else {
                         continue;
                     };
                     found = true;
                     if asked > capacity.total {
-                        let (name, place) = (name.clone(), self.domains[*place].scope.clone());
+                        let (name, place) = (name.clone(), self.domains[place].scope.clone());
                         return Err(DemandError::AboveTotal { name, place, asked, total: capacity.total });
                     }
                 }
                 if !found {
-                    let known = path.iter().flat_map(|place| &self.domains[*place].resources);
+                    let known = self.domains.path(lowest).flat_map(|place| &self.domains[place].resources);
                     let known: Vec<_> = known.map(|(r, _)| self.demands.name(*r).as_str()).collect();
-                    return Err(DemandError::Unknown {
-                        name: name.clone(),
-                        place: scope,
-                        known: known.join(", "),
-                    });
+                    let (place, known) = (self.place_of(spec, host), known.join(", "));
+                    return Err(DemandError::Unknown { name: name.clone(), place, known });
                 }
             }
         }
@@ -264,6 +272,7 @@ impl Engine {
             instance: spec.instance.clone(),
             kind: spec.kind,
             technology,
+            place: DomainIx::NONE,
             rank,
             waiting: JobIx::NONE,
             begun: JobIx::NONE,
@@ -303,8 +312,15 @@ impl Engine {
         let demand = self.demands.of_terms(&terms);
         let extras = self.extras(&spec);
         let host = spec.members.first().map_or(&spec.host, |member| &member.host);
-        let place = self.place_of(&spec, host);
-        let place = self.domains.find_or_make(&place);
+        let known = self.known_place(&spec, host, self.targets[target.at()].place);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let scope = self.place_of(&spec, host);
+                self.domains.find_or_make(&scope)
+            }
+        };
+        self.targets[target.at()].place = place;
         let ix = JobIx::new(self.jobs.insert(Job {
             id,
             key: OrderKey::new(1, 0, 0, size, id),
@@ -334,6 +350,7 @@ impl Engine {
             risk_told: false,
             waits_for_overlap: false,
             express: false,
+            claims: false,
         }));
         let jobs = &self.jobs;
         self.ids.insert_unique(hash_id(id), ix, |ix| hash_id(jobs[ix.at()].id));

@@ -1,10 +1,10 @@
 //! Reservations: a large job is not starved by small ones, and small ones are not held up for nothing.
 //!
-//! The most urgent job that could start but for resources has a claim on every place on its way. It holds nothing:
-//! a less urgent job may pass if it is expected to end before the claim's owner finds room, or if both fit beside
-//! each other at that time (EASY backfill: Lifka, *The ANL/IBM SP Scheduling System*, 1995). When that time comes
-//! without a start, the claim lapses, so that an owner that meanwhile waits for something else keeps nobody; an
-//! owner that keeps slipping lets nobody pass any more who would not fit beside it.
+//! When a job is about to pass a more urgent one that waits for nothing but resources, the waiting one gets a claim
+//! on every place on its way. A claim holds nothing: a less urgent job may pass if it is expected to end before the
+//! owner finds room, or if both fit beside each other at that time (EASY backfill: Lifka, *The ANL/IBM SP Scheduling
+//! System*, 1995). When that time comes without a start, the claim lapses, so that an owner that meanwhile waits for
+//! something else keeps nobody; an owner that keeps slipping lets nobody pass any more who would not fit beside it.
 
 use std::time::Duration;
 
@@ -27,70 +27,71 @@ impl Engine {
         self.domains.path(job.place).chain(together).collect()
     }
 
-    /// Reserves room for a job that could start but for resources, wherever nobody more urgent has.
-    pub(super) fn claim(&mut self, ix: JobIx) {
-        let key = self.jobs[ix.at()].key;
-        for place in self.places_of(ix) {
-            let before = self.domains[place].claim;
-            if before.is_some_and(|claim| claim.owner == ix) {
-                continue;
-            }
-            let outranked = before.is_some_and(|claim| self.jobs[claim.owner.at()].key <= key);
-            if !outranked && !self.domains[place].resources.is_empty() {
-                self.domains[place].claim = Some(Claim { owner: ix, until: None });
-                // Whoever was kept back for the former owner may pass the new one.
-                if before.is_some() {
-                    self.touch(place);
-                }
-            }
-        }
-    }
-
     /// Takes a job's claims back: it starts, leaves or changes.
     pub(super) fn withdraw_claim(&mut self, ix: JobIx) {
-        let mut place = self.jobs[ix.at()].place;
-        loop {
-            self.withdraw_from(place, ix);
-            match self.domains[place].parent.some() {
-                Some(parent) => place = parent,
-                None => break,
-            }
+        if !std::mem::take(&mut self.jobs[ix.at()].claims) {
+            return;
         }
-        let together = self.jobs[ix.at()].extras.as_ref().map(|extras| extras.together.clone());
-        for place in together.unwrap_or_default() {
-            self.withdraw_from(place, ix);
-        }
-    }
-
-    fn withdraw_from(&mut self, place: DomainIx, owner: JobIx) {
-        if self.domains[place].claim.is_some_and(|claim| claim.owner == owner) {
-            self.domains[place].claim = None;
-            self.touch(place);
-        }
-    }
-
-    /// Settles until when claims in the way of `ix` stand, where that is the question for the first time.
-    pub(super) fn fix_claims(&mut self, now: Now, ix: JobIx) {
         for place in self.places_of(ix) {
-            let Some(Claim { owner, until: None }) = self.domains[place].claim else { continue };
-            if owner == ix || self.jobs[owner.at()].key >= self.jobs[ix.at()].key {
+            if self.domains[place].claim.is_some_and(|claim| claim.owner == ix) {
+                self.domains[place].claim = None;
+                self.touch(place);
+            }
+        }
+    }
+
+    /// Reserves room for the most urgent job that waits for nothing but resources of a place on the way of `ix`,
+    /// if `ix`, less urgent, would take what that one needs.
+    ///
+    /// Whoever shares a place with the waiting job also passes the place that keeps it back, so that is where to
+    /// look; the claim then stands on all places of its owner.
+    pub(super) fn reserve_before(&mut self, now: Now, ix: JobIx) {
+        for place in self.places_of(ix) {
+            if self.domains[place].resources.is_empty() {
                 continue;
             }
-            if self.domains[place].lacks(self.demands.amounts(self.needed(&self.jobs[ix.at()]))).is_some() {
+            let key = self.jobs[ix.at()].key;
+            let needs = self.demands.amounts(self.needed(&self.jobs[ix.at()]));
+            if self.domains[place].lacks(needs).is_some() {
                 continue;
             }
-            match self.finds_room_at(now, owner).filter(|_| self.lacks_only_room(now, owner)) {
-                Some(until) => {
-                    for place in self.places_of(owner) {
-                        if let Some(claim) = &mut self.domains[place].claim
-                            && claim.owner == owner
-                        {
-                            claim.until = Some(until);
-                            self.alarms.insert((until, Alarm::Claim(place)));
-                        }
-                    }
+            let shut = self.domains[place].shut.iter().filter_map(|bracket| self.forest.head(*bracket));
+            let parked = self.domains[place].gates.iter().flat_map(|gates| &gates.parked);
+            let parked = parked.map(|other| self.jobs[other.at()].key);
+            let mut waiting: Vec<_> = shut.chain(parked).filter(|other| *other < key).collect();
+            waiting.sort_unstable();
+            for other in waiting {
+                let Some(owner) = self.find(other.id).filter(|owner| *owner != ix) else { continue };
+                let first = &self.domains[place].claim;
+                if first.is_some_and(|claim| self.jobs[claim.owner.at()].key <= other) {
+                    break;
                 }
-                None => self.withdraw_claim(owner),
+                if !self.both_fit_now(place, ix, owner)
+                    && self.lacks_only_room(now, owner)
+                    && let Some(until) = self.finds_room_at(now, owner)
+                {
+                    self.claim(owner, until);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Puts a claim on every place of `owner`, wherever nobody more urgent has one.
+    fn claim(&mut self, owner: JobIx, until: MonoTime) {
+        let key = self.jobs[owner.at()].key;
+        self.jobs[owner.at()].claims = true;
+        for place in self.places_of(owner) {
+            let before = self.domains[place].claim;
+            let outranked = before.is_some_and(|claim| self.jobs[claim.owner.at()].key < key);
+            if outranked || self.domains[place].resources.is_empty() {
+                continue;
+            }
+            self.domains[place].claim = Some(Claim { owner, until });
+            self.alarms.insert((until, Alarm::Claim(place)));
+            // Whoever was kept back for the former owner may pass the new one.
+            if before.is_some() {
+                self.touch(place);
             }
         }
     }
@@ -109,6 +110,9 @@ impl Engine {
         let mut at = now.mono;
         for place in self.places_of(ix) {
             let entry = &self.domains[place];
+            if entry.lacks(&amounts).is_none() {
+                continue;
+            }
             let mut ends: Vec<_> = entry.attempts.iter().map(|a| (self.expected_end(now, *a), *a)).collect();
             ends.sort();
             for (resource, amount) in amounts.iter() {
@@ -123,6 +127,18 @@ impl Engine {
             }
         }
         Some(at)
+    }
+
+    /// Whether a place has enough for both without waiting for anything: the common case, without a look at what
+    /// runs there.
+    fn both_fit_now(&self, place: DomainIx, ix: JobIx, owner: JobIx) -> bool {
+        let reserved = self.demands.amounts(self.needed(&self.jobs[owner.at()]));
+        let needs = self.demands.amounts(self.needed(&self.jobs[ix.at()]));
+        reserved.iter().all(|(resource, reserved)| {
+            let Some(capacity) = self.domains[place].capacity(*resource) else { return true };
+            let needed = needs.iter().find(|(r, _)| r == resource).map_or(0, |(_, amount)| *amount);
+            capacity.free().saturating_sub(*reserved) >= needed || needed == 0
+        })
     }
 
     fn expected_end(&self, now: Now, active: ActiveIx) -> MonoTime {
@@ -148,8 +164,7 @@ impl Engine {
         let entry = &self.domains[place];
         let Claim { owner, until } = entry.claim?;
         let (job, first) = (&self.jobs[ix.at()], &self.jobs[owner.at()]);
-        let until = until?;
-        if owner == ix || first.key >= job.key {
+        if owner == ix || first.key >= job.key || self.both_fit_now(place, ix, owner) {
             return None;
         }
         if first.slips < STRICT_AFTER_SLIPS && now.mono + job.expected() <= until {
@@ -168,7 +183,7 @@ impl Engine {
 
     /// A claim's time has come without a start.
     pub(super) fn lapse(&mut self, now: Now, place: DomainIx) {
-        let Some(Claim { owner, until: Some(until) }) = self.domains[place].claim else { return };
+        let Some(Claim { owner, until }) = self.domains[place].claim else { return };
         if until <= now.mono {
             let job = &mut self.jobs[owner.at()];
             job.slips = job.slips.saturating_add(1);

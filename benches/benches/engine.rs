@@ -1,0 +1,291 @@
+//! The engine with a fleet's whole backlog: complete life cycles (submit, start, finish) a second, the longest
+//! steps, memory a job, and how cost grows with the backlog.
+//!
+//! `cargo bench -p sched-benches --bench engine`; with valgrind installed, instructions are counted too.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use sched_benches::{Row, median, quick, timed, write_results};
+use sched_core::{
+    AttemptEnd, AttemptId, CapacityState, Engine, EngineConfig, JobSpec, JobTerms, MonoTime, Now, Output,
+    Priority, Reason, RetryPolicy, SLOTS, Scope,
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+const JOBS_A_HOST: usize = 10;
+const TECHNOLOGIES: [&str; 3] = ["postgresql", "mysql", "cassandra"];
+
+/// What keeps the backlog waiting.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mix {
+    /// Every host runs one job and has nine more waiting.
+    HostBlocked,
+    /// A link that all hosts share allows a thousand, and closes and opens all the time.
+    FlappingLink,
+    /// Everybody's window opens at the same moment.
+    WindowsOpen,
+}
+
+struct Bench {
+    engine: Engine,
+    now: Now,
+    mix: Mix,
+    terms: Vec<Arc<JobTerms>>,
+    running: Vec<AttemptId>,
+    random: fastrand::Rng,
+    steps: Histogram<u64>,
+    day: u32,
+    ended: u64,
+}
+
+impl Bench {
+    fn new(mix: Mix, jobs: usize) -> Self {
+        let mut config = EngineConfig::default();
+        let at_once = if mix == Mix::FlappingLink { 1_000 } else { 10_000_000 };
+        config.resources.insert(SLOTS.into(), at_once);
+        config.max_pending = usize::MAX;
+        config.events = false;
+        let wall = "2026-03-01T00:00:00Z".parse().expect("a date");
+        let now = Now { mono: MonoTime::from_nanos(1), wall };
+        let mut engine = Engine::new(config, now);
+        let wan = Scope::Link("wan".into());
+        let hosts = jobs.div_ceil(JOBS_A_HOST);
+        for host in 0..hosts {
+            let host = Scope::Host(format!("host-{host}").into());
+            engine.set_parent(now, &host, &wan).expect("a tree");
+            // The disk is what lets one job run.
+            for (name, total) in [("cpu", 8), ("memory", 64), ("disk", 100), ("net", 1_000)] {
+                engine.set_resource(now, &host, name.into(), total).expect("a place");
+            }
+        }
+        let terms = (0..3).map(|n| {
+            let mut terms = JobTerms::default();
+            terms.priority = [Priority::Low, Priority::Normal, Priority::High][n];
+            terms.expected_duration = Duration::from_secs(600);
+            terms.retry = RetryPolicy::default();
+            for (name, amount) in [("cpu", 1), ("memory", 4), ("disk", 80), ("net", 100)] {
+                terms.demand.add(name, amount);
+            }
+            Arc::new(terms)
+        });
+        let mut bench = Self {
+            engine,
+            now,
+            mix,
+            terms: terms.collect(),
+            running: Vec::new(),
+            random: fastrand::Rng::with_seed(7),
+            steps: Histogram::new(3).expect("a valid precision"),
+            day: 1,
+            ended: 0,
+        };
+        // Requests come in no order of hosts.
+        let mut order: Vec<usize> = (0..jobs).collect();
+        bench.random.shuffle(&mut order);
+        for n in order {
+            bench.submit(n);
+        }
+        if mix == Mix::WindowsOpen {
+            bench.open_windows();
+        }
+        bench.settle();
+        bench
+    }
+
+    fn submit(&mut self, n: usize) {
+        let host = n / JOBS_A_HOST;
+        let technology = host % TECHNOLOGIES.len();
+        let mut spec = JobSpec::new(format!("db-{n}"), TECHNOLOGIES[technology])
+            .host(format!("host-{host}"))
+            .size_bytes(self.random.u64(1 << 20..1 << 40))
+            .rpo(Duration::from_secs(86_400));
+        spec.deadline = Some(self.now.plus(Duration::from_secs(self.random.u64(50_000..400_000))).wall);
+        if self.mix == Mix::WindowsOpen {
+            spec.not_before = Some(self.now.plus(Duration::from_secs(20_000)).wall);
+        }
+        let terms = self.terms[n % 3].clone();
+        self.engine.submit(self.now, spec, terms).expect("a good request");
+    }
+
+    /// Lets the engine decide until it comes to rest; measures every step.
+    fn settle(&mut self) {
+        loop {
+            let (took, ()) = timed(|| self.engine.advance(self.now));
+            self.steps.record(took as u64).expect("the histogram grows");
+            while let Some(output) = self.engine.poll_output() {
+                if let Output::Start(order) = output {
+                    self.engine.started(self.now, order.attempt);
+                    self.running.push(order.attempt);
+                }
+            }
+            if self.engine.next_wakeup().is_none_or(|at| at > self.now.mono) {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self, by: Duration) {
+        self.now = self.now.plus(by);
+    }
+
+    fn open_windows(&mut self) {
+        self.day += 1;
+        self.tick(Duration::from_secs(20_001));
+    }
+
+    /// Ends a random attempt and asks for the next backup of its instance.
+    fn end_one(&mut self) {
+        let attempt = self.running.swap_remove(self.random.usize(..self.running.len()));
+        let status = self.engine.job_status(attempt.job).expect("it runs");
+        let n = status.job.instance.as_str()[3..].parse().expect("a number");
+        self.engine.ended(self.now, attempt, AttemptEnd { bytes: 1 << 20, result: Ok(()) });
+        self.ended += 1;
+        self.submit(n);
+    }
+
+    /// So many complete life cycles.
+    #[inline(never)]
+    fn cycles(&mut self, count: usize) {
+        let until = self.ended + count as u64;
+        while self.ended < until {
+            self.tick(Duration::from_micros(1));
+            match self.mix {
+                Mix::HostBlocked => {
+                    self.end_one();
+                    self.settle();
+                }
+                Mix::FlappingLink => {
+                    let wan = Scope::Link("wan".into());
+                    let reason = Reason::new("uplink saturated");
+                    self.engine.set_capacity(self.now, wan.clone(), CapacityState::Closed { reason });
+                    for _ in 0..20 {
+                        self.end_one();
+                        self.settle();
+                    }
+                    self.engine.set_capacity(self.now, wan, CapacityState::Open);
+                    self.settle();
+                }
+                Mix::WindowsOpen => {
+                    if self.running.is_empty() {
+                        self.open_windows();
+                        self.settle();
+                    }
+                    self.end_one();
+                    self.settle();
+                }
+            }
+        }
+    }
+}
+
+/// One insert and one remove in a map of a million entries: what any ordered structure of that size costs here.
+fn map_pair(entries: u64, pairs: u64) -> f64 {
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut map: BTreeMap<u64, u64> = (0..entries).map(|n| (random.u64(..), n)).collect();
+    let mut keys: Vec<u64> = map.keys().copied().collect();
+    let (took, ()) = timed(|| {
+        for n in 0..pairs {
+            let at = random.usize(..keys.len());
+            black_box(map.remove(&keys[at]));
+            keys[at] = random.u64(..);
+            map.insert(keys[at], n);
+        }
+    });
+    took / pairs as f64
+}
+
+/// Instructions that life cycles cost at a backlog of `jobs`, counted by callgrind; `None` without valgrind.
+fn instructions(jobs: usize, cycles: usize) -> Option<f64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
+        .args(["--toggle-collect=*Bench*cycles*", "--"])
+        .arg(std::env::current_exe().ok()?)
+        .env("ENGINE_BENCH_COUNT", format!("{jobs} {cycles}"))
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().find(|line| line.contains("Collected :"))?;
+    let counted: f64 = line.split_whitespace().last()?.parse().ok()?;
+    Some(counted / cycles as f64)
+}
+
+fn main() {
+    if let Ok(counted) = std::env::var("ENGINE_BENCH_COUNT") {
+        let mut numbers = counted.split(' ').map(|n| n.parse().expect("a number"));
+        let (jobs, cycles) = (numbers.next().expect("jobs"), numbers.next().expect("cycles"));
+        Bench::new(Mix::HostBlocked, jobs).cycles(cycles);
+        return;
+    }
+    let (large, small) = if quick() { (20_000, 2_000) } else { (1_000_000, 10_000) };
+    let (cycles, rounds) = if quick() { (20_000, 3) } else { (200_000, 5) };
+
+    let region = Region::new(GLOBAL);
+    let mut bench = Bench::new(Mix::HostBlocked, large);
+    let change = region.change();
+    let live = change.bytes_allocated as f64 - change.bytes_deallocated as f64;
+    let bytes_a_job = live / bench.engine.pending_count() as f64;
+    println!(
+        "{large} jobs on {} hosts: {bytes_a_job:.0} bytes a pending job, all included",
+        large / JOBS_A_HOST
+    );
+
+    let mut rows = Vec::new();
+    let mut slowest = (Mix::HostBlocked, f64::INFINITY, 0.0_f64, 1.0);
+    let mut growth = Vec::new();
+    for mix in [Mix::HostBlocked, Mix::FlappingLink, Mix::WindowsOpen] {
+        if mix != Mix::HostBlocked {
+            bench = Bench::new(mix, large);
+        }
+        let mut few = Bench::new(mix, small);
+        let (mut at_large, mut at_small, mut pairs) = (vec![], vec![], vec![]);
+        // A whole round of windows is one sample: opening them for everybody is part of the price.
+        let count = if mix == Mix::WindowsOpen { large } else { cycles };
+        let rounds = if mix == Mix::WindowsOpen { 2 } else { rounds };
+        bench.cycles(cycles / 10);
+        bench.steps.reset();
+        for _ in 0..rounds {
+            at_large.push(timed(|| bench.cycles(count)).0 / count as f64);
+            at_small.push(timed(|| few.cycles(cycles)).0 / cycles as f64);
+            pairs.push(map_pair(large as u64, cycles as u64));
+        }
+        let (one, one_small, pair) = (median(at_large), median(at_small), median(pairs));
+        let p999 = bench.steps.value_at_quantile(0.999) as f64 / 1e3;
+        println!(
+            "{mix:?}: {one:.0} ns a life cycle ({:.0} a second), {one_small:.0} ns at {small} jobs; one map insert \
+             and remove {pair:.0} ns; step p99.9 {p999:.1} µs, longest {:.0} µs; {:.1} moves a cycle",
+            1e9 / one,
+            bench.steps.max() as f64 / 1e3,
+            bench.engine.moves() as f64 / (bench.ended + large as u64) as f64,
+        );
+        growth.push(one / one_small);
+        if 1e9 / one < slowest.1 {
+            slowest = (mix, 1e9 / one, slowest.2, pair);
+        }
+        slowest.2 = slowest.2.max(p999);
+    }
+    let (mix, per_second, p999, pair) = slowest;
+    let peer = format!("one BTreeMap insert+remove ({mix:?})");
+    rows.push(Row::new("lifecycles_per_s_1m", (per_second, "1/s"), (&peer, 1e9 / pair), rounds));
+    rows.push(Row::new("step_p999_us_1m", (p999, "µs"), ("limit", 20.0), rounds));
+    let growth = growth.into_iter().fold(0.0, f64::max);
+    rows.push(Row::new("time_1m_over_10k", (growth, "ratio"), ("limit", 4.0), rounds));
+    rows.push(Row::new("bytes_per_job_1m", (bytes_a_job, "bytes"), ("limit", 300.0), 1));
+    let counted = 5_000;
+    match (instructions(small, counted), instructions(if quick() { large } else { 1_000_000 }, counted)) {
+        (Some(few), Some(many)) => {
+            println!("instructions a life cycle: {many:.0} at {large} jobs, {few:.0} at {small}");
+            rows.push(Row::new("instructions_1m_over_10k", (many / few, "ratio"), ("limit", 1.5), 1));
+        }
+        _ => println!("instructions were not counted: valgrind is not installed"),
+    }
+    let path = write_results("engine", &rows);
+    println!("written to {}", path.display());
+}
