@@ -35,7 +35,7 @@ impl Engine {
         let active = self.jobs[ix.at()].active;
         let entry = &mut self.actives[active.at()];
         entry.run.stop(now.mono);
-        let stop = entry.stop.take();
+        let stop = entry.stop.take().map(|stop| *stop);
         let ran = entry.run.read(now.mono);
         self.set_timer(ix, None);
         match (end.result, stop) {

@@ -124,8 +124,8 @@ pub(super) struct Active {
     pub(super) started: Option<Now>,
     pub(super) waited: Duration,
     pub(super) run: Stopwatch,
-    pub(super) pause: Option<Pause>,
-    pub(super) stop: Option<Stop>,
+    pub(super) pause: Option<Box<Pause>>,
+    pub(super) stop: Option<Box<Stop>>,
     /// When it is expected to give back what it holds.
     pub(super) expected_end: MonoTime,
     /// It was told to pause for another and did not in time.

@@ -67,8 +67,9 @@ use job::{Active, Job, Target};
 use timers::Timers;
 use wall::{Observed, WallGuard};
 
-/// Moves that one [`Engine::advance`] makes at most before it hands control back: some 10 µs.
-const STEP_BUDGET: usize = 16;
+/// Moves that one [`Engine::advance`] makes at most before it hands control back: some 20 µs with a
+/// backlog of a million, where most of what a move touches is in no cache.
+const STEP_BUDGET: usize = 4;
 
 /// The scheduling state machine; see the [module's](self) words on the order of calls.
 #[derive(Debug)]

@@ -171,8 +171,8 @@ impl Engine {
 
     fn because(&self, job: &Job) -> Option<String> {
         let active = job.active.some().map(|active| &self.actives[active.at()]);
-        let stop = active.and_then(|active| active.stop.as_ref());
-        let pause = active.and_then(|active| active.pause.as_ref());
+        let stop = active.and_then(|active| active.stop.as_deref());
+        let pause = active.and_then(|active| active.pause.as_deref());
         match (stop, pause) {
             (Some(super::job::Stop::TimedOut(after)), _) => Some(super::job::timed_out(*after)),
             (Some(super::job::Stop::Requested(reason) | super::job::Stop::Interrupted(reason, _)), _) => {

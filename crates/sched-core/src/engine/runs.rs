@@ -183,7 +183,7 @@ impl Engine {
         if job.state == JobState::Cancelling {
             // A request to cancel outweighs what would try again.
             if matches!(stop, Stop::Requested(_)) {
-                self.actives[active.at()].stop = Some(stop);
+                self.actives[active.at()].stop = Some(Box::new(stop));
             }
             return;
         }
@@ -194,7 +194,7 @@ impl Engine {
         job.state = JobState::Cancelling;
         let attempt = job.attempt_id();
         self.actives[active.at()].run.stop(now.mono);
-        self.actives[active.at()].stop = Some(stop);
+        self.actives[active.at()].stop = Some(Box::new(stop));
         self.set_timer(ix, None);
         self.outputs.push_back(Output::Cancel(attempt, reason));
     }
@@ -203,7 +203,8 @@ impl Engine {
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Pausing;
         let (attempt, active) = (job.attempt_id(), job.active);
-        self.actives[active.at()].pause = Some(Pause { since: now.mono, reason: reason.clone(), yields });
+        let pause = Pause { since: now.mono, reason: reason.clone(), yields };
+        self.actives[active.at()].pause = Some(Box::new(pause));
         if yields {
             self.alarms.insert((now.mono + self.config.pause_within, Alarm::Pause(active, attempt)));
         }
