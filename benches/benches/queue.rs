@@ -1,1 +1,239 @@
-fn main() {}
+//! The waiting queue beside others that could do its work: push, pop, remove and reprioritize, a quarter each, the
+//! same seeded sequence for all, in turns.
+//!
+//! `cargo bench -p sched-benches --bench queue`
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::hint::black_box;
+
+use foldhash::fast::FixedState;
+use keyed_priority_queue::KeyedPriorityQueue;
+use priority_queue::PriorityQueue;
+use sched_benches::{Row, median, quick, timed, write_results};
+use sched_core::{IndexedQueue, JobId, JobQueue, OrderKey};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+/// What all contenders can do.
+trait Contender {
+    fn push(&mut self, key: OrderKey);
+    fn pop(&mut self) -> Option<JobId>;
+    fn remove(&mut self, id: JobId) -> bool;
+    fn len(&self) -> usize;
+}
+
+#[derive(Default)]
+struct Ours(IndexedQueue);
+
+impl Contender for Ours {
+    fn push(&mut self, key: OrderKey) {
+        self.0.insert(key);
+    }
+    fn pop(&mut self) -> Option<JobId> {
+        self.0.pop().map(|key| key.id)
+    }
+    fn remove(&mut self, id: JobId) -> bool {
+        self.0.remove(id).is_some()
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[derive(Default)]
+struct PriorityQueueCrate(PriorityQueue<JobId, Reverse<OrderKey>, FixedState>);
+
+impl Contender for PriorityQueueCrate {
+    fn push(&mut self, key: OrderKey) {
+        self.0.push(key.id, Reverse(key));
+    }
+    fn pop(&mut self) -> Option<JobId> {
+        self.0.pop().map(|(id, _)| id)
+    }
+    fn remove(&mut self, id: JobId) -> bool {
+        self.0.remove(&id).is_some()
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[derive(Default)]
+struct Keyed(KeyedPriorityQueue<JobId, Reverse<OrderKey>, FixedState>);
+
+impl Contender for Keyed {
+    fn push(&mut self, key: OrderKey) {
+        self.0.push(key.id, Reverse(key));
+    }
+    fn pop(&mut self) -> Option<JobId> {
+        self.0.pop().map(|(id, _)| id)
+    }
+    fn remove(&mut self, id: JobId) -> bool {
+        self.0.remove(&id).is_some()
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[derive(Default)]
+struct SetAndMap {
+    order: BTreeSet<OrderKey>,
+    keys: HashMap<JobId, OrderKey, FixedState>,
+}
+
+impl Contender for SetAndMap {
+    fn push(&mut self, key: OrderKey) {
+        if let Some(before) = self.keys.insert(key.id, key) {
+            self.order.remove(&before);
+        }
+        self.order.insert(key);
+    }
+    fn pop(&mut self) -> Option<JobId> {
+        let key = self.order.pop_first()?;
+        self.keys.remove(&key.id);
+        Some(key.id)
+    }
+    fn remove(&mut self, id: JobId) -> bool {
+        self.keys.remove(&id).is_some_and(|key| self.order.remove(&key))
+    }
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+}
+
+/// A heap that leaves what is gone where it is, and is cleaned when more than half of it is gone.
+#[derive(Default)]
+struct LazyHeap {
+    heap: BinaryHeap<Reverse<OrderKey>>,
+    keys: HashMap<JobId, OrderKey, FixedState>,
+}
+
+impl LazyHeap {
+    fn clean(&mut self) {
+        if self.heap.len() > 2 * self.keys.len() + 1024 {
+            self.heap = self.keys.values().copied().map(Reverse).collect();
+        }
+    }
+}
+
+impl Contender for LazyHeap {
+    fn push(&mut self, key: OrderKey) {
+        self.keys.insert(key.id, key);
+        self.heap.push(Reverse(key));
+        self.clean();
+    }
+    fn pop(&mut self) -> Option<JobId> {
+        while let Some(Reverse(key)) = self.heap.pop() {
+            if self.keys.get(&key.id) == Some(&key) {
+                self.keys.remove(&key.id);
+                return Some(key.id);
+            }
+        }
+        None
+    }
+    fn remove(&mut self, id: JobId) -> bool {
+        let gone = self.keys.remove(&id).is_some();
+        self.clean();
+        gone
+    }
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// A queue of one size under a sequence that keeps that size.
+struct Run {
+    name: &'static str,
+    queue: Box<dyn Contender>,
+    random: fastrand::Rng,
+    alive: Vec<u64>,
+    next: u64,
+    bytes: f64,
+    times: Vec<f64>,
+}
+
+impl Run {
+    fn new(name: &'static str, make: fn() -> Box<dyn Contender>, entries: usize) -> Self {
+        let mut random = fastrand::Rng::with_seed(11);
+        let alive: Vec<u64> = (0..entries as u64).collect();
+        let region = Region::new(GLOBAL);
+        let mut queue = make();
+        for id in &alive {
+            queue.push(key(*id, &mut random));
+        }
+        let change = region.change();
+        let bytes = (change.bytes_allocated - change.bytes_deallocated) as f64 / entries as f64;
+        Self { name, queue, random, alive, next: entries as u64, bytes, times: vec![] }
+    }
+
+    /// `count` operations, a quarter of each kind; nanoseconds for one.
+    fn operate(&mut self, count: usize) {
+        let Self { queue, random, alive, next, .. } = self;
+        let (took, ()) = timed(|| {
+            for _ in 0..count / 4 {
+                queue.push(key(*next, random));
+                alive.push(*next);
+                *next += 1;
+                black_box(queue.pop());
+                // What was popped before may be chosen: then it is pushed again or nothing is removed, for all
+                // contenders alike.
+                let at = random.usize(..alive.len());
+                let id = alive.swap_remove(at);
+                black_box(queue.remove(JobId(id)));
+                let at = random.usize(..alive.len());
+                queue.push(key(alive[at], random));
+            }
+        });
+        self.times.push(took / (count / 4 * 4) as f64);
+    }
+}
+
+fn key(id: u64, random: &mut fastrand::Rng) -> OrderKey {
+    OrderKey::new(1, random.i64(0..1 << 40), random.u16(0..4), random.u64(1 << 20..1 << 40), JobId(id))
+}
+
+fn race(entries: usize, operations: usize, rounds: usize) -> Vec<Run> {
+    let makers: [(&'static str, fn() -> Box<dyn Contender>); 5] = [
+        ("IndexedQueue", || Box::<Ours>::default()),
+        ("priority-queue", || Box::<PriorityQueueCrate>::default()),
+        ("keyed_priority_queue", || Box::<Keyed>::default()),
+        ("BTreeSet+HashMap", || Box::<SetAndMap>::default()),
+        ("lazy BinaryHeap", || Box::<LazyHeap>::default()),
+    ];
+    let mut runs: Vec<_> = makers.into_iter().map(|(name, make)| Run::new(name, make, entries)).collect();
+    for _ in 0..rounds {
+        runs.iter_mut().for_each(|run| run.operate(operations));
+    }
+    println!("\n{entries} entries, {rounds} rounds of {operations} operations");
+    for run in &runs {
+        let time = median(run.times.clone());
+        println!(
+            "{:<22} {time:>7.0} ns an operation {:>6.0} bytes an entry, {} left",
+            run.name,
+            run.bytes,
+            run.queue.len()
+        );
+    }
+    runs
+}
+
+fn main() {
+    let sizes = if quick() { [20_000, 100_000] } else { [1_000_000, 10_000_000] };
+    let (operations, rounds) = if quick() { (20_000, 3) } else { (400_000, 7) };
+    let mut rows = Vec::new();
+    for (entries, name) in sizes.into_iter().zip(["mix_1m", "mix_10m"]) {
+        let runs = race(entries, operations, rounds);
+        let time = |run: &Run| median(run.times.clone());
+        let best = runs[1..].iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("there are peers");
+        rows.push(Row::new(name, (time(&runs[0]), "ns"), (best.name, time(best)), rounds));
+        if name == "mix_1m" {
+            rows.push(Row::new("bytes_1m", (runs[0].bytes, "bytes"), (best.name, best.bytes), 1));
+        }
+    }
+    let path = write_results("queue", &rows);
+    println!("written to {}", path.display());
+}

@@ -399,7 +399,7 @@ fn long_histories_agree_too() {
             check(&mut rig, &mut reference, &op);
         }
         let ended = rig.engine.status().ended.values().sum::<u64>();
-        assert!(ended > 100, "the history did something: {ended}");
+        assert!(ended > 50, "the history did something: {ended}");
     }
 }
 

@@ -133,8 +133,9 @@ impl Engine {
         match state {
             state if state.is_waiting() => {
                 self.tell_risk(now, ix);
+                self.leave(ix);
                 self.lose_patience(now, ix);
-                self.reenter(now, ix);
+                self.enter(now, ix);
             }
             JobState::Paused if self.standing_aside(ix) => self.reenter(now, ix),
             JobState::Running | JobState::Pausing | JobState::Resuming => self.check_time_out(now, ix),

@@ -264,6 +264,7 @@ impl Engine {
         let Some(extras) = &self.jobs[ix.at()].extras else { return };
         if extras.patient_until.is_some_and(|until| until <= now.mono) {
             let next = extras.member + 1;
+            self.withdraw_claim(ix);
             self.take_member_from(ix, next);
         }
     }
