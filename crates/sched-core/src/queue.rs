@@ -1,9 +1,10 @@
 //! The waiting line: [`JobQueue`] and its default, an indexed 4-ary heap.
 
-use std::collections::HashMap;
 use std::fmt::{self, Debug};
+use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::JobId;
@@ -122,7 +123,22 @@ pub struct IndexedQueue {
     index: Option<Box<Index>>,
 }
 
-type Index = HashMap<JobId, u32, FixedState>;
+/// Where each job is. Keys that move in the heap rewrite `positions`, four bytes each and dense, and never the
+/// table, which is large and in no cache.
+#[derive(Debug, Default)]
+struct Index {
+    /// The number of each job, found by its id.
+    numbers: HashTable<u32>,
+    /// The number of the job at each place of the heap.
+    numbered: Vec<u32>,
+    /// The place of each number.
+    positions: Vec<u32>,
+    free: Vec<u32>,
+}
+
+fn hash(id: JobId) -> u64 {
+    FixedState::default().hash_one(id)
+}
 
 impl IndexedQueue {
     /// An empty queue.
@@ -132,65 +148,110 @@ impl IndexedQueue {
 
     fn position(&self, id: JobId) -> Option<usize> {
         match &self.index {
-            Some(index) => index.get(&id).map(|at| *at as usize),
+            Some(index) => {
+                let is_it = |number: &u32| self.heap[index.positions[*number as usize] as usize].id == id;
+                index.numbers.find(hash(id), is_it).map(|number| index.positions[*number as usize] as usize)
+            }
             None => self.heap.iter().position(|key| key.id == id),
         }
     }
 
-    fn put(&mut self, at: usize, key: OrderKey) {
-        self.heap[at] = key;
+    /// Moves the key at `from` to the free place `to`.
+    fn shift(&mut self, from: usize, to: usize) {
+        self.heap[to] = self.heap[from];
         if let Some(index) = &mut self.index {
-            index.insert(key.id, at as u32);
+            let number = index.numbered[from];
+            index.numbered[to] = number;
+            index.positions[number as usize] = to as u32;
         }
     }
 
-    /// Moves `key`, for which the place `at` is free, to where it belongs.
-    fn rise(&mut self, mut at: usize, key: OrderKey) {
+    /// Puts `key`, known by `number`, to where it belongs, from the free place `at` upwards.
+    fn rise(&mut self, mut at: usize, key: OrderKey, number: u32) {
         while at > 0 {
             let parent = (at - 1) / ARITY;
             if self.heap[parent] <= key {
                 break;
             }
-            self.put(at, self.heap[parent]);
+            self.shift(parent, at);
             at = parent;
         }
-        self.put(at, key);
+        self.heap[at] = key;
+        if let Some(index) = &mut self.index {
+            index.numbered[at] = number;
+            index.positions[number as usize] = at as u32;
+        }
     }
 
     /// Fills the free place `at` from below; returns the place that is then free, a leaf.
     fn sink_hole(&mut self, mut at: usize) -> usize {
         loop {
             let first = at * ARITY + 1;
-            let children = self.heap.get(first..(first + ARITY).min(self.heap.len())).unwrap_or_default();
-            let Some((least, key)) = children.iter().copied().enumerate().min_by_key(|(_, key)| *key) else {
-                return at;
-            };
-            self.put(at, key);
-            at = first + least;
+            let end = (first + ARITY).min(self.heap.len());
+            let Some(mut least) = (first < end).then_some(first) else { return at };
+            for child in first + 1..end {
+                if self.heap[child] < self.heap[least] {
+                    least = child;
+                }
+            }
+            self.shift(least, at);
+            at = least;
         }
+    }
+
+    fn number_at(&self, at: usize) -> u32 {
+        self.index.as_ref().map_or(0, |index| index.numbered[at])
     }
 
     /// Starts or stops keeping the index, with room between so that it does not flap.
     fn fit_index(&mut self) {
         if self.index.is_none() && self.heap.len() > SCANNED {
-            let places = self.heap.iter().enumerate().map(|(at, key)| (key.id, at as u32));
-            self.index = Some(Box::new(places.collect()));
+            let count = self.heap.len() as u32;
+            let mut index =
+                Index { numbered: (0..count).collect(), positions: (0..count).collect(), ..Index::default() };
+            for (number, key) in self.heap.iter().enumerate() {
+                let heap = &self.heap;
+                index.numbers.insert_unique(hash(key.id), number as u32, |n| hash(heap[*n as usize].id));
+            }
+            self.index = Some(Box::new(index));
         } else if self.index.is_some() && self.heap.len() < SCANNED / 2 {
             self.index = None;
         }
     }
 
+    /// Adds a key at the end; returns its number.
+    fn append(&mut self, key: OrderKey) -> u32 {
+        let at = self.heap.len() as u32;
+        self.heap.push(key);
+        let Some(index) = &mut self.index else { return 0 };
+        let Index { numbers, numbered, positions, free } = &mut **index;
+        let number = free.pop().unwrap_or_else(|| {
+            positions.push(at);
+            positions.len() as u32 - 1
+        });
+        numbered.push(number);
+        positions[number as usize] = at;
+        let heap = &self.heap;
+        numbers.insert_unique(hash(key.id), number, |n| hash(heap[positions[*n as usize] as usize].id));
+        number
+    }
+
     fn take(&mut self, at: usize) -> OrderKey {
         let key = self.heap[at];
         if let Some(index) = &mut self.index {
-            index.remove(&key.id);
+            let number = index.numbered[at];
+            if let Ok(entry) = index.numbers.find_entry(hash(key.id), |other| *other == number) {
+                entry.remove();
+            }
+            index.free.push(number);
         }
         // The last key fills the hole. It most likely belongs near the bottom again, so the hole goes down first,
         // which saves a comparison a level, and the key rises from there.
         let last = self.heap.pop().unwrap_or(key);
+        let number = self.index.as_mut().and_then(|index| index.numbered.pop()).unwrap_or_default();
         if at < self.heap.len() {
             let hole = self.sink_hole(at);
-            self.rise(hole, last);
+            self.rise(hole, last, number);
         }
         self.fit_index();
         key
@@ -200,14 +261,14 @@ impl IndexedQueue {
 impl JobQueue for IndexedQueue {
     fn insert(&mut self, key: OrderKey) {
         match self.position(key.id) {
-            Some(at) if key <= self.heap[at] => self.rise(at, key),
             Some(at) => {
-                let hole = self.sink_hole(at);
-                self.rise(hole, key);
+                let number = self.number_at(at);
+                let from = if key <= self.heap[at] { at } else { self.sink_hole(at) };
+                self.rise(from, key, number);
             }
             None => {
-                self.heap.push(key);
-                self.rise(self.heap.len() - 1, key);
+                let number = self.append(key);
+                self.rise(self.heap.len() - 1, key, number);
                 self.fit_index();
             }
         }
