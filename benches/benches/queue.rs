@@ -145,6 +145,8 @@ impl Contender for LazyHeap {
     }
 }
 
+type Make = fn() -> Box<dyn Contender>;
+
 /// A queue of one size under a sequence that keeps that size.
 struct Run {
     name: &'static str,
@@ -157,7 +159,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(name: &'static str, make: fn() -> Box<dyn Contender>, entries: usize) -> Self {
+    fn new(name: &'static str, make: Make, entries: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(11);
         let alive: Vec<u64> = (0..entries as u64).collect();
         let region = Region::new(GLOBAL);
@@ -197,7 +199,7 @@ fn key(id: u64, random: &mut fastrand::Rng) -> OrderKey {
 }
 
 fn race(entries: usize, operations: usize, rounds: usize) -> Vec<Run> {
-    let makers: [(&'static str, fn() -> Box<dyn Contender>); 5] = [
+    let makers: [(&'static str, Make); 5] = [
         ("IndexedQueue", || Box::<Ours>::default()),
         ("priority-queue", || Box::<PriorityQueueCrate>::default()),
         ("keyed_priority_queue", || Box::<Keyed>::default()),
