@@ -53,7 +53,7 @@ impl Rig {
 
     /// Lets the engine decide until it has nothing more to do at this moment.
     pub(crate) fn step(&mut self) {
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             self.engine.advance(self.clock.now());
             while let Some(output) = self.engine.poll_output() {
                 match output {
