@@ -78,6 +78,12 @@ pub enum BackupKind {
     Upload,
 }
 
+impl BackupKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Incremental, Self::Differential, Self::Log, Self::Snapshot, Self::Upload];
+}
+
 impl fmt::Display for BackupKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

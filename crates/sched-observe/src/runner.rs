@@ -25,7 +25,7 @@ pub struct HookRunner {
 /// Where events go in. Never blocks.
 #[derive(Clone, Debug)]
 pub struct EventSink {
-    queue: Option<Sender<Event>>,
+    queue: Option<Sender<Arc<Event>>>,
     counts: Arc<Counts>,
 }
 
@@ -87,7 +87,7 @@ impl HookRunner {
 
 impl EventSink {
     /// Hands an event to the hooks, or drops and counts it when they are behind.
-    pub fn send(&self, event: Event) {
+    pub fn send(&self, event: Arc<Event>) {
         if let Some(queue) = &self.queue
             && queue.try_send(event).is_err()
         {
@@ -102,7 +102,7 @@ impl fmt::Debug for Counts {
     }
 }
 
-fn call_all(mut hooks: Vec<Box<dyn Hook>>, events: &Receiver<Event>, counts: &Counts) {
+fn call_all(mut hooks: Vec<Box<dyn Hook>>, events: &Receiver<Arc<Event>>, counts: &Counts) {
     for event in events {
         for hook in &mut hooks {
             if catch_unwind(AssertUnwindSafe(|| hook.event(&event))).is_err() {
@@ -120,8 +120,8 @@ mod tests {
     use super::*;
     use crate::hook::FnHook;
 
-    fn event() -> Event {
-        Event { at: ManualClock::default().now(), job: None, kind: EventKind::Started }
+    fn event() -> Arc<Event> {
+        Arc::new(Event { at: ManualClock::default().now(), job: None, kind: EventKind::Started })
     }
 
     #[test]

@@ -16,7 +16,8 @@ use super::command::Accepted;
 use super::command::Request;
 use super::sampler::SamplerEnd;
 use super::signals::{Directive, Signals};
-use super::{Command, Grant, Link, Route, worker};
+use super::worker::{Work, Workers};
+use super::{Command, Grant, Link, Route};
 use crate::clock::SystemClock;
 use crate::error::AcquireError;
 use crate::handle::Outcome;
@@ -24,6 +25,8 @@ use crate::scheduler::{RunningJob, ShutdownReport, Status};
 
 /// Messages taken between two decisions, so that a flood of submissions cannot keep running jobs from ending.
 const BATCH: usize = 256;
+/// Steps of the engine between two looks at messages and signals.
+const MOVES: usize = 64;
 /// How long cancelled attempts may take to stop at shutdown before they are left behind.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How long hooks may take at shutdown to deal with the events that are left.
@@ -46,6 +49,7 @@ pub(crate) struct Dispatcher {
     parts: Parts,
     jobs: Jobs,
     running: BTreeMap<JobId, Running>,
+    workers: Workers,
     subscribers: Vec<Sender<Arc<Event>>>,
     missed_by_subscribers: u64,
     /// Bytes paced by attempts that have ended.
@@ -83,10 +87,12 @@ impl Dispatcher {
     pub(crate) fn new(parts: Parts) -> Self {
         let waker = Arc::new(parts.link.clone());
         parts.clock.on_move(Arc::<Link>::downgrade(&waker) as std::sync::Weak<dyn Wake>);
+        let workers = Workers::new(parts.link.commands.clone());
         Self {
             parts,
             jobs: Jobs::default(),
             running: BTreeMap::new(),
+            workers,
             subscribers: Vec::new(),
             missed_by_subscribers: 0,
             paced_before: 0,
@@ -190,7 +196,12 @@ impl Dispatcher {
             let now = self.parts.clock.now();
             let directives = self.parts.signals.tick(now);
             self.follow(directives);
-            self.parts.engine.advance(now);
+            for _ in 0..MOVES {
+                self.parts.engine.advance(now);
+                if self.parts.engine.next_wakeup().is_none_or(|at| at > now.mono) {
+                    break;
+                }
+            }
             self.carry_out_all();
             let floors = self.running.values().fold(0_u64, |sum, r| sum.saturating_add(r.floor));
             let directives = self.parts.signals.set_floor(floors);
@@ -244,7 +255,9 @@ impl Dispatcher {
         let ctx = self.context(order, pacer.clone());
         let control = ctx.control().clone();
         let begun = match route {
-            Route::Push(executor) => worker::spawn(executor, ctx, attempt, self.parts.link.commands.clone())
+            Route::Push(executor) => self
+                .workers
+                .run(Work { executor, ctx, attempt })
                 .map_err(|e| RunError::Retryable(format!("cannot start a thread for the attempt: {e}"))),
             Route::Pull(host) => host
                 .try_send(Grant(ctx))
@@ -288,7 +301,7 @@ impl Dispatcher {
             }
             Err(_) => false,
         });
-        self.parts.sink.send(event.as_ref().clone());
+        self.parts.sink.send(event.clone());
     }
 
     fn forget(&mut self, status: &JobStatus) {

@@ -1,33 +1,65 @@
-//! One thread for each running attempt.
+//! One thread for each running attempt, used again while there is work.
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use sched_core::{AttemptEnd, AttemptId, Executor, RunContext, RunError};
 
 use super::Command;
 
-/// Runs `executor` on a thread of its own and reports how it ended, whatever it does.
-pub(super) fn spawn(
-    executor: Arc<dyn Executor>,
-    ctx: RunContext,
-    attempt: AttemptId,
+/// How long a thread without work waits for more before it ends.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// An attempt to be run.
+pub(super) struct Work {
+    pub(super) executor: Arc<dyn Executor>,
+    pub(super) ctx: RunContext,
+    pub(super) attempt: AttemptId,
+}
+
+/// The threads that run attempts.
+pub(super) struct Workers {
+    /// Without room: only a thread that waits takes what is offered.
+    offer: Sender<Work>,
+    taken: Receiver<Work>,
     commands: Sender<Command>,
-) -> io::Result<()> {
-    let name = format!("backup-{}", attempt.job.0);
-    let run = move || {
-        let caught = catch_unwind(AssertUnwindSafe(|| executor.run(&ctx)));
-        // What the executor holds is dropped before its slot is given back.
-        drop(executor);
-        let result = caught.unwrap_or_else(|panic| Err(RunError::Retryable(panic_text(&*panic))));
-        let bytes = ctx.control().progress().done_bytes;
-        drop(commands.send(Command::Ended(attempt, AttemptEnd { bytes, result })));
-    };
-    thread::Builder::new().name(name).spawn(run).map(drop)
+}
+
+impl Workers {
+    pub(super) fn new(commands: Sender<Command>) -> Self {
+        let (offer, taken) = bounded(0);
+        Self { offer, taken, commands }
+    }
+
+    /// Has a waiting thread run an attempt, or a new one when none waits.
+    pub(super) fn run(&self, work: Work) -> io::Result<()> {
+        let Err(refused) = self.offer.try_send(work) else { return Ok(()) };
+        let (taken, commands) = (self.taken.clone(), self.commands.clone());
+        let run = move || {
+            let mut work = Some(refused.into_inner());
+            while let Some(next) = work.take() {
+                run_one(next, &commands);
+                work = taken.recv_timeout(IDLE).ok();
+            }
+        };
+        thread::Builder::new().name("backup".into()).spawn(run).map(drop)
+    }
+}
+
+/// Runs an attempt and reports how it ended, whatever its executor does.
+fn run_one(Work { executor, ctx, attempt }: Work, commands: &Sender<Command>) {
+    let caught = catch_unwind(AssertUnwindSafe(|| executor.run(&ctx)));
+    // What the executor holds is dropped before its slot is given back.
+    drop(executor);
+    let result = caught.unwrap_or_else(|panic| Err(RunError::Retryable(panic_text(&*panic))));
+    let bytes = ctx.control().progress().done_bytes;
+    drop(ctx);
+    drop(commands.send(Command::Ended(attempt, AttemptEnd { bytes, result })));
 }
 
 /// What a caught panic said.

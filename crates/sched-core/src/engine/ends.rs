@@ -159,12 +159,15 @@ impl Engine {
         let job = &self.jobs[ix.at()];
         let (target, number) = (job.target, job.attempt_id());
         let jitter = jitter(self.config.seed ^ 1, number);
+        let mut own = Vec::new();
+        self.domains_of(job, &mut own);
         let mut outage = false;
         for domain in blamed.map_or_else(|| self.fused(ix), |blamed| vec![blamed]) {
             let config = self.config.breaker;
             let breaker = self.domains[domain].gates_mut().breaker.get_or_insert_default();
             let change = breaker.failed(&config, now.mono, target, blamed.is_some(), jitter);
-            outage |= breaker.is_tripped();
+            // A breaker that does not keep the job itself waiting would let it fail again at once.
+            outage |= breaker.is_tripped() && own.contains(&domain);
             if let Change::Tripped(until) = change {
                 self.alarms.insert((until, Alarm::Breaker(domain)));
                 self.tell_breaker(domain, now.plus(until.since(now.mono)).wall);

@@ -156,15 +156,8 @@ impl Engine {
     /// Forgets what was learned about an instance that no longer exists. Returns `false` when one of its jobs has
     /// not ended, or nothing is known.
     pub fn forget(&mut self, instance: &InstanceName) -> bool {
-        let kinds = [
-            BackupKind::Full,
-            BackupKind::Incremental,
-            BackupKind::Differential,
-            BackupKind::Log,
-            BackupKind::Snapshot,
-            BackupKind::Upload,
-        ];
-        let known: Vec<_> = kinds.into_iter().filter_map(|kind| self.find_target(instance, kind)).collect();
+        let known: Vec<_> =
+            BackupKind::ALL.into_iter().filter_map(|kind| self.find_target(instance, kind)).collect();
         let busy = |ix: &TargetIx| {
             let target = &self.targets[ix.at()];
             !target.waiting.is_none() || !target.begun.is_none()

@@ -4,11 +4,13 @@ use crate::event::EventKind;
 use crate::gate::{CapacityState, LoadState, Reason, Scope};
 use crate::name::ResourceName;
 use crate::resource::{Capacity, PlaceError};
+use crate::spec::BackupKind;
 use crate::time::{MonoTime, Now};
 
 use super::Engine;
 use super::domain::Domains;
 use super::index::{DomainIx, JobIx};
+use super::job::Job;
 
 impl Engine {
     /// Publishes the load of a scope.
@@ -59,7 +61,9 @@ impl Engine {
         }
         let watchers: Vec<JobIx> = self.domains[domain].gates_mut().watchers.iter().copied().collect();
         for ix in watchers {
-            if self.jobs[ix.at()].state.is_waiting() && self.has_members(ix) {
+            // Who failed at a place that it has left since may be gone.
+            let waits = self.jobs.get(ix.at()).is_some_and(|job| job.state.is_waiting());
+            if waits && self.has_members(ix) {
                 self.withdraw_claim(ix);
                 self.leave(ix);
                 self.choose_member(ix);
@@ -179,10 +183,10 @@ impl Engine {
         let domain = self.domains.find_or_make(scope);
         if let Scope::Instance(instance) = scope {
             // Its jobs have been counted nowhere yet: whoever runs is counted from now on.
-            for at in 0..self.targets.len() {
-                if self.targets[at].instance == *instance {
-                    self.targets[at].domain = domain;
-                    self.count_in(domain, self.targets[at].begun);
+            for kind in BackupKind::ALL {
+                if let Some(target) = self.find_target(instance, kind) {
+                    self.targets[target.at()].domain = domain;
+                    self.count_in(domain, self.targets[target.at()].begun);
                 }
             }
         }
@@ -212,7 +216,8 @@ impl Engine {
         let watchers = self.domains[domain].gates.as_ref().map(|gates| gates.watchers.iter().copied());
         let watchers: Vec<JobIx> = watchers.into_iter().flatten().collect();
         for ix in watchers {
-            if self.jobs[ix.at()].back_off_until > now.mono && self.jobs[ix.at()].bracket.is_none() {
+            let backs_off = |job: &Job| job.back_off_until > now.mono && job.bracket.is_none();
+            if self.jobs.get(ix.at()).is_some_and(backs_off) {
                 self.jobs[ix.at()].back_off_until = MonoTime::ZERO;
                 self.jobs[ix.at()].due_since = now.mono;
                 self.domains[domain].gates_mut().watchers.remove(&ix);
