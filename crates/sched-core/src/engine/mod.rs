@@ -18,6 +18,7 @@
 //! below it with one heap operation; when it opens, the bracket is shown again. So an event costs what it starts
 //! and the classes that it touches, never the length of the backlog.
 
+mod acceptance;
 mod admission;
 mod breaker;
 mod config;

@@ -1,0 +1,301 @@
+//! How a request becomes a job: its target, its place, what it needs, and what few jobs have.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::estimate::Estimate;
+use crate::event::EventKind;
+use crate::gate::{Reason, Scope};
+use crate::name::{HostName, InstanceName};
+use crate::queue::OrderKey;
+use crate::resource::DemandError;
+use crate::spec::{JobId, JobSpec, JobTerms};
+use crate::state::JobState;
+use crate::time::{MonoTime, Now};
+
+use super::domain::Domains;
+use super::index::{ActiveIx, BracketIx, DomainIx, JobIx, TargetIx};
+use super::job::{Extras, Job, Target, millis, wall};
+use super::requests::hash_target;
+use super::{Engine, hash_id};
+
+impl Engine {
+    fn place_of(&self, spec: &JobSpec, host: &HostName) -> Scope {
+        match &spec.volume {
+            Some(volume) => Scope::Volume(host.clone(), volume.clone()),
+            None => Scope::Host(host.clone()),
+        }
+    }
+
+    /// The place that a request names, if it is known; `hint` is where to look first.
+    fn known_place(&self, spec: &JobSpec, host: &HostName, hint: DomainIx) -> Option<DomainIx> {
+        let is_hint = |hint: &DomainIx| match &self.domains[*hint].scope {
+            Scope::Host(name) => spec.volume.is_none() && name == host,
+            Scope::Volume(name, volume) => name == host && spec.volume.as_ref() == Some(volume),
+            _ => false,
+        };
+        hint.some().filter(is_hint).or_else(|| self.domains.find(&self.place_of(spec, host)))
+    }
+
+    /// Whether the demand could be met on an idle fleet, wherever the job may run.
+    pub(super) fn check_demand(
+        &self,
+        spec: &JobSpec,
+        terms: &JobTerms,
+        hint: DomainIx,
+    ) -> Result<(), DemandError> {
+        let hosts = spec.members.iter().map(|member| &member.host).chain(&spec.together);
+        let hosts = hosts.chain(spec.members.is_empty().then_some(&spec.host));
+        for host in hosts {
+            // Whatever is not known yet will hang below its host or the fleet.
+            let known = self.known_place(spec, host, hint);
+            let known = known.or_else(|| self.domains.find(&Scope::Host(host.clone())));
+            let lowest = known.unwrap_or(Domains::fleet());
+            for (name, asked) in terms.demand.iter() {
+                let resource = self.demands.known(name);
+                let mut found = false;
+                for place in self.domains.path(lowest) {
+                    let Some(capacity) = resource.and_then(|r| self.domains[place].capacity(r)) else {
+                        continue;
+                    };
+                    found = true;
+                    if asked > capacity.total {
+                        let (name, place) = (name.clone(), self.domains[place].scope.clone());
+                        return Err(DemandError::AboveTotal { name, place, asked, total: capacity.total });
+                    }
+                }
+                if !found {
+                    let known = self.domains.path(lowest).flat_map(|place| &self.domains[place].resources);
+                    let known: Vec<_> = known.map(|(r, _)| self.demands.name(*r).as_str()).collect();
+                    let (place, known) = (self.place_of(spec, host), known.join(", "));
+                    return Err(DemandError::Unknown { name: name.clone(), place, known });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn target(&mut self, found: Option<TargetIx>, spec: &JobSpec) -> TargetIx {
+        let is_same = |engine: &Self, ix: TargetIx| {
+            let technology = engine.targets[ix.at()].technology;
+            matches!(&engine.domains[technology].scope, Scope::Technology(name) if *name == spec.technology)
+        };
+        if let Some(ix) = found.filter(|ix| is_same(self, *ix)) {
+            return ix;
+        }
+        let technology = self.domains.find_or_make(&Scope::Technology(spec.technology.clone()));
+        let order = &self.config.technology_order;
+        let rank = order.iter().position(|name| *name == spec.technology).unwrap_or(order.len());
+        let rank = u16::try_from(rank).unwrap_or(u16::MAX);
+        if let Some(ix) = found {
+            (self.targets[ix.at()].technology, self.targets[ix.at()].rank) = (technology, rank);
+            return ix;
+        }
+        let target = Target {
+            instance: spec.instance.clone(),
+            kind: spec.kind,
+            technology,
+            place: DomainIx::NONE,
+            rank,
+            waiting: JobIx::NONE,
+            begun: JobIx::NONE,
+            domain: self.domains.find(&Scope::Instance(spec.instance.clone())).unwrap_or_default(),
+            estimate: Estimate::default(),
+        };
+        let ix = match self.free_targets.pop() {
+            Some(ix) => {
+                self.targets[ix.at()] = target;
+                ix
+            }
+            None => {
+                self.targets.push(target);
+                TargetIx::new(self.targets.len() - 1)
+            }
+        };
+        let targets = &self.targets;
+        let rehash = |ix: &TargetIx| hash_target(&targets[ix.at()].instance, targets[ix.at()].kind);
+        self.target_index.insert_unique(hash_target(&spec.instance, spec.kind), ix, rehash);
+        ix
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        now: Now,
+        found: Option<TargetIx>,
+        spec: JobSpec,
+        terms: Arc<JobTerms>,
+    ) -> JobId {
+        let id = JobId(self.next_id);
+        self.next_id += 1;
+        let target = self.target(found, &spec);
+        let estimate = self.targets[target.at()].estimate;
+        let expected = match spec.expected_duration {
+            Some(expected) => expected,
+            None => estimate.expected_duration(terms.expected_duration),
+        };
+        let size = spec.size_bytes.or_else(|| estimate.expected_size(None)).unwrap_or(u64::MAX);
+        let deadline_ms = match spec.deadline {
+            Some(deadline) => deadline.as_millisecond(),
+            None => now.wall.as_millisecond().saturating_add(millis(terms.rpo)),
+        };
+        let demand = self.demands.of_terms(&terms);
+        let extras = self.extras(&spec);
+        let host = spec.members.first().map_or(&spec.host, |member| &member.host);
+        let known = self.known_place(&spec, host, self.targets[target.at()].place);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let scope = self.place_of(&spec, host);
+                self.domains.find_or_make(&scope)
+            }
+        };
+        self.targets[target.at()].place = place;
+        let ix = JobIx::new(self.jobs.insert(Job {
+            id,
+            key: OrderKey::new(1, 0, 0, size, id),
+            priority: terms.priority,
+            terms,
+            extras,
+            deadline_ms,
+            submitted_ms: now.wall.as_millisecond(),
+            due_since: now.mono,
+            back_off_until: MonoTime::ZERO,
+            timer: MonoTime::ZERO,
+            target,
+            place,
+            demand,
+            bracket: BracketIx::NONE,
+            active: ActiveIx::NONE,
+            parked: DomainIx::NONE,
+            expected_ms: u32::try_from(expected.as_millis()).unwrap_or(u32::MAX),
+            attempt: 0,
+            deferrals: 0,
+            requesters: 1,
+            failures: 0,
+            state: JobState::Queued,
+            told_gate: 0,
+            spared: 0,
+            slips: 0,
+            risk_told: false,
+            waits_for_overlap: false,
+            express: false,
+            claims: false,
+        }));
+        let jobs = &self.jobs;
+        self.ids.insert_unique(hash_id(id), ix, |ix| hash_id(jobs[ix.at()].id));
+        self.targets[target.at()].waiting = ix;
+        self.domains[place].jobs += 1;
+        self.counts.pending += 1;
+        self.watch_members(ix);
+        self.choose_member(ix);
+        if self.counts.run_now > 0 {
+            self.set_express(now, ix);
+        }
+        self.rekey(ix);
+        self.tell_submitted(now, ix);
+        self.enter(now, ix);
+        if self.config.events
+            && !self.config.advise_only
+            && let Some(closed) = self.closed_gates(ix, now).first()
+        {
+            self.defer(now, ix, *closed);
+        }
+        id
+    }
+
+    fn tell_submitted(&mut self, now: Now, ix: JobIx) {
+        let job = &mut self.jobs[ix.at()];
+        let (deadline, latest_start) = (wall(job.deadline_ms), wall(job.latest_start_ms()));
+        job.risk_told = job.latest_start_ms() < now.wall.as_millisecond();
+        let late = job.risk_told;
+        self.emit(Some(ix), EventKind::Submitted { deadline, latest_start });
+        if late {
+            let text = if deadline <= now.wall {
+                "the deadline had passed when the job was submitted"
+            } else {
+                "the time until the deadline is shorter than the expected duration"
+            };
+            self.emit(Some(ix), EventKind::RpoAtRisk { deadline, reason: Reason::new(text) });
+        }
+    }
+
+    /// What the request says beyond the fields of [`Job`]; most say nothing.
+    fn extras(&mut self, spec: &JobSpec) -> Option<Box<Extras>> {
+        let plain = spec.demand.is_empty()
+            && spec.volume.is_none()
+            && spec.destination.is_none()
+            && spec.groups.is_empty()
+            && spec.members.is_empty()
+            && spec.together.is_empty()
+            && spec.not_before.is_none()
+            && spec.max_bytes_per_sec.is_none()
+            && spec.tenant == crate::name::TenantName::default();
+        (!plain).then(|| self.make_extras(spec.clone()))
+    }
+
+    pub(super) fn make_extras(&mut self, spec: JobSpec) -> Box<Extras> {
+        let destination = spec.destination.as_ref().map(|name| Scope::Destination(name.clone()));
+        let destination = destination.map(|scope| self.domains.find_or_make(&scope)).unwrap_or_default();
+        let groups = spec.groups.iter().map(|name| Scope::Group(name.clone()));
+        let groups = groups.map(|scope| self.domains.find_or_make(&scope)).collect();
+        let together = spec.together.iter().map(|host| Scope::Host(host.clone()));
+        let together: Vec<_> = together.map(|scope| self.domains.find_or_make(&scope)).collect();
+        // With a host come the links above it, each once; the fleet is on the job's own way.
+        let mut places = Vec::new();
+        for host in together {
+            for place in self.domains.path(host) {
+                if place != Domains::fleet() && !places.contains(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        let own = spec.members.first().map_or(&spec.host, |member| &member.host).clone();
+        let own = self.domains.find_or_make(&self.place_of(&spec, &own));
+        places.retain(|place| !self.is_above(*place, own));
+        Box::new(Extras {
+            destination,
+            tenant: self.tenant(&spec.tenant),
+            groups,
+            together: places,
+            member: 0,
+            patient_until: None,
+            not_before_ms: spec.not_before.map(Timestamp::as_millisecond),
+            error: None,
+            failed_ms: None,
+            run_now: None,
+            spec,
+        })
+    }
+
+    /// A job's extras, made when it has none.
+    pub(super) fn extras_mut(&mut self, ix: JobIx) -> &mut Extras {
+        if self.jobs[ix.at()].extras.is_none() {
+            let (spec, _) = self.spec_of(&self.jobs[ix.at()]);
+            let extras = self.make_extras(spec);
+            self.jobs[ix.at()].extras = Some(extras);
+        }
+        self.jobs[ix.at()].extras.as_deref_mut().expect("they were made just now")
+    }
+
+    /// The request as the job keeps it, and the member taken.
+    pub(super) fn spec_of(&self, job: &Job) -> (JobSpec, Option<InstanceName>) {
+        let target = &self.targets[job.target.at()];
+        let (mut spec, member) = match &job.extras {
+            Some(extras) => (extras.spec.clone(), extras.spec.members.get(extras.member)),
+            None => (JobSpec::new(&target.instance, self.technology(target.technology)), None),
+        };
+        let name = member.map(|member| member.instance.clone());
+        match (member, &self.domains[job.place].scope) {
+            (Some(member), _) => spec.host = member.host.clone(),
+            (None, Scope::Host(host) | Scope::Volume(host, _)) => spec.host = host.clone(),
+            _ => {}
+        }
+        spec.kind = target.kind;
+        spec.priority = Some(job.priority);
+        spec.size_bytes = job.size_bytes();
+        spec.deadline = Some(wall(job.deadline_ms));
+        spec.expected_duration = Some(job.expected());
+        (spec, name)
+    }
+}
