@@ -39,7 +39,7 @@ impl Engine {
             None => {
                 let class = self.class_of(ix, now.wall.as_millisecond());
                 let key = self.jobs[ix.at()].key;
-                let (bracket, _) = self.forest.insert(&mut self.domains, &class, place, key);
+                let bracket = self.forest.insert(&mut self.domains, &class, place, key);
                 self.jobs[ix.at()].bracket = bracket;
             }
         }
@@ -206,18 +206,13 @@ impl Engine {
 
     /// Returns whether nothing is left to do for `domain`.
     fn reexamine_one(&mut self, now: Now, domain: DomainIx, budget: &mut usize) -> bool {
-        let parked: Vec<JobIx> = match &self.domains[domain].gates {
-            Some(gates) => gates.parked.iter().copied().collect(),
-            None => vec![],
-        };
-        for ix in parked {
-            if self.kept_out(now, ix, domain).is_none() {
-                if *budget == 0 {
-                    return false;
-                }
-                *budget -= 1;
-                self.reenter(now, ix);
+        // Who enters leaves this list; collecting it would cost its length for every move.
+        while let Some(ix) = self.first_let_in(now, domain) {
+            if *budget == 0 {
+                return false;
             }
+            *budget -= 1;
+            self.reenter(now, ix);
         }
         let mut at = 0;
         while let Some(bracket) = self.domains[domain].shut.get(at).copied() {
@@ -233,6 +228,11 @@ impl Engine {
             self.forest.reopen(&mut self.domains, bracket);
         }
         true
+    }
+
+    fn first_let_in(&self, now: Now, domain: DomainIx) -> Option<JobIx> {
+        let mut parked = self.domains[domain].gates.as_ref()?.parked.iter().copied();
+        parked.find(|ix| self.kept_out(now, *ix, domain).is_none())
     }
 
     /// Shows the most urgent classes again that the fleet kept back and that may fit by now, one a lane: the others

@@ -20,7 +20,7 @@ use super::{Alarm, AttemptEnd, AttemptId, Engine, Output, hash_id};
 
 /// Failures of one job that an outage may be blamed for: beyond that, it is the job.
 const MOST_SPARED: u8 = 16;
-/// Retries that are always granted at the start, in percent of one.
+/// Retries that successes can save up, in percent of one.
 const MOST_RETRY_TOKENS: u64 = 10_000;
 
 impl Engine {

@@ -84,27 +84,27 @@ impl Forest {
         class: &ClassKey,
         place: DomainIx,
         key: OrderKey,
-    ) -> (BracketIx, bool) {
-        let (class, is_new) = self.class(domains, class);
+    ) -> BracketIx {
+        let class = self.class(domains, class);
         let at = self.bracket(domains, class, place);
         let make = self.make;
         self.brackets[at.at()].queue.get_or_insert_with(make).insert(key);
         self.publish(domains, at);
-        (at, is_new)
+        at
     }
 
-    /// Takes a job out. Returns the class's band and `true` when it was the last one of its class.
-    pub(super) fn remove(&mut self, domains: &mut Domains, at: BracketIx, job: JobId) -> Option<ClassKey> {
+    /// Takes a job out; what is then empty goes with it.
+    pub(super) fn remove(&mut self, domains: &mut Domains, at: BracketIx, job: JobId) {
         if let Some(queue) = &mut self.brackets[at.at()].queue {
             queue.remove(job);
         }
         self.publish(domains, at);
-        self.prune(domains, at)
+        self.prune(domains, at);
     }
 
-    fn class(&mut self, domains: &mut Domains, key: &ClassKey) -> (ClassIx, bool) {
+    fn class(&mut self, domains: &mut Domains, key: &ClassKey) -> ClassIx {
         if let Some(found) = self.by_key.get(key) {
-            return (*found, false);
+            return *found;
         }
         let same_lane = |lane: &Lane| lane.tenant == key.tenant && lane.strict == key.strict;
         let lane = self.lanes.iter().position(same_lane).unwrap_or_else(|| {
@@ -114,7 +114,7 @@ impl Forest {
         let class = ClassIx::new(self.classes.insert(Class { key: *key, root: BracketIx::NONE, lane }));
         self.by_key.insert(*key, class);
         self.classes[class.at()].root = self.add_bracket(domains, class, Domains::fleet(), BracketIx::NONE);
-        (class, true)
+        class
     }
 
     /// The bracket of `class` at `place`, made with those above it when it is new.
@@ -155,12 +155,12 @@ impl Forest {
         at
     }
 
-    /// Removes empty brackets from `at` upwards. Returns the class if that was the last of it.
-    fn prune(&mut self, domains: &mut Domains, mut at: BracketIx) -> Option<ClassKey> {
+    /// Removes empty brackets from `at` upwards, and with the last one the class.
+    fn prune(&mut self, domains: &mut Domains, mut at: BracketIx) {
         loop {
             let bracket = &self.brackets[at.at()];
             if bracket.below > 0 || bracket.head.is_some() {
-                return None;
+                return;
             }
             self.unlist_shut(domains, at);
             let Bracket { place, class, parent, .. } = self.brackets.remove(at.at());
@@ -168,7 +168,7 @@ impl Forest {
             if parent.is_none() {
                 let class = self.classes.remove(class.at());
                 self.by_key.remove(&class.key);
-                return Some(class.key);
+                return;
             }
             self.brackets[parent.at()].below -= 1;
             at = parent;
