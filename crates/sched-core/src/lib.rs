@@ -36,6 +36,7 @@ mod run;
 mod spec;
 mod state;
 mod status;
+mod terms;
 mod time;
 
 pub mod engine;
@@ -59,10 +60,8 @@ pub use run::{
     Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress, RECHECK, RunContext,
     RunControl, RunError, RunParts, Unpaced,
 };
-pub use spec::{
-    BackupKind, Demand, JobId, JobSpec, JobTerms, MAX_MEMBERS, MAX_SIZE_BYTES, Member, Priority, RetryPolicy,
-    SLOTS, SpecError,
-};
+pub use spec::{BackupKind, JobId, JobSpec, MAX_MEMBERS, MAX_SIZE_BYTES, Member, Priority, SpecError};
 pub use state::JobState;
 pub use status::{EngineStatus, JobStatus};
+pub use terms::{Demand, JobTerms, RetryPolicy, SLOTS};
 pub use time::{Clock, ManualClock, MonoTime, Now, Wake, wall_minus, wall_plus, wall_until};

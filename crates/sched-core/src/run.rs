@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::{Reason, Scope};
 use crate::name::InstanceName;
-use crate::spec::{JobId, JobSpec, JobTerms};
+use crate::spec::{JobId, JobSpec};
+use crate::terms::JobTerms;
 use crate::time::{Clock, MonoTime};
 
 /// No wait for pace is longer than this before rate and cancellation are looked at again.

@@ -1,4 +1,4 @@
-//! What a host asks for ([`JobSpec`]) and under which terms it will run ([`JobTerms`]).
+//! What a host asks for: [`JobSpec`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,15 +11,13 @@ use crate::name::{
     DestinationName, GroupName, HostName, InstanceName, NameError, ResourceName, TechnologyName, TenantName,
     VolumeName,
 };
+use crate::terms::Demand;
 
 /// Largest accepted size: 1 EiB. No known database is larger; a bigger number is a unit mistake.
 pub const MAX_SIZE_BYTES: u64 = 1 << 60;
 
 /// Most members that one request may choose from: the largest replica sets have fifty.
 pub const MAX_MEMBERS: usize = 64;
-
-/// The resource every job takes one of while it runs.
-pub const SLOTS: &str = "slots";
 
 /// Identifies one job of one engine; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -429,118 +427,6 @@ pub enum SpecError {
     },
 }
 
-/// Amounts of named resources that a job takes together, all or nothing.
-///
-/// An amount counts at every place on the way from the job's host (or volume) to the fleet that has such a resource:
-/// `disk` at the host, `net` at host and uplink, [`SLOTS`] wherever slots are limited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Demand(std::collections::BTreeMap<ResourceName, u64>);
-
-impl Demand {
-    /// One slot: what every job needs at least.
-    pub fn one_slot() -> Self {
-        let mut demand = Self::default();
-        demand.add(SLOTS, 1);
-        demand
-    }
-
-    /// Adds `amount` of `resource`; amounts of one resource add up, saturating. Zero adds nothing.
-    pub fn add(&mut self, resource: impl Into<ResourceName>, amount: u64) {
-        if amount > 0 {
-            let held = self.0.entry(resource.into()).or_default();
-            *held = held.saturating_add(amount);
-        }
-    }
-
-    /// Whether nothing is needed.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The amounts, in order of name.
-    pub fn iter(&self) -> impl Iterator<Item = (&ResourceName, u64)> {
-        self.0.iter().map(|(name, amount)| (name, *amount))
-    }
-}
-
-/// The terms under which a job runs: the request completed by its technology's policy.
-///
-/// `sched-policy` makes these; a host without policies can fill them by hand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct JobTerms {
-    /// Urgency class.
-    pub priority: Priority,
-    /// The recovery point must be renewed within this time of the submission. Default 24 h.
-    pub rpo: Duration,
-    /// 90th percentile of the paced run time. Default 1 h.
-    pub expected_duration: Duration,
-    /// What the job holds while it runs. Default one slot.
-    pub demand: Demand,
-    /// Whether the job may stop at a checkpoint in a peak and go on later. Default no.
-    pub pausable: bool,
-    /// Whether the attempt may be cancelled when a critical job needs what it holds and nothing that can pause
-    /// would do. It then waits for another turn, and no retry is spent. Default no.
-    pub cancellable: bool,
-    /// Rate below which slowing does harm (redo logs wrap, snapshots grow). Default 0: none.
-    pub floor_bytes_per_sec: u64,
-    /// An attempt that runs longer is cancelled and counts as failed. Paused time does not count. Default none.
-    pub timeout: Option<Duration>,
-    /// What happens after a failed attempt.
-    pub retry: RetryPolicy,
-}
-
-impl Default for JobTerms {
-    fn default() -> Self {
-        Self {
-            priority: Priority::default(),
-            rpo: Duration::from_secs(24 * 3600),
-            expected_duration: Duration::from_secs(3600),
-            demand: Demand::one_slot(),
-            pausable: false,
-            cancellable: false,
-            floor_bytes_per_sec: 0,
-            timeout: None,
-            retry: RetryPolicy::default(),
-        }
-    }
-}
-
-/// Attempts and the back-off between them: full jitter, doubling, capped.
-///
-/// The wait before attempt *n* + 1 is uniform in `[0, min(cap, base · 2ⁿ⁻¹)]`, the "full jitter" of
-/// *Exponential Backoff And Jitter* (M. Brooker, AWS Architecture Blog, 2015).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct RetryPolicy {
-    /// Attempts in all, the first included; at least 1. Default 4.
-    pub max_attempts: u32,
-    /// Upper bound of the first wait. Default 1 min.
-    pub base: Duration,
-    /// Upper bound of any wait. Default 30 min.
-    pub cap: Duration,
-}
-
-impl RetryPolicy {
-    /// A policy of `max_attempts` (at least 1) with waits from `base`, doubling up to `cap`.
-    pub fn new(max_attempts: u32, base: Duration, cap: Duration) -> Self {
-        Self { max_attempts: max_attempts.max(1), base, cap }
-    }
-
-    /// The longest wait after `failed` failed attempts.
-    pub fn longest_wait(&self, failed: u32) -> Duration {
-        let doublings = failed.saturating_sub(1).min(31);
-        self.base.saturating_mul(1 << doublings).min(self.cap)
-    }
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self::new(4, Duration::from_secs(60), Duration::from_secs(30 * 60))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -557,14 +443,6 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         assert!(text(spec().not_before(at).deadline(at)).contains("must lie before deadline"));
         assert_eq!(spec().size_bytes(MAX_SIZE_BYTES).check(), Ok(()));
-    }
-
-    #[test]
-    fn longest_wait_doubles_up_to_the_cap() {
-        let retry = RetryPolicy::new(9, Duration::from_secs(2), Duration::from_secs(10));
-        let waits: Vec<_> = (1..=5).map(|n| retry.longest_wait(n).as_secs()).collect();
-        assert_eq!(waits, [2, 4, 8, 10, 10]);
-        assert_eq!(retry.longest_wait(u32::MAX).as_secs(), 10);
     }
 
     #[test]

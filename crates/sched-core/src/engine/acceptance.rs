@@ -10,8 +10,9 @@ use crate::gate::{Reason, Scope};
 use crate::name::{HostName, InstanceName};
 use crate::queue::OrderKey;
 use crate::resource::DemandError;
-use crate::spec::{JobId, JobSpec, JobTerms};
+use crate::spec::{JobId, JobSpec};
 use crate::state::JobState;
+use crate::terms::JobTerms;
 use crate::time::{MonoTime, Now};
 
 use super::domain::Domains;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::gate::Scope;
 use crate::name::{ResourceName, TechnologyName, TenantName};
 use crate::queue::{IndexedQueue, JobQueue};
-use crate::spec::{Priority, SLOTS};
+use crate::spec::Priority;
+use crate::terms::SLOTS;
 
 use super::breaker::BreakerConfig;
 

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use slab::Slab;
 
 use crate::name::ResourceName;
-use crate::spec::{Demand, JobTerms};
+use crate::terms::{Demand, JobTerms};
 
 use super::index::{DemandIx, ResourceIx};
 

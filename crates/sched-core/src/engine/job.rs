@@ -9,8 +9,9 @@ use crate::estimate::Estimate;
 use crate::gate::{LoadLevel, Reason};
 use crate::name::InstanceName;
 use crate::queue::OrderKey;
-use crate::spec::{BackupKind, JobId, JobSpec, JobTerms, Priority};
+use crate::spec::{BackupKind, JobId, JobSpec, Priority};
 use crate::state::JobState;
+use crate::terms::JobTerms;
 use crate::time::{MonoTime, Now};
 
 use super::config::Boosts;

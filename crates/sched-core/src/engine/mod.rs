@@ -29,6 +29,7 @@ mod forest;
 mod gates;
 mod index;
 mod job;
+mod moments;
 mod operators;
 mod orders;
 mod report;

@@ -10,8 +10,9 @@ use crate::event::Event;
 use crate::gate::Reason;
 use crate::name::InstanceName;
 use crate::run::RunError;
-use crate::spec::{JobId, JobSpec, JobTerms};
+use crate::spec::{JobId, JobSpec};
 use crate::status::JobStatus;
+use crate::terms::JobTerms;
 
 /// What became of an accepted submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use crate::event::EventKind;
 use crate::gate::{Reason, Scope};
 use crate::name::{GroupName, InstanceName};
 use crate::queue::OrderKey;
-use crate::spec::{BackupKind, JobId, JobSpec, JobTerms, Priority};
+use crate::spec::{BackupKind, JobId, JobSpec, Priority};
+use crate::terms::JobTerms;
 use crate::time::Now;
 
 use super::index::{JobIx, TargetIx};
