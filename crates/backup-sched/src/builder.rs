@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
 use sched_core::{Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, SignalName, TechnologyName};
 use sched_limits::{CapacityProbe, Meter, Rate, Thresholds};
 use sched_observe::{Hook, HookRunner};
@@ -162,8 +161,7 @@ impl SchedulerBuilder {
         let Self {
             executors, policies, probes, thresholds, detectors, hooks, engine, ceiling, clock, ..
         } = self;
-        let (commands, inbox) = bounded(INBOX);
-        let link = Link { commands };
+        let (link, inbox, presence) = Link::new(INBOX);
         let limit = RateLimit {
             ceiling: ceiling.map_or(Rate::Unlimited, Rate::BytesPerSec),
             full_scale: ceiling.unwrap_or(FULL_SCALE_BYTES_PER_SEC),
@@ -191,7 +189,18 @@ impl SchedulerBuilder {
             samplers.push(sampler.map_err(|source| thread_error(&name, source))?);
         }
         let engine = Engine::new(engine, clock.now());
-        let parts = Parts { engine, clock, inbox, link: link.clone(), meter, signals, samplers, sink, hooks };
+        let parts = Parts {
+            engine,
+            clock,
+            inbox,
+            link: link.clone(),
+            meter,
+            signals,
+            samplers,
+            sink,
+            hooks,
+            _presence: presence,
+        };
         spawn_dispatcher(parts)?;
         Ok(Scheduler::new(link, policies, executors))
     }

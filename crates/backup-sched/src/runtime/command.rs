@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms, Now,
     PauseMark, Reason, RunContext, UnknownJob, Wake,
@@ -62,14 +62,31 @@ pub(crate) struct Accepted {
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) commands: Sender<Command>,
+    /// Disconnected once nobody reads commands any more. A command that comes just before stays in the channel,
+    /// its reply channel with it: whoever waits for the reply alone waits for ever.
+    gone: Receiver<()>,
 }
 
+/// Kept by whoever reads the commands of a [`Link`], and dropped after them.
+pub(crate) struct Presence(#[expect(dead_code, reason = "its drop is what counts")] Sender<()>);
+
 impl Link {
+    /// A link through which `capacity` commands may be under way, and its other end.
+    pub(crate) fn new(capacity: usize) -> (Self, Receiver<Command>, Presence) {
+        let (commands, inbox) = bounded(capacity);
+        let (presence, gone) = bounded(0);
+        (Self { commands, gone }, inbox, Presence(presence))
+    }
+
     /// Sends a command made with a reply channel and waits for the reply.
     pub(crate) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Stopped> {
         let (reply, answer) = bounded(1);
         self.commands.send(command(reply)).map_err(|_| Stopped)?;
-        answer.recv().map_err(|_| Stopped)
+        select! {
+            recv(answer) -> answered => answered.map_err(|_| Stopped),
+            // The last thing done may have been to answer.
+            recv(self.gone) -> _ => answer.try_recv().map_err(|_| Stopped),
+        }
     }
 
     /// Calls the engine on the dispatcher's thread and waits for the answer.
@@ -102,5 +119,34 @@ impl Wake for Link {
     fn wake(&self) {
         // A full channel means that the dispatcher is awake anyway and reads the clock for each message.
         drop(self.commands.try_send(Command::Look));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_nobody_will_read_is_not_waited_for() {
+        let (link, inbox, presence) = Link::new(4);
+        drop(presence);
+        // The inbox outlives its reader here, as messages do that come between its last look and its end.
+        assert_eq!(link.ask(Command::Status).unwrap_err(), Stopped);
+        assert_eq!(inbox.len(), 1);
+        drop(inbox);
+        assert_eq!(link.ask(Command::Status).unwrap_err(), Stopped);
+    }
+
+    #[test]
+    fn an_answer_that_was_the_last_thing_done_arrives() {
+        let (link, inbox, presence) = Link::new(4);
+        let server = std::thread::spawn(move || {
+            let Ok(Command::Shutdown(_, reply)) = inbox.recv() else { panic!("another command") };
+            reply.send(ShutdownReport { finished: 7, ..ShutdownReport::default() }).unwrap();
+            drop((inbox, presence));
+        });
+        let report = link.ask(|reply| Command::Shutdown(Duration::ZERO, reply)).unwrap();
+        assert_eq!(report.finished, 7);
+        server.join().unwrap();
     }
 }

@@ -17,7 +17,7 @@ use super::command::Request;
 use super::sampler::SamplerEnd;
 use super::signals::{Directive, Signals};
 use super::worker::{Work, Workers};
-use super::{Command, Grant, Link, Route};
+use super::{Command, Grant, Link, Presence, Route};
 use crate::clock::SystemClock;
 use crate::error::AcquireError;
 use crate::handle::Outcome;
@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) samplers: Vec<Arc<SamplerEnd>>,
     pub(crate) sink: EventSink,
     pub(crate) hooks: HookRunner,
+    /// Last: whoever asked is told that nobody answers when that is final.
+    pub(crate) _presence: Presence,
 }
 
 pub(crate) struct Dispatcher {

@@ -7,7 +7,7 @@ mod sampler;
 mod signals;
 mod worker;
 
-pub(crate) use command::{Accepted, Command, Grant, Link, Request, Route};
+pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
 pub(crate) use dispatcher::{Dispatcher, Parts};
 pub(crate) use sampler::{Source, spawn_sampler};
 pub(crate) use signals::{DetectorTerms, ProbeTerms, RateLimit, Signals};
