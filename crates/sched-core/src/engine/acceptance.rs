@@ -43,9 +43,15 @@ impl Engine {
     pub(super) fn check_demand(
         &self,
         spec: &JobSpec,
-        terms: &JobTerms,
+        terms: &Arc<JobTerms>,
         hint: DomainIx,
     ) -> Result<(), DemandError> {
+        // Policies hand out the same few terms again and again: their resources need not be found by name each time.
+        let recalled = self.demands.recall(terms).map(|demand| self.demands.amounts(demand));
+        let resource = |at: usize, name| match recalled {
+            Some(amounts) => Some(amounts[at].0),
+            None => self.demands.known(name),
+        };
         let hosts = spec.members.iter().map(|member| &member.host).chain(&spec.together);
         let hosts = hosts.chain(spec.members.is_empty().then_some(&spec.host));
         for host in hosts {
@@ -53,8 +59,8 @@ impl Engine {
             let known = self.known_place(spec, host, hint);
             let known = known.or_else(|| self.domains.find(&Scope::Host(host.clone())));
             let lowest = known.unwrap_or(Domains::fleet());
-            for (name, asked) in terms.demand.iter() {
-                let resource = self.demands.known(name);
+            for (at, (name, asked)) in terms.demand.iter().enumerate() {
+                let resource = resource(at, name);
                 let mut found = false;
                 for place in self.domains.path(lowest) {
                     let Some(capacity) = resource.and_then(|r| self.domains[place].capacity(r)) else {
@@ -153,7 +159,6 @@ impl Engine {
         };
         self.targets[target.at()].place = place;
         let ix = JobIx::new(self.jobs.insert(Job {
-            id,
             key: OrderKey::new(1, 0, 0, size, id),
             priority: terms.priority,
             terms,
@@ -161,7 +166,6 @@ impl Engine {
             deadline_ms,
             submitted_ms: now.wall.as_millisecond(),
             due_since: now.mono,
-            back_off_until: MonoTime::ZERO,
             timer: MonoTime::ZERO,
             target,
             place,
@@ -184,7 +188,7 @@ impl Engine {
             claims: false,
         }));
         let jobs = &self.jobs;
-        self.ids.insert_unique(hash_id(id), ix, |ix| hash_id(jobs[ix.at()].id));
+        self.ids.insert_unique(hash_id(id), ix, |ix| hash_id(jobs[ix.at()].id()));
         self.targets[target.at()].waiting = ix;
         self.domains[place].jobs += 1;
         self.counts.pending += 1;
@@ -262,6 +266,7 @@ impl Engine {
             member: 0,
             patient_until: None,
             not_before_ms: spec.not_before.map(Timestamp::as_millisecond),
+            back_off_until: MonoTime::ZERO,
             error: None,
             failed_ms: None,
             run_now: None,

@@ -23,7 +23,7 @@ impl Engine {
         let goes_on = job.state == JobState::Paused;
         let own = if goes_on || self.config.advise_only { None } else { self.own_gate(job, now) };
         let state = match own {
-            Some(Closed::Time) if job.back_off_until > now.mono => JobState::Retryable,
+            Some(Closed::Time) if job.back_off_until() > now.mono => JobState::Retryable,
             Some(Closed::Time) => JobState::Scheduled,
             _ => JobState::Queued,
         };
@@ -49,7 +49,7 @@ impl Engine {
     /// Takes a job out of wherever it waits.
     pub(super) fn leave(&mut self, ix: JobIx) {
         let job = &mut self.jobs[ix.at()];
-        let id = job.id;
+        let id = job.id();
         job.waits_for_overlap = false;
         let bracket = std::mem::take(&mut job.bracket);
         let parked = std::mem::take(&mut job.parked);

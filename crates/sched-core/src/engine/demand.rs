@@ -84,11 +84,16 @@ impl Demands {
         self.entries[demand.at()].band
     }
 
+    /// The demand of `terms`, if it was looked up lately.
+    pub(super) fn recall(&self, terms: &Arc<JobTerms>) -> Option<DemandIx> {
+        self.remembered.iter().find(|(known, _)| Arc::ptr_eq(known, terms)).map(|(_, ix)| *ix)
+    }
+
     /// The demand of `terms`. Give it back with [`release`](Self::release).
     pub(super) fn of_terms(&mut self, terms: &Arc<JobTerms>) -> DemandIx {
-        if let Some((_, ix)) = self.remembered.iter().find(|(known, _)| Arc::ptr_eq(known, terms)) {
+        if let Some(ix) = self.recall(terms) {
             self.entries[ix.at()].users += 1;
-            return *ix;
+            return ix;
         }
         let ix = self.of(&terms.demand);
         // One more user: the memory itself.

@@ -9,8 +9,9 @@ use crate::resource::Capacity;
 use crate::time::MonoTime;
 
 use super::breaker::Breaker;
-use super::index::{ActiveIx, BracketIx, ClassIx, DemandIx, DomainIx, JobIx, ResourceIx};
+use super::index::{BracketIx, ClassIx, DemandIx, DomainIx, JobIx, ResourceIx};
 use super::orders::Order;
+use super::roster::Roster;
 
 /// Whatever several jobs have in common, with the gates that hold for all of them alike.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Domain {
     /// Resources, for places.
     pub(super) resources: Vec<(ResourceIx, Capacity)>,
     /// Everything that has begun and not ended.
-    pub(super) attempts: Vec<ActiveIx>,
+    pub(super) attempts: Roster,
     /// One bracket a class with jobs at or below a place, in order of class.
     pub(super) brackets: Vec<(ClassIx, BracketIx)>,
     /// Brackets that are kept back because a gate of this domain is closed for them.
@@ -88,7 +89,7 @@ impl Domain {
             scope,
             parent,
             resources: Vec::new(),
-            attempts: Vec::new(),
+            attempts: Roster::default(),
             brackets: Vec::new(),
             shut: Vec::new(),
             claim: None,

@@ -139,10 +139,10 @@ impl Engine {
             self.counts.retry_tokens -= 100;
         }
         let until = now.mono + wait;
-        self.jobs[ix.at()].back_off_until = until;
         self.jobs[ix.at()].due_since = until;
         let wall_ms = now.wall.as_millisecond();
         let extras = self.extras_mut(ix);
+        extras.back_off_until = until;
         extras.error = Some(error.clone());
         extras.failed_ms = Some(wall_ms);
         // It was due when it started: only the back-off counts from here.
@@ -266,7 +266,7 @@ impl Engine {
     fn forget_job(&mut self, now: Now, ix: JobIx) {
         self.unwatch(ix);
         let job = self.jobs.remove(ix.at());
-        if let Ok(entry) = self.ids.find_entry(hash_id(job.id), |other| *other == ix) {
+        if let Ok(entry) = self.ids.find_entry(hash_id(job.id()), |other| *other == ix) {
             entry.remove();
         }
         self.demands.release(job.demand);

@@ -189,24 +189,42 @@ impl Forest {
             if improved && !bracket.shut_by.is_none() {
                 self.unlist_shut(domains, at);
             }
-            let bracket = &self.brackets[at.at()];
-            let shown = head.filter(|_| bracket.shut_by.is_none());
-            let was_shown = bracket.position != NOWHERE;
-            if shown.is_some() == was_shown && (!was_shown || head == before) {
-                return;
-            }
-            let Some(parent) = bracket.parent.some() else {
-                let lane = self.classes[bracket.class.at()].lane;
-                let mut heap = std::mem::take(&mut self.lanes[lane].heap);
-                self.show(&mut heap, at, shown);
-                self.lanes[lane].heap = heap;
-                return;
-            };
-            let mut heap = std::mem::take(&mut self.brackets[parent.at()].children);
-            self.show(&mut heap, at, shown);
-            self.brackets[parent.at()].children = heap;
-            at = parent;
+            let Some(above) = self.put_forward(at, before) else { return };
+            at = above;
         }
+    }
+
+    /// Tells the brackets above that one with an unchanged head was shut or is shown again.
+    fn announce(&mut self, domains: &mut Domains, at: BracketIx) {
+        let head = self.brackets[at.at()].head;
+        if let Some(above) = self.put_forward(at, head) {
+            self.publish(domains, above);
+        }
+    }
+
+    /// Has the bracket above, or the lane, know what `at` shows; its head was `before`. Returns the bracket above if
+    /// it must be worked out anew.
+    fn put_forward(&mut self, at: BracketIx, before: Option<OrderKey>) -> Option<BracketIx> {
+        let bracket = &self.brackets[at.at()];
+        let shown = bracket.head.filter(|_| bracket.shut_by.is_none());
+        let was_shown = bracket.position != NOWHERE;
+        if shown.is_some() == was_shown && (!was_shown || bracket.head == before) {
+            return None;
+        }
+        let Some(parent) = bracket.parent.some() else {
+            let lane = self.classes[bracket.class.at()].lane;
+            let mut heap = std::mem::take(&mut self.lanes[lane].heap);
+            self.show(&mut heap, at, shown);
+            self.lanes[lane].heap = heap;
+            return None;
+        };
+        let mut heap = std::mem::take(&mut self.brackets[parent.at()].children);
+        let first = heap.first().map(|entry| entry.key);
+        self.show(&mut heap, at, shown);
+        // Above, only the first of the heap counts.
+        let same = heap.first().map(|entry| entry.key) == first;
+        self.brackets[parent.at()].children = heap;
+        (!same).then_some(parent)
     }
 
     /// Puts a bracket into a heap, moves it there, or takes it out.
@@ -269,13 +287,13 @@ impl Forest {
         bracket.shut_at = domains[by].openings;
         bracket.shut_position = domains[by].shut.len() as u32;
         domains[by].shut.push(at);
-        self.publish(domains, at);
+        self.announce(domains, at);
     }
 
     /// Shows a bracket again that was kept back.
     pub(super) fn reopen(&mut self, domains: &mut Domains, at: BracketIx) {
         self.unlist_shut(domains, at);
-        self.publish(domains, at);
+        self.announce(domains, at);
     }
 
     fn unlist_shut(&mut self, domains: &mut Domains, at: BracketIx) {

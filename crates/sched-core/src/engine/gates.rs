@@ -90,11 +90,11 @@ impl Engine {
     /// What keeps a job out of every queue, if time or its twin does.
     pub(super) fn own_gate(&self, job: &Job, now: Now) -> Option<Closed> {
         let wall_ms = now.wall.as_millisecond();
-        if job.back_off_until > now.mono || job.not_before_ms().is_some_and(|at| at > wall_ms) {
+        if job.back_off_until() > now.mono || job.not_before_ms().is_some_and(|at| at > wall_ms) {
             return Some(Closed::Time);
         }
         let begun = self.targets[job.target.at()].begun.some()?;
-        (self.jobs[begun.at()].id != job.id).then_some(Closed::Overlap(begun))
+        (self.jobs[begun.at()].id() != job.id()).then_some(Closed::Overlap(begun))
     }
 
     /// Every gate that is closed for a waiting job, strongest first.
@@ -155,16 +155,16 @@ impl Engine {
                 plain(place, format!("needs {amount} of {name}, {used} of {total} in use"))
             }
             Closed::Promised(place, owner) => {
-                let owner = self.jobs[owner.at()].id;
+                let owner = self.jobs[owner.at()].id();
                 plain(place, format!("what is free is kept for {owner}, which is more urgent and needs more"))
             }
             Closed::Overlap(other) => {
-                let other = self.jobs[other.at()].id;
+                let other = self.jobs[other.at()].id();
                 let text = format!("{other} makes the same backup and has not ended");
                 (self.instance_scope(job), Reason::new(text), None)
             }
             Closed::Time => {
-                let back_off = (job.back_off_until > now.mono).then_some(job.back_off_until);
+                let back_off = (job.back_off_until() > now.mono).then_some(job.back_off_until());
                 let (until, text) = match back_off {
                     Some(until) => {
                         let error = job.error().unwrap_or("an attempt failed");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use crate::estimate::Estimate;
 use crate::gate::{LoadLevel, Reason};
@@ -24,7 +25,6 @@ const BUSY_TOLERATED_IN_LAST: i64 = 4;
 /// A job, kept small: a fleet's whole backlog is made of these. What few jobs have is in [`Extras`].
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) id: JobId,
     pub(super) key: OrderKey,
     pub(super) terms: Arc<JobTerms>,
     pub(super) extras: Option<Box<Extras>>,
@@ -33,8 +33,6 @@ pub(super) struct Job {
     pub(super) submitted_ms: i64,
     /// Since when nothing but gates keeps it from starting.
     pub(super) due_since: MonoTime,
-    /// When a back-off ends; zero when there is none.
-    pub(super) back_off_until: MonoTime,
     /// When it must be looked at; zero when not.
     pub(super) timer: MonoTime,
     pub(super) target: TargetIx,
@@ -49,8 +47,8 @@ pub(super) struct Job {
     /// 90th percentile of the paced run time.
     pub(super) expected_ms: u32,
     pub(super) attempt: u32,
-    pub(super) deferrals: u32,
-    pub(super) requesters: u32,
+    pub(super) deferrals: u16,
+    pub(super) requesters: u16,
     /// Failed attempts that count against its retries.
     pub(super) failures: u16,
     pub(super) state: JobState,
@@ -84,6 +82,8 @@ pub(super) struct Extras {
     /// Members before this one were waited for in vain.
     pub(super) patient_until: Option<MonoTime>,
     pub(super) not_before_ms: Option<i64>,
+    /// When a back-off ends; zero when there is none.
+    pub(super) back_off_until: MonoTime,
     pub(super) error: Option<String>,
     /// When it last failed: whoever fails again and again must not stand before those who have not had a turn.
     pub(super) failed_ms: Option<i64>,
@@ -113,7 +113,7 @@ pub(super) struct Target {
 pub(super) struct Active {
     pub(super) job: JobIx,
     /// Every domain that counts it, and its position in that domain's list.
-    pub(super) domains: Vec<(DomainIx, u32)>,
+    pub(super) domains: SmallVec<[(DomainIx, u32); 5]>,
     /// What it holds.
     pub(super) demand: DemandIx,
     /// The part of it that a pause gives back; none before the first pause.
@@ -178,6 +178,21 @@ impl Stopwatch {
 }
 
 impl Job {
+    pub(super) fn id(&self) -> JobId {
+        self.key.id
+    }
+
+    /// When a back-off ends; zero when there is none.
+    pub(super) fn back_off_until(&self) -> MonoTime {
+        self.extras.as_ref().map_or(MonoTime::ZERO, |extras| extras.back_off_until)
+    }
+
+    pub(super) fn end_back_off(&mut self) {
+        if let Some(extras) = &mut self.extras {
+            extras.back_off_until = MonoTime::ZERO;
+        }
+    }
+
     /// Start by this wall time, to finish in time even after one failure.
     pub(super) fn latest_start_ms(&self) -> i64 {
         let margin = millis(self.terms.retry.longest_wait(1));
@@ -195,7 +210,7 @@ impl Job {
         let start_by = latest.saturating_sub(millis(boosts.of(self.priority)));
         let failed = self.extras.as_ref().and_then(|extras| extras.failed_ms);
         let start_by = failed.map_or(start_by, |failed| start_by.max(failed));
-        OrderKey::new(class, start_by, rank, self.key.size_bytes(), self.id)
+        OrderKey::new(class, start_by, rank, self.key.size_bytes(), self.id())
     }
 
     /// The highest load at which it may start at `wall_ms`, and when that next rises.
@@ -217,7 +232,7 @@ impl Job {
     }
 
     pub(super) fn attempt_id(&self) -> AttemptId {
-        AttemptId { job: self.id, number: self.attempt }
+        AttemptId { job: self.id(), number: self.attempt }
     }
 
     pub(super) fn expected(&self) -> Duration {

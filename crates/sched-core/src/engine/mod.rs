@@ -35,6 +35,7 @@ mod orders;
 mod report;
 mod requests;
 mod reservations;
+mod roster;
 mod runs;
 mod surroundings;
 mod timers;
@@ -271,7 +272,7 @@ impl Engine {
     fn reference(&self, job: &Job) -> JobRef {
         let target = &self.targets[job.target.at()];
         JobRef {
-            id: job.id,
+            id: job.id(),
             instance: target.instance.clone(),
             technology: self.technology(target.technology),
             kind: target.kind,
@@ -288,7 +289,7 @@ impl Engine {
     }
 
     fn find(&self, id: JobId) -> Option<JobIx> {
-        let same = |ix: &JobIx| self.jobs[ix.at()].id == id;
+        let same = |ix: &JobIx| self.jobs[ix.at()].id() == id;
         self.ids.find(hash_id(id), same).copied()
     }
 

@@ -14,7 +14,7 @@ impl Engine {
     pub(super) fn set_next_look(&mut self, now: Now, ix: JobIx) {
         let job = &self.jobs[ix.at()];
         let wall_ms = now.wall.as_millisecond();
-        let back_off = (job.back_off_until > now.mono).then_some(job.back_off_until);
+        let back_off = (job.back_off_until() > now.mono).then_some(job.back_off_until());
         let opens = match job.state {
             JobState::Scheduled | JobState::Retryable => back_off
                 .or_else(|| job.not_before_ms().filter(|at| *at > wall_ms).map(|at| self.mono_at(now, at))),
@@ -54,8 +54,8 @@ impl Engine {
     /// Time may have changed something for this job.
     fn look_at(&mut self, now: Now, ix: JobIx) {
         let job = &mut self.jobs[ix.at()];
-        if job.back_off_until <= now.mono {
-            job.back_off_until = MonoTime::ZERO;
+        if job.back_off_until() <= now.mono {
+            job.end_back_off();
         }
         let state = job.state;
         match state {

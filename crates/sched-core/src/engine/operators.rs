@@ -123,7 +123,7 @@ impl Engine {
         if express {
             let job = &mut self.jobs[ix.at()];
             job.due_since = job.due_since.min(now.mono);
-            job.back_off_until = MonoTime::ZERO;
+            job.end_back_off();
             if let Some(extras) = &mut job.extras {
                 extras.not_before_ms = None;
             }
@@ -234,8 +234,8 @@ impl Engine {
             return;
         }
         let fleet = self.fleet();
-        for at in 0..self.attempts_in(fleet).len() {
-            let active = self.attempts_in(fleet)[at];
+        let attempts: Vec<_> = self.domains[fleet].attempts.iter().collect();
+        for active in attempts {
             let ceiling = self.ceiling_of(active);
             if self.actives[active.at()].ceiling != ceiling {
                 self.actives[active.at()].ceiling = ceiling;

@@ -223,8 +223,8 @@ impl Engine {
             bytes: 0,
             size_bytes: job.size_bytes(),
             expected_duration: job.expected(),
-            deferrals: job.deferrals,
-            requesters: job.requesters,
+            deferrals: job.deferrals.into(),
+            requesters: job.requesters.into(),
             waits_for: None,
             error: if waits { job.error().map(str::to_string) } else { self.because(job) },
         }
@@ -236,7 +236,7 @@ impl Engine {
         let most = self.config.listed;
         let fleet = &self.domains[self.fleet()];
         let mut active: Vec<_> = fleet.attempts.iter().map(|active| self.actives[active.at()].job).collect();
-        active.sort_by_key(|ix| self.jobs[ix.at()].id);
+        active.sort_by_key(|ix| self.jobs[ix.at()].id());
         active.truncate(most);
         let waiting = self.pending_page(&PendingFilter::all(), PageCursor::default(), most);
         let mut waiting_jobs = waiting.jobs;

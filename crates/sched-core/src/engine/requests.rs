@@ -176,7 +176,7 @@ impl Engine {
     /// The job that waits to back up this instance in this way, if one does.
     pub fn pending(&self, instance: &InstanceName, kind: BackupKind) -> Option<JobId> {
         let waiting = self.targets[self.find_target(instance, kind)?.at()].waiting.some()?;
-        Some(self.jobs[waiting.at()].id)
+        Some(self.jobs[waiting.at()].id())
     }
 
     /// What was learned about the backups of an instance.
@@ -208,7 +208,7 @@ impl Engine {
         terms: &JobTerms,
     ) -> Result<Submission, SubmitError> {
         let (kept, _) = self.spec_of(&self.jobs[ix.at()]);
-        let id = self.jobs[ix.at()].id;
+        let id = self.jobs[ix.at()].id();
         if let Some((field, pending, asked)) = difference(&kept, &spec) {
             return Err(SubmitError::Conflict { job: id, field, pending, asked });
         }
@@ -248,7 +248,7 @@ impl Engine {
                 id,
             );
         }
-        let requesters = job.requesters;
+        let requesters = job.requesters.into();
         self.enter(now, ix);
         self.emit(Some(ix), EventKind::Coalesced { requesters });
         Ok(Submission::Coalesced(id))

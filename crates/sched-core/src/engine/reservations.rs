@@ -113,7 +113,7 @@ impl Engine {
             if entry.lacks(&amounts).is_none() {
                 continue;
             }
-            let mut ends: Vec<_> = entry.attempts.iter().map(|a| (self.expected_end(now, *a), *a)).collect();
+            let mut ends: Vec<_> = entry.attempts.iter().map(|a| (self.expected_end(now, a), a)).collect();
             ends.sort();
             for (resource, amount) in amounts.iter() {
                 let Some(capacity) = entry.capacity(*resource) else { continue };
@@ -174,8 +174,8 @@ impl Engine {
         let beside = self.demands.amounts(self.needed(first)).iter().all(|(resource, reserved)| {
             let Some(capacity) = entry.capacity(*resource) else { return true };
             let Some((_, needed)) = needs.iter().find(|(r, _)| r == resource) else { return true };
-            let still = entry.attempts.iter().filter(|active| self.expected_end(now, **active) > until);
-            let used = still.fold(0_u64, |sum, active| sum.saturating_add(self.holds(*active, *resource)));
+            let still = entry.attempts.iter().filter(|active| self.expected_end(now, *active) > until);
+            let used = still.fold(0_u64, |sum, active| sum.saturating_add(self.holds(active, *resource)));
             capacity.total.saturating_sub(used).saturating_sub(*reserved) >= *needed
         });
         (!beside).then_some(owner)

@@ -7,7 +7,7 @@ use crate::gate::{LoadLevel, Reason};
 use crate::state::JobState;
 use crate::time::Now;
 
-use super::index::{ActiveIx, DemandIx, DomainIx, JobIx};
+use super::index::{ActiveIx, DemandIx, JobIx};
 use super::job::{Active, Pause, Stop, Stopwatch, timed_out};
 use super::{Alarm, AttemptId, Engine, Output};
 
@@ -85,8 +85,8 @@ impl Engine {
         for domain in domains {
             let entry = &mut self.domains[domain];
             entry.take(&amounts);
-            self.actives[active.at()].domains.push((domain, entry.attempts.len() as u32));
-            entry.attempts.push(active);
+            let position = entry.attempts.add(active);
+            self.actives[active.at()].domains.push((domain, position));
         }
         active
     }
@@ -101,14 +101,7 @@ impl Engine {
         }
         let mut domains = std::mem::take(&mut self.actives[active.at()].domains);
         for (domain, position) in domains.drain(..) {
-            let attempts = &mut self.domains[domain].attempts;
-            attempts.swap_remove(position as usize);
-            if let Some(moved) = attempts.get(position as usize) {
-                let places = &mut self.actives[moved.at()].domains;
-                if let Some(place) = places.iter_mut().find(|(other, _)| *other == domain) {
-                    place.1 = position;
-                }
-            }
+            self.domains[domain].attempts.remove(position);
             self.touch(domain);
             self.tell_drained(domain);
         }
@@ -318,10 +311,5 @@ impl Engine {
     pub fn active_attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
         let fleet: &super::domain::Domain = &self.domains[self.fleet()];
         fleet.attempts.iter().map(|active| self.jobs[self.actives[active.at()].job.at()].attempt_id())
-    }
-
-    /// Where a domain counts the attempts of its jobs.
-    pub(super) fn attempts_in(&self, domain: DomainIx) -> &[ActiveIx] {
-        &self.domains[domain].attempts
     }
 }

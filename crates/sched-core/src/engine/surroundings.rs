@@ -5,7 +5,7 @@ use crate::gate::{CapacityState, LoadState, Reason, Scope};
 use crate::name::ResourceName;
 use crate::resource::{Capacity, PlaceError};
 use crate::spec::BackupKind;
-use crate::time::{MonoTime, Now};
+use crate::time::Now;
 
 use super::Engine;
 use super::domain::Domains;
@@ -26,7 +26,7 @@ impl Engine {
         if level < before {
             self.opened(domain);
         }
-        self.reviews.extend(self.domains[domain].attempts.iter().copied());
+        self.reviews.extend(self.domains[domain].attempts.iter());
         self.emit(None, EventKind::LoadChanged { scope, state });
     }
 
@@ -195,8 +195,7 @@ impl Engine {
 
     fn count_in(&mut self, domain: DomainIx, job: JobIx) {
         let Some(active) = job.some().and_then(|ix| self.jobs[ix.at()].active.some()) else { return };
-        let position = self.domains[domain].attempts.len() as u32;
-        self.domains[domain].attempts.push(active);
+        let position = self.domains[domain].attempts.add(active);
         self.actives[active.at()].domains.push((domain, position));
     }
 
@@ -216,9 +215,9 @@ impl Engine {
         let watchers = self.domains[domain].gates.as_ref().map(|gates| gates.watchers.iter().copied());
         let watchers: Vec<JobIx> = watchers.into_iter().flatten().collect();
         for ix in watchers {
-            let backs_off = |job: &Job| job.back_off_until > now.mono && job.bracket.is_none();
+            let backs_off = |job: &Job| job.back_off_until() > now.mono && job.bracket.is_none();
             if self.jobs.get(ix.at()).is_some_and(backs_off) {
-                self.jobs[ix.at()].back_off_until = MonoTime::ZERO;
+                self.jobs[ix.at()].end_back_off();
                 self.jobs[ix.at()].due_since = now.mono;
                 self.domains[domain].gates_mut().watchers.remove(&ix);
                 self.reenter(now, ix);

@@ -20,6 +20,8 @@ pub(super) struct WallGuard {
     believed: Now,
     suspect: Option<Suspect>,
     last: Now,
+    /// The last reading with the wall that is believed.
+    now: Now,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +43,24 @@ pub(super) enum Observed {
 
 impl WallGuard {
     pub(super) fn new(now: Now) -> Self {
-        Self { believed: now, suspect: None, last: now }
+        Self { believed: now, suspect: None, last: now, now }
     }
 
     pub(super) fn observe(&mut self, now: Now) -> Observed {
         // A caller's clock that ran backwards is held at its highest reading.
         let now = Now { mono: now.mono.max(self.last.mono), wall: now.wall };
+        // Most calls come in bursts at one time.
+        if now == self.last {
+            return Observed::Steady;
+        }
         self.last = now;
+        let observed = self.judge(now);
+        let wall = self.believed.plus(now.mono.since(self.believed.mono)).wall;
+        self.now = Now { mono: now.mono, wall };
+        observed
+    }
+
+    fn judge(&mut self, now: Now) -> Observed {
         let step = step_between(self.believed, now);
         if step.abs() <= SUSPECT_STEP {
             self.suspect = None;
@@ -75,8 +88,7 @@ impl WallGuard {
 
     /// The present time with the believed wall.
     pub(super) fn now(&self) -> Now {
-        let wall = self.believed.plus(self.last.mono.since(self.believed.mono)).wall;
-        Now { mono: self.last.mono, wall }
+        self.now
     }
 
     /// When a suspect wall must be looked at again.

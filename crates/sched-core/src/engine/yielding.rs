@@ -40,7 +40,7 @@ impl Engine {
                 }
             }
         }
-        let reason = Reason::new(format!("makes room for {}, which is critical", self.jobs[ix.at()].id));
+        let reason = Reason::new(format!("makes room for {}, which is critical", self.jobs[ix.at()].id()));
         for (active, way) in chosen {
             let victim = self.actives[active.at()].job;
             match way {
@@ -60,7 +60,7 @@ impl Engine {
         chosen: &mut Vec<(ActiveIx, Way)>,
     ) -> bool {
         let flows = !self.demands.is_held(resource);
-        let attempts = self.attempts_in(place);
+        let attempts: Vec<_> = self.domains[place].attempts.iter().collect();
         let coming = attempts.iter().filter(|active| self.is_coming(**active, flows, chosen));
         let coming = coming.fold(0_u64, |sum, active| sum.saturating_add(self.holds(*active, resource)));
         let mut lacking = lacking.saturating_sub(coming);
@@ -120,7 +120,7 @@ impl Engine {
             self.domains[place].resources.iter().filter(|(_, c)| c.used > c.total).copied().collect();
         for (resource, capacity) in over {
             let mut over = capacity.used - capacity.total;
-            let mut attempts = self.attempts_in(place).to_vec();
+            let mut attempts: Vec<_> = self.domains[place].attempts.iter().collect();
             attempts
                 .sort_by_key(|active| std::cmp::Reverse(self.jobs[self.actives[active.at()].job.at()].key));
             let flows = !self.demands.is_held(resource);
