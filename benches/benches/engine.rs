@@ -45,7 +45,8 @@ struct Bench {
     hosts: Vec<HostName>,
     technologies: Vec<TechnologyName>,
     random: fastrand::Rng,
-    steps: Histogram<u64>,
+    /// Times of steps, when they are measured: reading a clock twice for each would cost a part of a cycle's time.
+    steps: Option<Histogram<u64>>,
     day: u32,
     ended: u64,
 }
@@ -85,7 +86,7 @@ impl Bench {
             }
             Arc::new(terms)
         });
-        let mut bench = Self {
+        Self {
             engine,
             now,
             mix,
@@ -95,21 +96,27 @@ impl Bench {
             hosts: (0..hosts).map(|n| format!("host-{n}").into()).collect(),
             technologies: TECHNOLOGIES.map(TechnologyName::from).into(),
             random: fastrand::Rng::with_seed(7),
-            steps: Histogram::new(3).expect("a valid precision"),
+            steps: None,
             day: 1,
             ended: 0,
-        };
-        // Requests come in no order of hosts.
-        let mut order: Vec<usize> = (0..jobs).collect();
-        bench.random.shuffle(&mut order);
-        for n in order {
-            bench.submit(n);
         }
-        if mix == Mix::WindowsOpen {
-            bench.open_windows();
+    }
+
+    /// Hands in all jobs and lets the engine come to rest.
+    fn fill(mut self) -> Self {
+        self.hand_in((0..self.names.len()).collect());
+        if self.mix == Mix::WindowsOpen {
+            self.open_windows();
+            self.settle();
         }
-        bench.settle();
-        bench
+        self
+    }
+
+    /// Hands in jobs, in no order of hosts.
+    fn hand_in(&mut self, mut jobs: Vec<usize>) {
+        self.random.shuffle(&mut jobs);
+        jobs.into_iter().for_each(|n| self.submit(n));
+        self.settle();
     }
 
     fn submit(&mut self, n: usize) {
@@ -127,11 +134,16 @@ impl Bench {
         self.engine.submit(self.now, spec, terms).expect("a good request");
     }
 
-    /// Lets the engine decide until it comes to rest; measures every step.
+    fn step(&mut self) {
+        let Some(steps) = &mut self.steps else { return self.engine.advance(self.now) };
+        let (took, ()) = timed(|| self.engine.advance(self.now));
+        steps.record(took as u64).expect("the histogram grows");
+    }
+
+    /// Lets the engine decide until it comes to rest.
     fn settle(&mut self) {
         loop {
-            let (took, ()) = timed(|| self.engine.advance(self.now));
-            self.steps.record(took as u64).expect("the histogram grows");
+            self.step();
             while let Some(output) = self.engine.poll_output() {
                 if let Output::Start(order) = output {
                     self.engine.started(self.now, order.attempt);
@@ -232,7 +244,7 @@ fn main() {
     if let Ok(counted) = std::env::var("ENGINE_BENCH_COUNT") {
         let mut numbers = counted.split(' ').map(|n| n.parse().expect("a number"));
         let (jobs, cycles) = (numbers.next().expect("jobs"), numbers.next().expect("cycles"));
-        Bench::new(Mix::HostBlocked, jobs).cycles(cycles);
+        Bench::new(Mix::HostBlocked, jobs).fill().cycles(cycles);
         return;
     }
     let (large, small) = if quick() { (20_000, 2_000) } else { (1_000_000, 10_000) };
@@ -240,16 +252,24 @@ fn main() {
 
     // Names belong to the host application, which has them anyway.
     let names = (0..large).map(|n| format!("db-{n}").into()).collect();
+    let live = |region: &Region<_>| {
+        let change = region.change();
+        change.bytes_allocated as f64 - change.bytes_deallocated as f64
+    };
     let region = Region::new(GLOBAL);
     let mut bench = Bench::with_names(names, Mix::HostBlocked);
-    let change = region.change();
-    // The list of what runs is the bench's own.
-    let own = (bench.running.capacity() * size_of::<(AttemptId, usize)>()) as f64;
-    let live = change.bytes_allocated as f64 - change.bytes_deallocated as f64 - own;
-    let bytes_a_job = live / bench.engine.pending_count() as f64;
+    // Every host runs one; what comes then is pending.
+    let (first, rest): (Vec<usize>, Vec<usize>) = (0..large).partition(|n| n % JOBS_A_HOST == 0);
+    bench.hand_in(first);
+    let (hosts, running) = (live(&region), bench.running.len());
+    bench.hand_in(rest);
+    let pending = bench.engine.pending_count();
+    assert_eq!((running, pending), (bench.running.len(), large - running));
+    let bytes_a_job = (live(&region) - hosts) / pending as f64;
     println!(
-        "{large} jobs on {} hosts: {bytes_a_job:.0} bytes a pending job, hosts and running jobs included",
-        large / JOBS_A_HOST
+        "{pending} pending jobs: {bytes_a_job:.0} bytes each; {running} hosts with four resources and a running job: {:.0} \
+         bytes each",
+        hosts / running as f64
     );
 
     let mut rows = Vec::new();
@@ -257,27 +277,29 @@ fn main() {
     let mut growth = Vec::new();
     for mix in [Mix::HostBlocked, Mix::FlappingLink, Mix::WindowsOpen] {
         if mix != Mix::HostBlocked {
-            bench = Bench::new(mix, large);
+            bench = Bench::new(mix, large).fill();
         }
-        let mut few = Bench::new(mix, small);
+        let mut few = Bench::new(mix, small).fill();
         let (mut at_large, mut at_small, mut pairs) = (vec![], vec![], vec![]);
         // A whole round of windows is one sample: opening them for everybody is part of the price.
         let count = if mix == Mix::WindowsOpen { large } else { cycles };
         let rounds = if mix == Mix::WindowsOpen { 2 } else { rounds };
         bench.cycles(cycles / 10);
-        bench.steps.reset();
         for _ in 0..rounds {
             at_large.push(timed(|| bench.cycles(count)).0 / count as f64);
             at_small.push(timed(|| few.cycles(cycles)).0 / cycles as f64);
             pairs.push(map_pair(large as u64, cycles as u64));
         }
+        bench.steps = Histogram::new(3).ok();
+        bench.cycles(count);
+        let steps = bench.steps.take().expect("a valid precision");
         let (one, one_small, pair) = (median(at_large), median(at_small), median(pairs));
-        let p999 = bench.steps.value_at_quantile(0.999) as f64 / 1e3;
+        let p999 = steps.value_at_quantile(0.999) as f64 / 1e3;
         println!(
             "{mix:?}: {one:.0} ns a life cycle ({:.0} a second), {one_small:.0} ns at {small} jobs; one map insert \
              and remove {pair:.0} ns; step p99.9 {p999:.1} µs, longest {:.0} µs; {:.1} moves a cycle",
             1e9 / one,
-            bench.steps.max() as f64 / 1e3,
+            steps.max() as f64 / 1e3,
             bench.engine.moves() as f64 / (bench.ended + large as u64) as f64,
         );
         growth.push(one / one_small);

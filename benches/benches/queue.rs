@@ -147,13 +147,80 @@ impl Contender for LazyHeap {
 
 type Make = fn() -> Box<dyn Contender>;
 
-/// A queue of one size under a sequence that keeps that size.
+/// What is done to every contender alike.
+enum Op {
+    /// A new entry, or a new place for one that is in the queue.
+    Push(OrderKey),
+    Pop,
+    Remove(JobId),
+}
+
+/// Makes the sequence: push, pop, remove and reprioritize in turn, always of entries that are in the queue. It is
+/// made before anything is timed, so that nothing but the contenders is.
+struct Script {
+    random: fastrand::Rng,
+    queue: IndexedQueue,
+    /// What is in the queue, and where in this list each is.
+    alive: Vec<u64>,
+    places: HashMap<u64, usize, FixedState>,
+    next: u64,
+}
+
+impl Script {
+    fn new(entries: usize) -> Self {
+        let (queue, alive, places) = Default::default();
+        let mut script = Self { random: fastrand::Rng::with_seed(11), queue, alive, places, next: 0 };
+        (0..entries).for_each(|_| drop(script.push()));
+        script
+    }
+
+    fn push(&mut self) -> Op {
+        let key = key(self.next, &mut self.random);
+        self.places.insert(self.next, self.alive.len());
+        self.alive.push(self.next);
+        self.next += 1;
+        self.queue.insert(key);
+        Op::Push(key)
+    }
+
+    fn pop(&mut self) -> Op {
+        let id = self.queue.pop().expect("it is never empty").id;
+        self.forget(id);
+        Op::Pop
+    }
+
+    fn remove(&mut self) -> Op {
+        let id = JobId(self.alive[self.random.usize(..self.alive.len())]);
+        self.queue.remove(id);
+        self.forget(id);
+        Op::Remove(id)
+    }
+
+    fn move_one(&mut self) -> Op {
+        let id = self.alive[self.random.usize(..self.alive.len())];
+        let key = key(id, &mut self.random);
+        self.queue.insert(key);
+        Op::Push(key)
+    }
+
+    /// So many operations, a quarter of each kind.
+    fn operations(&mut self, count: usize) -> Vec<Op> {
+        (0..count / 4).flat_map(|_| [self.push(), self.pop(), self.remove(), self.move_one()]).collect()
+    }
+
+    fn forget(&mut self, id: JobId) {
+        let at = self.places.remove(&id.0).expect("it is in the queue");
+        self.alive.swap_remove(at);
+        if let Some(moved) = self.alive.get(at) {
+            self.places.insert(*moved, at);
+        }
+    }
+}
+
+/// A contender, and how long it took.
 struct Run {
     name: &'static str,
     queue: Box<dyn Contender>,
-    random: fastrand::Rng,
-    alive: Vec<u64>,
-    next: u64,
     bytes: f64,
     times: Vec<f64>,
 }
@@ -161,36 +228,27 @@ struct Run {
 impl Run {
     fn new(name: &'static str, make: Make, entries: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(11);
-        let alive: Vec<u64> = (0..entries as u64).collect();
         let region = Region::new(GLOBAL);
         let mut queue = make();
-        for id in &alive {
-            queue.push(key(*id, &mut random));
-        }
+        (0..entries as u64).for_each(|id| queue.push(key(id, &mut random)));
         let change = region.change();
         let bytes = (change.bytes_allocated - change.bytes_deallocated) as f64 / entries as f64;
-        Self { name, queue, random, alive, next: entries as u64, bytes, times: vec![] }
+        Self { name, queue, bytes, times: vec![] }
     }
 
-    /// `count` operations, a quarter of each kind; nanoseconds for one.
-    fn operate(&mut self, count: usize) {
-        let Self { queue, random, alive, next, .. } = self;
+    /// Nanoseconds for one operation.
+    fn operate(&mut self, script: &[Op]) {
+        let queue = &mut self.queue;
         let (took, ()) = timed(|| {
-            for _ in 0..count / 4 {
-                queue.push(key(*next, random));
-                alive.push(*next);
-                *next += 1;
-                black_box(queue.pop());
-                // What was popped before may be chosen: then it is pushed again or nothing is removed, for all
-                // contenders alike.
-                let at = random.usize(..alive.len());
-                let id = alive.swap_remove(at);
-                black_box(queue.remove(JobId(id)));
-                let at = random.usize(..alive.len());
-                queue.push(key(alive[at], random));
+            for op in script {
+                match op {
+                    Op::Push(key) => queue.push(*key),
+                    Op::Pop => drop(black_box(queue.pop())),
+                    Op::Remove(id) => drop(black_box(queue.remove(*id))),
+                }
             }
         });
-        self.times.push(took / (count / 4 * 4) as f64);
+        self.times.push(took / script.len() as f64);
     }
 }
 
@@ -206,10 +264,21 @@ fn race(entries: usize, operations: usize, rounds: usize) -> Vec<Run> {
         ("BTreeSet+HashMap", || Box::<SetAndMap>::default()),
         ("lazy BinaryHeap", || Box::<LazyHeap>::default()),
     ];
-    let mut runs: Vec<_> = makers.into_iter().map(|(name, make)| Run::new(name, make, entries)).collect();
-    for _ in 0..rounds {
-        runs.iter_mut().for_each(|run| run.operate(operations));
+    // A queue in use is no new one: as many operations as entries pass before anything is timed, and one in four
+    // shortens the queue.
+    let at_first = entries + entries / 4;
+    let mut runs: Vec<_> = makers.into_iter().map(|(name, make)| Run::new(name, make, at_first)).collect();
+    let mut script = Script::new(at_first);
+    for part in (0..entries).step_by(operations) {
+        let ageing = script.operations(operations.min(entries - part));
+        runs.iter_mut().for_each(|run| run.operate(&ageing));
     }
+    runs.iter_mut().for_each(|run| run.times.clear());
+    for _ in 0..rounds {
+        let operations = script.operations(operations);
+        runs.iter_mut().for_each(|run| run.operate(&operations));
+    }
+    assert!(runs.iter().all(|run| run.queue.len() == script.queue.len()), "all have done the same");
     println!("\n{entries} entries, {rounds} rounds of {operations} operations");
     for run in &runs {
         let time = median(run.times.clone());
@@ -225,10 +294,10 @@ fn race(entries: usize, operations: usize, rounds: usize) -> Vec<Run> {
 
 fn main() {
     let sizes = if quick() { [20_000, 100_000] } else { [1_000_000, 10_000_000] };
-    let (operations, rounds) = if quick() { (20_000, 3) } else { (400_000, 7) };
+    let rounds = if quick() { 3 } else { 7 };
     let mut rows = Vec::new();
     for (entries, name) in sizes.into_iter().zip(["mix_1m", "mix_10m"]) {
-        let runs = race(entries, operations, rounds);
+        let runs = race(entries, (entries / 10).min(200_000), rounds);
         let time = |run: &Run| median(run.times.clone());
         let best = runs[1..].iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("there are peers");
         rows.push(Row::new(name, (time(&runs[0]), "ns"), (best.name, time(best)), rounds));

@@ -222,6 +222,10 @@ impl IndexedQueue {
     /// Adds a key at the end; returns its number.
     fn append(&mut self, key: OrderKey) -> u32 {
         let at = self.heap.len() as u32;
+        if self.index.is_none() && self.heap.len() == self.heap.capacity() {
+            // A fleet has very many short queues: room for half as many more, not for twice as many.
+            self.heap.reserve_exact((self.heap.len() / 2).max(2));
+        }
         self.heap.push(key);
         let Some(index) = &mut self.index else { return 0 };
         let Index { numbers, numbered, positions, free } = &mut **index;
