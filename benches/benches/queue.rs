@@ -170,7 +170,9 @@ impl Script {
     fn new(entries: usize) -> Self {
         let (queue, alive, places) = Default::default();
         let mut script = Self { random: fastrand::Rng::with_seed(11), queue, alive, places, next: 0 };
-        (0..entries).for_each(|_| drop(script.push()));
+        for _ in 0..entries {
+            script.push();
+        }
         script
     }
 
