@@ -293,6 +293,7 @@ impl Engine {
     fn shut(&mut self, now: Now, bracket: BracketIx, by: DomainIx, closed: Closed) {
         if let Some(ix) = self.forest.head(bracket).and_then(|key| self.find(key.id)) {
             self.defer(now, ix, closed);
+            self.make_room_at_limit(now, ix, closed);
         }
         self.counts.moves += 1;
         self.forest.shut(&mut self.domains, bracket, by);
@@ -304,11 +305,13 @@ impl Engine {
         self.jobs[ix.at()].parked = at;
         self.domains[at].gates_mut().parked.insert(ix);
         self.defer(now, ix, closed);
+        self.make_room_at_limit(now, ix, closed);
     }
 
     fn start(&mut self, now: Now, ix: JobIx) {
         let overridden = self.overridden(ix, now);
         self.withdraw_claim(ix);
+        self.want_no_room(now, ix, true);
         self.charge_tenant(ix);
         let attempt = self.begin_attempt(now, ix);
         self.shut_what_no_longer_fits(ix);

@@ -235,6 +235,7 @@ impl Engine {
     /// Ends a job for good. `kind` says how, and becomes its last event.
     pub(super) fn end(&mut self, now: Now, ix: JobIx, kind: EventKind) {
         self.withdraw_claim(ix);
+        self.want_no_room(now, ix, false);
         self.leave(ix);
         self.set_timer(ix, None);
         let job = &mut self.jobs[ix.at()];

@@ -139,8 +139,17 @@ pub(super) struct Active {
 pub(super) struct Pause {
     pub(super) since: MonoTime,
     pub(super) reason: Reason,
-    /// For a more urgent job or a shrunken resource, not because of load.
-    pub(super) yields: bool,
+    /// For whom room is made; not because of load.
+    pub(super) yields: Option<Yields>,
+}
+
+/// For whom an attempt makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Yields {
+    /// A critical job.
+    ToJob(JobId),
+    /// Nobody: a resource shrank below what was used.
+    ToShortage,
 }
 
 /// Why an attempt was told to stop.

@@ -99,8 +99,11 @@ pub struct Engine {
     alarms: BTreeSet<(MonoTime, Alarm)>,
     /// Domains of which something may have opened.
     touched: VecDeque<DomainIx>,
-    /// Attempts that must be held against a changed load.
+    /// Attempts that must be held against what has changed around them.
     reviews: VecDeque<ActiveIx>,
+    /// Critical jobs that lacked room at a place when they were looked at last: should somebody who runs there become
+    /// able to make room, they are looked at again.
+    wanting: BTreeSet<(DomainIx, JobId)>,
     /// Something concerns every job: the next one to look at.
     sweep: Option<usize>,
     counts: Counts,
@@ -188,6 +191,7 @@ impl Engine {
             alarms: BTreeSet::new(),
             touched: VecDeque::new(),
             reviews: VecDeque::new(),
+            wanting: BTreeSet::new(),
             sweep: None,
             counts: Counts { retry_tokens: 1_000, ..Counts::default() },
             ended: VecDeque::new(),

@@ -125,6 +125,7 @@ impl Engine {
                 self.withdraw_claim(ix);
                 self.leave(ix);
             }
+            self.want_no_room(now, ix, false);
             let job = &mut self.jobs[ix.at()];
             job.priority = to;
             Arc::make_mut(&mut job.terms).priority = to;

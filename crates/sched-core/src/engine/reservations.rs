@@ -21,7 +21,7 @@ const OVERRUN: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// The places whose resources a job uses.
-    fn places_of(&self, ix: JobIx) -> Vec<DomainIx> {
+    pub(super) fn places_of(&self, ix: JobIx) -> Vec<DomainIx> {
         let job = &self.jobs[ix.at()];
         let together = job.extras.iter().flat_map(|extras| extras.together.iter().copied());
         self.domains.path(job.place).chain(together).collect()

@@ -8,7 +8,7 @@ use crate::state::JobState;
 use crate::time::Now;
 
 use super::index::{ActiveIx, DemandIx, JobIx};
-use super::job::{Active, Pause, Stop, Stopwatch, timed_out};
+use super::job::{Active, Pause, Stop, Stopwatch, Yields, timed_out};
 use super::{Alarm, AttemptId, Engine, Output};
 
 impl Engine {
@@ -24,7 +24,6 @@ impl Engine {
         self.set_timer(ix, limit.map(|limit| now.mono + limit));
         self.emit(Some(ix), EventKind::Started);
         self.review(now, active);
-        self.relieve_if_short(now, active);
         true
     }
 
@@ -192,13 +191,13 @@ impl Engine {
         self.outputs.push_back(Output::Cancel(attempt, reason));
     }
 
-    pub(super) fn order_pause(&mut self, now: Now, ix: JobIx, reason: Reason, yields: bool) {
+    pub(super) fn order_pause(&mut self, now: Now, ix: JobIx, reason: Reason, yields: Option<Yields>) {
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Pausing;
         let (attempt, active) = (job.attempt_id(), job.active);
         let pause = Pause { since: now.mono, reason: reason.clone(), yields };
         self.actives[active.at()].pause = Some(Box::new(pause));
-        if yields {
+        if yields.is_some() {
             self.alarms.insert((now.mono + self.config.pause_within, Alarm::Pause(active, attempt)));
         }
         self.outputs.push_back(Output::Pause(attempt));
@@ -213,7 +212,7 @@ impl Engine {
         self.order_resume(now, ix);
     }
 
-    fn order_resume(&mut self, now: Now, ix: JobIx) {
+    pub(super) fn order_resume(&mut self, now: Now, ix: JobIx) {
         let job = &mut self.jobs[ix.at()];
         let attempt = job.attempt_id();
         let standing = job.state == JobState::Paused;
@@ -250,7 +249,7 @@ impl Engine {
         }
     }
 
-    /// Holds attempts against a changed load.
+    /// Holds attempts against what has changed around them.
     pub(super) fn review_attempts(&mut self, now: Now, budget: &mut usize) {
         while *budget > 0
             && let Some(active) = self.reviews.pop_front()
@@ -260,7 +259,8 @@ impl Engine {
         }
     }
 
-    /// Pauses a running attempt that a peak concerns; lets one that was told so go on when it is over.
+    /// Pauses a running attempt that a peak concerns, and lets one that was told so go on when it is over. One that
+    /// goes on running may have to make room: for what a place is short of, or for a critical job.
     pub(super) fn review(&mut self, now: Now, active: ActiveIx) {
         let Some(ix) = self.actives[active.at()].job.some() else { return };
         let job = &self.jobs[ix.at()];
@@ -273,12 +273,13 @@ impl Engine {
             LoadLevel::Peak => None,
             _ => self.peak(active),
         };
-        let yields = self.actives[active.at()].pause.as_ref().is_some_and(|pause| pause.yields);
+        let yields = self.actives[active.at()].pause.as_ref().is_some_and(|pause| pause.yields.is_some());
         match peak {
             Some(reason) if state == JobState::Running && self.jobs[ix.at()].terms.pausable => {
-                self.order_pause(now, ix, reason, false);
+                self.order_pause(now, ix, reason, None);
             }
             None if state == JobState::Pausing && !yields => self.order_resume(now, ix),
+            _ if state == JobState::Running => self.make_room_again(now, active),
             _ => {}
         }
     }

@@ -1,13 +1,15 @@
 //! Who makes room: running jobs pause for a critical one, or because a resource shrank.
 
 use crate::gate::Reason;
-use crate::spec::Priority;
+use crate::spec::{JobId, Priority};
 use crate::state::JobState;
 use crate::time::Now;
 
 use super::Engine;
+use super::domain::Shut;
+use super::gates::Closed;
 use super::index::{ActiveIx, DomainIx, JobIx, ResourceIx};
-use super::job::Stop;
+use super::job::{Stop, Yields};
 
 /// How an attempt makes room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,29 +25,105 @@ impl Engine {
         if job.priority != Priority::Critical {
             return;
         }
+        let id = job.id();
         let amounts = self.demands.amounts(self.needed(job)).clone();
-        let together = job.extras.iter().flat_map(|extras| extras.together.iter().copied());
-        let places: Vec<_> = self.domains.path(job.place).chain(together).collect();
         let mut chosen: Vec<(ActiveIx, Way)> = Vec::new();
-        for place in places {
+        let mut enough = true;
+        for place in self.places_of(ix) {
             for (resource, amount) in amounts.iter().copied() {
-                let free = match self.domains[place].capacity(resource) {
-                    Some(capacity) if capacity.total >= amount => capacity.free(),
-                    Some(_) => return,
-                    None => continue,
-                };
-                let lacking = amount.saturating_sub(free);
-                if !self.choose(place, resource, lacking, &mut chosen) {
-                    return;
+                let Some(capacity) = self.domains[place].capacity(resource) else { continue };
+                let lacking = amount.saturating_sub(capacity.free());
+                if lacking > 0 {
+                    self.wanting.insert((place, id));
                 }
+                enough &= capacity.total >= amount && self.choose(place, resource, lacking, &mut chosen);
             }
         }
-        let reason = Reason::new(format!("makes room for {}, which is critical", self.jobs[ix.at()].id()));
+        if enough {
+            self.order_room(now, id, chosen);
+        }
+    }
+
+    /// Has a cancellable attempt stop for a critical job that a full limit keeps back. A paused one still counts, so
+    /// nothing less will do.
+    pub(super) fn make_room_at_limit(&mut self, now: Now, ix: JobIx, closed: Closed) {
+        let Closed::Domain(domain, Shut::Limit) = closed else { return };
+        let job = &self.jobs[ix.at()];
+        if job.priority != Priority::Critical {
+            return;
+        }
+        let id = job.id();
+        self.wanting.insert((domain, id));
+        let entry = &self.domains[domain];
+        let limit = entry.gates.as_ref().and_then(|gates| gates.limit).unwrap_or_default() as usize;
+        let state = |active: ActiveIx| self.jobs[self.actives[active.at()].job.at()].state;
+        let going = entry.attempts.iter().filter(|active| state(*active) == JobState::Cancelling).count();
+        if limit == 0 || entry.attempts.len() - going < limit {
+            return;
+        }
+        let able = entry.attempts.iter().filter(|active| self.way(*active, false) == Some(Way::Cancel));
+        let victim = able.max_by_key(|active| self.jobs[self.actives[active.at()].job.at()].key);
+        self.order_room(now, id, victim.map(|victim| (victim, Way::Cancel)).into_iter().collect());
+    }
+
+    fn order_room(&mut self, now: Now, critical: JobId, chosen: Vec<(ActiveIx, Way)>) {
+        let reason = Reason::new(format!("makes room for {critical}, which is critical"));
         for (active, way) in chosen {
             let victim = self.actives[active.at()].job;
             match way {
-                Way::Pause => self.order_pause(now, victim, reason.clone(), true),
+                Way::Pause => self.order_pause(now, victim, reason.clone(), Some(Yields::ToJob(critical))),
                 Way::Cancel => self.order_stop(now, victim, Stop::Interrupted(reason.clone(), None)),
+            }
+        }
+    }
+
+    /// An attempt has begun to run, goes on, or is less urgent than before: it may have to make room now, for what a
+    /// place is short of or for critical jobs that found nobody able to.
+    pub(super) fn make_room_again(&mut self, now: Now, active: ActiveIx) {
+        for at in 0..self.actives[active.at()].domains.len() {
+            let (domain, _) = self.actives[active.at()].domains[at];
+            if self.domains[domain].resources.iter().any(|(_, c)| c.used > c.total) {
+                self.relieve(now, domain);
+            }
+            for id in self.who_wants(domain) {
+                match self.find(id).filter(|ix| self.jobs[ix.at()].state.is_waiting()) {
+                    Some(ix) => {
+                        self.make_room(now, ix);
+                        self.make_room_at_limit(now, ix, Closed::Domain(domain, Shut::Limit));
+                    }
+                    None => _ = self.wanting.remove(&(domain, id)),
+                }
+            }
+        }
+    }
+
+    fn who_wants(&self, domain: DomainIx) -> Vec<JobId> {
+        let all = (domain, JobId(0))..=(domain, JobId(u64::MAX));
+        self.wanting.range(all).map(|(_, id)| *id).collect()
+    }
+
+    /// A critical job starts, ends or is critical no more: who was told to pause for it and has not yet goes on.
+    pub(super) fn want_no_room(&mut self, now: Now, ix: JobIx, starts: bool) {
+        if self.wanting.is_empty() {
+            return;
+        }
+        let id = self.jobs[ix.at()].id();
+        let mut domains = Vec::new();
+        self.domains_of(&self.jobs[ix.at()], &mut domains);
+        for domain in domains {
+            if !self.wanting.remove(&(domain, id)) || starts {
+                continue;
+            }
+            let for_it = |active: &ActiveIx| {
+                let pause = self.actives[active.at()].pause.as_ref();
+                pause.is_some_and(|pause| pause.yields == Some(Yields::ToJob(id)))
+            };
+            let told: Vec<_> = self.domains[domain].attempts.iter().filter(for_it).collect();
+            for active in told {
+                let victim = self.actives[active.at()].job;
+                if self.jobs[victim.at()].state == JobState::Pausing {
+                    self.order_resume(now, victim);
+                }
             }
         }
     }
@@ -92,7 +170,7 @@ impl Engine {
     fn is_coming(&self, active: ActiveIx, flows: bool, chosen: &[(ActiveIx, Way)]) -> bool {
         let entry = &self.actives[active.at()];
         let told = match self.jobs[entry.job.at()].state {
-            JobState::Pausing => flows && entry.pause.as_ref().is_some_and(|pause| pause.yields),
+            JobState::Pausing => flows && entry.pause.as_ref().is_some_and(|pause| pause.yields.is_some()),
             JobState::Cancelling => true,
             _ => false,
         };
@@ -140,18 +218,8 @@ impl Engine {
                     let name = self.demands.name(resource);
                     let scope = &self.domains[place].scope;
                     let text = format!("{scope} has only {} of {name} by now", capacity.total);
-                    self.order_pause(now, ix, Reason::new(text), true);
+                    self.order_pause(now, ix, Reason::new(text), Some(Yields::ToShortage));
                 }
-            }
-        }
-    }
-
-    /// [`relieve`](Self::relieve)s the places of an attempt that has just begun to run.
-    pub(super) fn relieve_if_short(&mut self, now: Now, active: ActiveIx) {
-        for at in 0..self.actives[active.at()].domains.len() {
-            let (domain, _) = self.actives[active.at()].domains[at];
-            if self.domains[domain].resources.iter().any(|(_, c)| c.used > c.total) {
-                self.relieve(now, domain);
             }
         }
     }
