@@ -190,8 +190,8 @@ impl Engine {
         let jobs = &self.jobs;
         self.ids.insert_unique(hash_id(id), ix, |ix| hash_id(jobs[ix.at()].id()));
         self.targets[target.at()].waiting = ix;
-        self.domains[place].jobs += 1;
         self.counts.pending += 1;
+        self.count_in_places(ix);
         self.watch_members(ix);
         self.choose_member(ix);
         if self.counts.run_now > 0 {
@@ -245,24 +245,12 @@ impl Engine {
         let groups = spec.groups.iter().map(|name| Scope::Group(name.clone()));
         let groups = groups.map(|scope| self.domains.find_or_make(&scope)).collect();
         let together = spec.together.iter().map(|host| Scope::Host(host.clone()));
-        let together: Vec<_> = together.map(|scope| self.domains.find_or_make(&scope)).collect();
-        // With a host come the links above it, each once; the fleet is on the job's own way.
-        let mut places = Vec::new();
-        for host in together {
-            for place in self.domains.path(host) {
-                if place != Domains::fleet() && !places.contains(&place) {
-                    places.push(place);
-                }
-            }
-        }
-        let own = spec.members.first().map_or(&spec.host, |member| &member.host).clone();
-        let own = self.domains.find_or_make(&self.place_of(&spec, &own));
-        places.retain(|place| !self.is_above(*place, own));
+        let together = together.map(|scope| self.domains.find_or_make(&scope)).collect();
         Box::new(Extras {
             destination,
             tenant: self.tenant(&spec.tenant),
             groups,
-            together: places,
+            together,
             member: 0,
             patient_until: None,
             not_before_ms: spec.not_before.map(Timestamp::as_millisecond),

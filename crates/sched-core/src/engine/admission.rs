@@ -246,8 +246,7 @@ impl Engine {
         let target = &self.targets[job.target.at()];
         let extras = job.extras.as_deref();
         let groups = extras.into_iter().flat_map(|extras| &extras.groups);
-        let together = extras.into_iter().flat_map(|extras| &extras.together);
-        let mut outside = groups.chain(together).copied().chain(target.domain.some());
+        let mut outside = groups.copied().chain(self.beside(job)).chain(target.domain.some());
         outside.find_map(|domain| Some((domain, self.kept_out(now, ix, domain)?)))
     }
 
@@ -284,8 +283,7 @@ impl Engine {
         };
         let way = std::iter::successors(Some(root), |at| self.forest.below(*at));
         let mut on_the_way = way.map(|at| (Some(at), self.forest.get(at).place));
-        let together = job.extras.iter().flat_map(|extras| &extras.together);
-        let mut beside = together.map(|place| (None, *place));
+        let mut beside = self.beside(job).into_iter().map(|place| (None, place));
         let first = on_the_way.find_map(|(at, place)| Some((at, place, lack(place)?)));
         first.or_else(|| beside.find_map(|(at, place)| Some((at, place, lack(place)?))))
     }

@@ -31,7 +31,7 @@ pub(super) struct Domain {
     pub(super) claim: Option<Claim>,
     /// Gates other than resources, once there was one.
     pub(super) gates: Option<Box<Gates>>,
-    /// Jobs that wait or run at this very place.
+    /// Jobs that have not ended and use this place, or one below it.
     pub(super) jobs: u32,
     /// Something of it may have opened.
     pub(super) touched: bool,

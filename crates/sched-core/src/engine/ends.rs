@@ -266,12 +266,12 @@ impl Engine {
 
     fn forget_job(&mut self, now: Now, ix: JobIx) {
         self.unwatch(ix);
+        self.count_out_of_places(ix);
         let job = self.jobs.remove(ix.at());
         if let Ok(entry) = self.ids.find_entry(hash_id(job.id()), |other| *other == ix) {
             entry.remove();
         }
         self.demands.release(job.demand);
-        self.domains[job.place].jobs -= 1;
         let target = &mut self.targets[job.target.at()];
         if target.waiting == ix {
             target.waiting = JobIx::NONE;

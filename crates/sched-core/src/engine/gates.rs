@@ -1,5 +1,7 @@
 //! Which gates are closed for a job, and how that is said.
 
+use smallvec::SmallVec;
+
 use crate::gate::{ClosedGate, Gate, LoadLevel, Reason, Scope};
 use crate::state::JobState;
 use crate::time::Now;
@@ -72,14 +74,32 @@ impl Engine {
         into.clear();
         into.extend(self.domains.path(job.place));
         into.reverse();
-        let target = &self.targets[job.target.at()];
+        into.extend(self.beside(job));
         if let Some(extras) = &job.extras {
-            into.extend(extras.together.iter().filter(|place| !self.is_above(**place, job.place)));
             into.extend(extras.destination.some());
             into.extend(&extras.groups);
         }
+        let target = &self.targets[job.target.at()];
         into.push(target.technology);
         into.extend(target.domain.some());
+    }
+
+    /// The places whose resources a job uses: those on its way to the fleet, then those [`beside`](Self::beside).
+    pub(super) fn places_of(&self, ix: JobIx) -> SmallVec<[DomainIx; 6]> {
+        let job = &self.jobs[ix.at()];
+        self.domains.path(job.place).chain(self.beside(job)).collect()
+    }
+
+    /// Places that a job uses off its own way: hosts that take part at the same time, and the links above them.
+    pub(super) fn beside(&self, job: &Job) -> SmallVec<[DomainIx; 4]> {
+        let mut places = SmallVec::new();
+        let hosts = job.extras.iter().flat_map(|extras| &extras.together);
+        for place in hosts.flat_map(|host| self.domains.path(*host)) {
+            if !places.contains(&place) && !self.is_above(place, job.place) {
+                places.push(place);
+            }
+        }
+        places
     }
 
     /// Whether `place` lies on the way from `below` to the fleet.

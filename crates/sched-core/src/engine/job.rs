@@ -75,7 +75,7 @@ pub(super) struct Extras {
     pub(super) destination: DomainIx,
     pub(super) tenant: u16,
     pub(super) groups: Vec<DomainIx>,
-    /// Places beside its own: hosts that take part, and their links.
+    /// Hosts that take part at the same time.
     pub(super) together: Vec<DomainIx>,
     /// The member taken.
     pub(super) member: usize,

@@ -20,13 +20,6 @@ const STRICT_AFTER_SLIPS: u8 = 2;
 const OVERRUN: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// The places whose resources a job uses.
-    pub(super) fn places_of(&self, ix: JobIx) -> Vec<DomainIx> {
-        let job = &self.jobs[ix.at()];
-        let together = job.extras.iter().flat_map(|extras| extras.together.iter().copied());
-        self.domains.path(job.place).chain(together).collect()
-    }
-
     /// Takes a job's claims back: it starts, leaves or changes.
     pub(super) fn withdraw_claim(&mut self, ix: JobIx) {
         if !std::mem::take(&mut self.jobs[ix.at()].claims) {

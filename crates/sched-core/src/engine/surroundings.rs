@@ -120,7 +120,8 @@ impl Engine {
     /// fleet until they are put elsewhere.
     ///
     /// # Errors
-    /// When the tree would have a cycle, the kinds do not go together, or jobs wait or run at or below the child.
+    /// When the tree would have a cycle, the kinds do not go together, or jobs that have not ended use the child or
+    /// what is below it. To put it where it is already is no error.
     pub fn set_parent(&mut self, now: Now, child: &Scope, parent: &Scope) -> Result<(), PlaceError> {
         self.observe(now);
         let goes_under = matches!(child, Scope::Host(_) | Scope::Link(_));
@@ -136,13 +137,13 @@ impl Engine {
         {
             return Err(PlaceError::Cycle { child: child.clone(), parent: parent.clone() });
         }
-        let below = known.map_or(0, |known| {
-            let below = self.domains.iter().filter(|(ix, _)| self.is_above(known, *ix));
-            below.map(|(_, domain)| domain.jobs as usize).sum()
-        });
-        let takes_part = known.is_some_and(|known| !self.domains[known].attempts.is_empty());
-        if below > 0 || takes_part {
-            return Err(PlaceError::InUse { place: child.clone(), jobs: below.max(1) });
+        // Configurations are loaded again while jobs run.
+        if known.zip(above).is_some_and(|(known, above)| self.domains[known].parent == above) {
+            return Ok(());
+        }
+        let jobs = known.map_or(0, |known| self.domains[known].jobs as usize);
+        if jobs > 0 {
+            return Err(PlaceError::InUse { place: child.clone(), jobs });
         }
         let child = self.domains.find_or_make(child);
         let parent = self.domains.find_or_make(parent);
@@ -197,6 +198,19 @@ impl Engine {
         let Some(active) = job.some().and_then(|ix| self.jobs[ix.at()].active.some()) else { return };
         let position = self.domains[domain].attempts.add(active);
         self.actives[active.at()].domains.push((domain, position));
+    }
+
+    /// Counts a job at every place that it uses: these stay where they are in the tree until it has ended.
+    pub(super) fn count_in_places(&mut self, ix: JobIx) {
+        for place in self.places_of(ix) {
+            self.domains[place].jobs += 1;
+        }
+    }
+
+    pub(super) fn count_out_of_places(&mut self, ix: JobIx) {
+        for place in self.places_of(ix) {
+            self.domains[place].jobs -= 1;
+        }
     }
 
     fn place(&mut self, place: &Scope) -> Result<DomainIx, PlaceError> {
@@ -304,11 +318,10 @@ impl Engine {
             None => host,
         };
         let place = self.domains.find_or_make(&scope);
-        let job = &mut self.jobs[ix.at()];
-        debug_assert!(job.bracket.is_none(), "a queued job has to leave before it moves");
-        self.domains[job.place].jobs -= 1;
-        job.place = place;
-        self.domains[place].jobs += 1;
+        debug_assert!(self.jobs[ix.at()].bracket.is_none(), "a queued job has to leave before it moves");
+        self.count_out_of_places(ix);
+        self.jobs[ix.at()].place = place;
+        self.count_in_places(ix);
     }
 
     /// The fleet as a scope's domain, or that of the scope if it is known.

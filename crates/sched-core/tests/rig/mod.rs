@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sched_core::{
     AttemptEnd, AttemptId, Clock, Engine, EngineConfig, Event, EventKind, JobId, JobSpec, JobTerms,
-    ManualClock, Now, Output, RunError, SLOTS,
+    ManualClock, Now, Output, RunError, SLOTS, StartOrder,
 };
 
 pub(crate) fn secs(n: u64) -> Duration {
@@ -27,6 +27,7 @@ pub(crate) struct Rig {
     pub(crate) events: Vec<std::sync::Arc<Event>>,
     /// Everything but events and starts.
     pub(crate) outputs: Vec<Output>,
+    pub(crate) starts: Vec<StartOrder>,
     under_way: Vec<AttemptId>,
 }
 
@@ -34,7 +35,7 @@ impl Rig {
     pub(crate) fn new(config: EngineConfig) -> Self {
         let clock = ManualClock::default();
         let engine = Engine::new(config, clock.now());
-        Self { engine, clock, events: vec![], outputs: vec![], under_way: vec![] }
+        Self { engine, clock, events: vec![], outputs: vec![], starts: vec![], under_way: vec![] }
     }
 
     pub(crate) fn with_slots(slots: u64) -> Self {
@@ -60,6 +61,7 @@ impl Rig {
                     Output::Start(order) => {
                         assert!(self.engine.started(self.clock.now(), order.attempt));
                         self.under_way.push(order.attempt);
+                        self.starts.push(order);
                     }
                     Output::Event(event) => self.events.push(event),
                     other => self.outputs.push(other),
