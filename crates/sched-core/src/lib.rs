@@ -29,6 +29,7 @@ mod estimate;
 mod event;
 mod explain;
 mod gate;
+mod journal;
 mod name;
 mod queue;
 mod resource;
@@ -50,6 +51,7 @@ pub use estimate::Estimate;
 pub use event::{Event, EventKind, JobRef};
 pub use explain::Explanation;
 pub use gate::{CapacityState, ClosedGate, Gate, LoadLevel, LoadState, Measured, Reason, Scope};
+pub use journal::{JobRecord, Lsn, Record, RestoreError};
 pub use name::{
     DestinationName, GroupName, HostName, InstanceName, LinkName, MAX_NAME_BYTES, NameError, ResourceName,
     SignalName, TechnologyName, TenantName, VolumeName,

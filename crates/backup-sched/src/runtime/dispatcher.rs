@@ -237,6 +237,8 @@ impl Dispatcher {
             }
             Output::Event(event) => self.publish(&event),
             Output::Ended(status) => self.forget(&status),
+            // Without a store everything is as durable as it will be.
+            Output::Record(lsn, _) => self.parts.engine.committed(self.parts.clock.now(), lsn),
         }
     }
 

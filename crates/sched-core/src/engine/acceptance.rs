@@ -135,6 +135,29 @@ impl Engine {
     ) -> JobId {
         let id = JobId(self.next_id);
         self.next_id += 1;
+        let ix = self.insert_job(now, id, found, spec, terms);
+        self.rekey(ix);
+        self.tell_submitted(now, ix);
+        self.enter(now, ix);
+        self.record(ix);
+        if self.config.events
+            && !self.config.advise_only
+            && let Some(closed) = self.closed_gates(ix, now).first()
+        {
+            self.defer(now, ix, *closed);
+        }
+        id
+    }
+
+    /// Makes the job's entry and counts it; it does not wait anywhere yet.
+    pub(super) fn insert_job(
+        &mut self,
+        now: Now,
+        id: JobId,
+        found: Option<TargetIx>,
+        spec: JobSpec,
+        terms: Arc<JobTerms>,
+    ) -> JobIx {
         let target = self.target(found, &spec);
         let estimate = self.targets[target.at()].estimate;
         let expected = match spec.expected_duration {
@@ -197,16 +220,7 @@ impl Engine {
         if self.counts.run_now > 0 {
             self.set_express(now, ix);
         }
-        self.rekey(ix);
-        self.tell_submitted(now, ix);
-        self.enter(now, ix);
-        if self.config.events
-            && !self.config.advise_only
-            && let Some(closed) = self.closed_gates(ix, now).first()
-        {
-            self.defer(now, ix, *closed);
-        }
-        id
+        ix
     }
 
     fn tell_submitted(&mut self, now: Now, ix: JobIx) {

@@ -10,7 +10,7 @@ use crate::time::Now;
 use super::domain::{Domains, Shut};
 use super::gates::Closed;
 use super::index::{BracketIx, DomainIx, JobIx};
-use super::{Engine, Output, StartOrder};
+use super::{Engine, StartOrder};
 
 /// Virtual time that a start costs a tenant of weight 1; divisible by every weight up to ten.
 const TENANT_TURN: u64 = 2_520_000;
@@ -343,7 +343,7 @@ impl Engine {
             ceiling_bytes_per_sec: self.ceiling_of(attempt),
         };
         self.actives[attempt.at()].ceiling = order.ceiling_bytes_per_sec;
-        self.outputs.push_back(Output::Start(order));
+        self.send_start(ix, order);
     }
 
     /// Keeps classes back at a job's place that found room before it took its own. They would come to the top one

@@ -54,6 +54,9 @@ pub struct EngineConfig {
     pub seed: u64,
     /// Decide and say so, but let every job start at once. Default `false`.
     pub advise_only: bool,
+    /// Whether a [`Record`](crate::Record) is made of every change that must survive, and starts wait until theirs is
+    /// [`committed`](super::Engine::committed). Default `false`.
+    pub journal: bool,
     /// Whether events are made. Without them nobody is told why, and there is no decision log. Default `true`.
     pub events: bool,
     /// Makes the queue of each place and class of jobs. Default [`IndexedQueue`].
@@ -80,6 +83,7 @@ impl Default for EngineConfig {
             listed: 1_000,
             seed: 0,
             advise_only: false,
+            journal: false,
             events: true,
             queue: || Box::new(IndexedQueue::new()),
         }

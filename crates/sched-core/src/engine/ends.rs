@@ -99,6 +99,7 @@ impl Engine {
         }
         self.choose_member(ix);
         self.enter(now, ix);
+        self.record(ix);
     }
 
     fn interrupted(&mut self, now: Now, ix: JobIx, reason: &Reason, until: Option<Timestamp>) {
@@ -254,6 +255,7 @@ impl Engine {
             self.end_attempt(active);
         }
         self.counts.pending -= usize::from(waits);
+        self.record_end(status.job.id);
         self.forget_job(now, ix);
         *self.ended_counts.entry(state).or_default() += 1;
         let status = Arc::new(status);

@@ -29,6 +29,7 @@ mod forest;
 mod gates;
 mod index;
 mod job;
+mod journal;
 mod moments;
 mod operators;
 mod orders;
@@ -51,6 +52,7 @@ use slab::Slab;
 
 use crate::event::{Event, EventKind, JobRef};
 use crate::gate::Scope;
+use crate::journal::Lsn;
 use crate::name::TenantName;
 use crate::spec::JobId;
 use crate::state::JobState;
@@ -111,6 +113,9 @@ pub struct Engine {
     ended_counts: BTreeMap<JobState, u64>,
     decisions: VecDeque<Arc<Event>>,
     outputs: VecDeque<Output>,
+    journaled: Lsn,
+    /// Starts whose records are not durable yet.
+    withheld: VecDeque<(Lsn, StartOrder)>,
     closed: Option<crate::gate::Reason>,
 }
 
@@ -198,6 +203,8 @@ impl Engine {
             ended_counts: BTreeMap::new(),
             decisions: VecDeque::new(),
             outputs: VecDeque::new(),
+            journaled: Lsn::default(),
+            withheld: VecDeque::new(),
             closed: None,
             config,
         };

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::gate::Reason;
+use crate::journal::{Lsn, Record};
 use crate::name::InstanceName;
 use crate::run::RunError;
 use crate::spec::{JobId, JobSpec};
@@ -101,6 +102,9 @@ pub enum Output {
     Event(Arc<Event>),
     /// A job has ended; its final status.
     Ended(Arc<JobStatus>),
+    /// Store this, in the order of the numbers, and say so with [`Engine::committed`](super::Engine::committed). Only
+    /// with [`EngineConfig::journal`](super::EngineConfig::journal).
+    Record(Lsn, Record),
 }
 
 /// One run of a job. The number is a fencing number: reports about an older one are ignored.

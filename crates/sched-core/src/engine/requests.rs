@@ -93,7 +93,8 @@ impl Engine {
             return Ok(Cancellation::Done);
         }
         self.order_stop(now, ix, Stop::Requested(reason));
-        Ok(Cancellation::Requested)
+        let ended = self.find(id).is_none();
+        Ok(if ended { Cancellation::Done } else { Cancellation::Requested })
     }
 
     /// [`cancel`](Self::cancel)s many at once; answers are in the same order.
@@ -136,6 +137,7 @@ impl Engine {
                 let active = self.jobs[ix.at()].active;
                 self.reviews.extend(active.some());
             }
+            self.record(ix);
             self.emit(Some(ix), EventKind::Reprioritized { from });
         }
         Ok(true)
@@ -251,6 +253,7 @@ impl Engine {
         }
         let requesters = job.requesters.into();
         self.enter(now, ix);
+        self.record(ix);
         self.emit(Some(ix), EventKind::Coalesced { requesters });
         Ok(Submission::Coalesced(id))
     }

@@ -176,6 +176,7 @@ impl Engine {
             // A request to cancel outweighs what would try again.
             if matches!(stop, Stop::Requested(_)) {
                 self.actives[active.at()].stop = Some(Box::new(stop));
+                self.record(ix);
             }
             return;
         }
@@ -188,6 +189,10 @@ impl Engine {
         self.actives[active.at()].run.stop(now.mono);
         self.actives[active.at()].stop = Some(Box::new(stop));
         self.set_timer(ix, None);
+        if self.call_off(now, attempt) {
+            return;
+        }
+        self.record(ix);
         self.outputs.push_back(Output::Cancel(attempt, reason));
     }
 

@@ -1,0 +1,153 @@
+//! The journal: a record of every change that must survive, and the way back from records to waiting jobs.
+//!
+//! With [`EngineConfig::journal`](super::EngineConfig::journal) a start is held back until its record is durable. So
+//! whatever runs anywhere is known after a crash, and the next attempt has a higher number.
+
+use std::collections::BTreeMap;
+
+use crate::event::EventKind;
+use crate::gate::Reason;
+use crate::journal::{JobRecord, Lsn, Record, RestoreError};
+use crate::run::RunError;
+use crate::spec::JobId;
+use crate::time::{Now, wall_until};
+
+use super::index::JobIx;
+use super::job::{Stop, wall};
+use super::{AttemptEnd, AttemptId, Engine, Output, StartOrder};
+
+impl Engine {
+    /// The newest record. Whoever wants to know that a submission is durable asks for this right after it, and waits
+    /// until that much is [`committed`](Self::committed).
+    pub fn journaled(&self) -> Lsn {
+        self.journaled
+    }
+
+    /// Everything up to `lsn` is durable: starts that waited for it go out.
+    pub fn committed(&mut self, now: Now, lsn: Lsn) {
+        self.observe(now);
+        while let Some((_, order)) = self.withheld.pop_front_if(|(at, _)| *at <= lsn) {
+            self.outputs.push_back(Output::Start(order));
+        }
+    }
+
+    /// Takes over what a former engine had not finished. Records may be a journal as it was written, or the last
+    /// record of each job; places and limits should be configured before. Attempts that were under way count as
+    /// interrupted. Returns how many jobs there are.
+    ///
+    /// # Errors
+    /// When this engine has accepted jobs already. Nothing has changed then.
+    pub fn restore(
+        &mut self,
+        now: Now,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<usize, RestoreError> {
+        if self.next_id > 1 {
+            return Err(RestoreError::InUse(self.next_id - 1));
+        }
+        let now = self.observe(now);
+        let mut last: BTreeMap<JobId, Option<JobRecord>> = BTreeMap::new();
+        for record in records {
+            match record {
+                Record::Job(record) => last.insert(record.id, Some(*record)),
+                Record::Ended(id) => last.insert(id, None),
+            };
+        }
+        self.next_id = last.keys().next_back().map_or(1, |id| id.0 + 1);
+        let alive: Vec<JobRecord> = last.into_values().flatten().collect();
+        let count = alive.len();
+        alive.into_iter().for_each(|record| self.restore_job(now, record));
+        Ok(count)
+    }
+
+    fn restore_job(&mut self, now: Now, record: JobRecord) {
+        let under_way = record.under_way;
+        let target = self.find_target(&record.spec.instance, record.spec.kind);
+        // An earlier job of the same backup had begun: this is its successor.
+        let begun = target.map(|target| self.targets[target.at()].waiting).and_then(JobIx::some);
+        let ix = self.insert_job(now, record.id, target, record.spec, record.terms);
+        let job = &mut self.jobs[ix.at()];
+        (job.attempt, job.failures, job.requesters) = (record.attempt, record.failures, record.requesters);
+        job.submitted_ms = record.submitted.as_millisecond();
+        if let Some(begun) = begun {
+            let target = job.target;
+            self.targets[target.at()].begun = begun;
+        }
+        if record.error.is_some() || record.failed.is_some() || record.back_off_until.is_some() {
+            let extras = self.extras_mut(ix);
+            extras.error = record.error;
+            extras.failed_ms = record.failed.map(jiff::Timestamp::as_millisecond);
+            if let Some(until) = record.back_off_until {
+                extras.back_off_until = now.mono + wall_until(now.wall, until);
+            }
+        }
+        self.rekey(ix);
+        self.enter(now, ix);
+        if let Some(reason) = record.cancelled {
+            self.end(now, ix, EventKind::Cancelled { reason });
+        } else if under_way {
+            let reason = Reason::new("the scheduler was restarted");
+            self.emit(Some(ix), EventKind::Interrupted { reason, not_before: now.wall });
+        }
+    }
+
+    /// Writes down a job as it stands.
+    pub(super) fn record(&mut self, ix: JobIx) {
+        if !self.config.journal {
+            return;
+        }
+        let now = self.wall.now();
+        let job = &self.jobs[ix.at()];
+        let extras = job.extras.as_deref();
+        let back_off = Some(job.back_off_until()).filter(|until| *until > now.mono);
+        let stop = job.active.some().and_then(|active| self.actives[active.at()].stop.as_deref());
+        let record = JobRecord {
+            id: job.id(),
+            spec: self.spec_of(job).0,
+            terms: job.terms.clone(),
+            submitted: wall(job.submitted_ms),
+            attempt: job.attempt,
+            under_way: !job.active.is_none(),
+            failures: job.failures,
+            back_off_until: back_off.map(|until| now.plus(until.since(now.mono)).wall),
+            failed: extras.and_then(|extras| extras.failed_ms).map(wall),
+            error: extras.and_then(|extras| extras.error.clone()),
+            requesters: job.requesters,
+            cancelled: match stop {
+                Some(Stop::Requested(reason)) => Some(reason.clone()),
+                _ => None,
+            },
+        };
+        self.write(Record::Job(Box::new(record)));
+    }
+
+    pub(super) fn record_end(&mut self, id: JobId) {
+        if self.config.journal {
+            self.write(Record::Ended(id));
+        }
+    }
+
+    fn write(&mut self, record: Record) {
+        self.journaled.0 += 1;
+        self.outputs.push_back(Output::Record(self.journaled, record));
+    }
+
+    /// Lets a start out, with a journal once its record is durable.
+    pub(super) fn send_start(&mut self, ix: JobIx, order: StartOrder) {
+        self.record(ix);
+        if self.config.journal {
+            self.withheld.push_back((self.journaled, order));
+        } else {
+            self.outputs.push_back(Output::Start(order));
+        }
+    }
+
+    /// Ends an attempt whose start has not gone out, if it is one. Nobody else will.
+    pub(super) fn call_off(&mut self, now: Now, attempt: AttemptId) -> bool {
+        let Some(at) = self.withheld.iter().position(|(_, order)| order.attempt == attempt) else {
+            return false;
+        };
+        self.withheld.remove(at);
+        self.ended(now, attempt, AttemptEnd { bytes: 0, result: Err(RunError::Cancelled) })
+    }
+}

@@ -1,0 +1,319 @@
+//! The journal: whatever was durable when the scheduler crashed, the next one goes on with it legally.
+
+mod rig;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use rig::{secs, spec, terms};
+use sched_core::{
+    AttemptEnd, AttemptId, Cancellation, Clock, Engine, EngineConfig, JobId, JobState, Lsn, ManualClock,
+    Order, Output, Priority, Reason, Record, RestoreError, RetryPolicy, RunError, SLOTS, Scope,
+};
+
+fn config() -> EngineConfig {
+    let mut config = EngineConfig::default();
+    config.resources.insert(SLOTS.into(), 2);
+    config.journal = true;
+    config
+}
+
+/// An engine, its store, and everything that has left it, in order.
+struct World {
+    engine: Engine,
+    clock: ManualClock,
+    /// The store acknowledges everything but the newest so many records.
+    lag: u64,
+    said: Vec<Output>,
+    /// Up to where each output may have been preceded by acknowledgements.
+    acknowledged: Vec<Lsn>,
+    committed: Lsn,
+    under_way: Vec<AttemptId>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::on(ManualClock::default())
+    }
+
+    fn on(clock: ManualClock) -> Self {
+        let engine = Engine::new(config(), clock.now());
+        let (said, acknowledged, under_way) = Default::default();
+        Self { engine, clock, lag: 0, said, acknowledged, committed: Lsn(0), under_way }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.engine.advance(self.clock.now());
+            while let Some(output) = self.engine.poll_output() {
+                self.hear(output);
+            }
+            let durable = Lsn(self.engine.journaled().0.saturating_sub(self.lag));
+            let news = durable > self.committed;
+            if news {
+                self.committed = durable;
+                self.engine.committed(self.clock.now(), durable);
+            }
+            if !news && self.engine.next_wakeup().is_none_or(|at| at > self.clock.now().mono) {
+                return;
+            }
+        }
+        panic!("the engine does not come to rest");
+    }
+
+    fn hear(&mut self, output: Output) {
+        match &output {
+            Output::Start(order) => {
+                assert!(self.engine.started(self.clock.now(), order.attempt));
+                self.under_way.push(order.attempt);
+            }
+            Output::Event(_) => return,
+            _ => {}
+        }
+        self.said.push(output);
+        self.acknowledged.push(self.committed);
+    }
+
+    fn finish(&mut self, attempt: AttemptId, result: Result<(), RunError>) {
+        self.under_way.retain(|other| *other != attempt);
+        assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result }));
+    }
+
+    /// Every job is let run until none is left.
+    fn run_out(&mut self) {
+        self.lag = 0;
+        for _ in 0..1_000 {
+            self.settle();
+            let instances: BTreeSet<_> =
+                self.engine.status().active_jobs.iter().map(|job| job.job.instance.clone()).collect();
+            assert_eq!(instances.len(), self.under_way.len(), "two attempts of one backup at once");
+            if let Some(attempt) = self.under_way.first().copied() {
+                self.finish(attempt, Ok(()));
+            } else if let Some(at) = self.engine.next_wakeup() {
+                self.clock.advance_to(at);
+            } else {
+                break;
+            }
+        }
+        let status = self.engine.status();
+        assert_eq!((status.waiting, status.active), (0, 0));
+        assert_eq!(status.resources[&SLOTS.into()].used, 0);
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let record = |output: &Output| {
+            if let Output::Record(_, record) = output { Some(record.clone()) } else { None }
+        };
+        self.said.iter().filter_map(record).collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Submit(u8, Priority),
+    End(usize, u8),
+    Cancel(u64),
+    Reprioritize(u64, Priority),
+    Interrupt(u64),
+    Wait(u64),
+    Lag(u64),
+    Hold(bool),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let priority = || prop_oneof![Just(Priority::Low), Just(Priority::High), Just(Priority::Critical)];
+    let op = prop_oneof![
+        6 => (0..5u8, priority()).prop_map(|(instance, priority)| Op::Submit(instance, priority)),
+        5 => (any::<usize>(), 0..5u8).prop_map(|(which, how)| Op::End(which, how)),
+        2 => (1..12u64).prop_map(Op::Cancel),
+        1 => (1..12u64, priority()).prop_map(|(job, to)| Op::Reprioritize(job, to)),
+        1 => (1..12u64).prop_map(Op::Interrupt),
+        2 => (1..900u64).prop_map(Op::Wait),
+        2 => (0..4u64).prop_map(Op::Lag),
+        1 => any::<bool>().prop_map(Op::Hold),
+    ];
+    prop::collection::vec(op, 1..30)
+}
+
+fn apply(world: &mut World, op: Op) {
+    let now = world.clock.now();
+    match op {
+        Op::Submit(instance, priority) => {
+            let mut terms = terms();
+            terms.priority = priority;
+            terms.pausable = true;
+            terms.cancellable = instance == 0;
+            terms.retry = RetryPolicy::new(3, secs(60), secs(600));
+            world.engine.submit(now, spec(&format!("db-{instance}")), terms).unwrap();
+        }
+        Op::End(which, how) => {
+            if let Some(attempt) = world.under_way.get(which % world.under_way.len().max(1)).copied() {
+                let result = match how {
+                    0..3 => Ok(()),
+                    3 => Err(RunError::Retryable("no route".into())),
+                    _ => Err(RunError::Permanent("no such table".into())),
+                };
+                world.finish(attempt, result);
+            }
+        }
+        Op::Cancel(job) => _ = world.engine.cancel(now, JobId(job), Reason::new("c")),
+        Op::Reprioritize(job, to) => _ = world.engine.reprioritize(now, JobId(job), to),
+        Op::Interrupt(job) => {
+            let until = Some(now.plus(secs(100)).wall);
+            _ = world.engine.interrupt(now, JobId(job), Reason::new("window"), until);
+        }
+        Op::Wait(seconds) => world.clock.advance(secs(seconds)),
+        Op::Lag(lag) => world.lag = lag,
+        Op::Hold(true) => world.engine.hold(now, Scope::Fleet, Order::new("ana", "h")),
+        Op::Hold(false) => _ = world.engine.release(now, &Scope::Fleet),
+    }
+    world.settle();
+}
+
+/// A crash after the first `heard` outputs, with `durable` records stored.
+fn crash(world: &World, heard: usize, durable: u64) -> Result<(), TestCaseError> {
+    let records: Vec<_> = world.records().into_iter().take(durable as usize).collect();
+    let mut alive: BTreeMap<JobId, u32> = BTreeMap::new();
+    for record in &records {
+        match record {
+            Record::Job(job) => _ = alive.insert(job.id, job.attempt),
+            Record::Ended(id) => _ = alive.remove(id),
+            other => panic!("{other:?} is new"),
+        }
+    }
+    // An end is written down before it is told, so whoever stored all that was written knows of it.
+    let written = world.said[..heard].iter().filter(|output| matches!(output, Output::Record(..))).count();
+    for output in &world.said[..heard] {
+        if let Output::Ended(status) = output
+            && durable as usize >= written
+        {
+            prop_assert!(!alive.contains_key(&status.job.id), "{} had ended and lives", status.job.id);
+        }
+    }
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    prop_assert_eq!(next.engine.restore(next.clock.now(), records.clone()), Ok(alive.len()));
+    let cancelled = |record: &Record| matches!(record, Record::Job(job) if job.cancelled.is_some());
+    let cancelled: BTreeSet<_> = records.iter().filter(|r| cancelled(r)).map(Record::job).collect();
+    for id in alive.keys() {
+        let state = next.engine.explain(*id).unwrap().state;
+        prop_assert!(state.is_waiting() || cancelled.contains(id), "{} is {:?}", id, state);
+    }
+    next.run_out();
+    let starts = |said: &[Output]| -> Vec<AttemptId> {
+        said.iter()
+            .filter_map(|o| if let Output::Start(order) = o { Some(order.attempt) } else { None })
+            .collect()
+    };
+    let begun: BTreeSet<_> = alive.keys().copied().collect();
+    for before in starts(&world.said[..heard]) {
+        let ended = records.iter().any(|record| matches!(record, Record::Ended(id) if *id == before.job));
+        prop_assert!(ended || begun.contains(&before.job), "{:?} had started and nobody knows", before);
+        for after in starts(&next.said) {
+            prop_assert!(
+                after.job != before.job || after.number > before.number,
+                "{after:?} after {before:?}"
+            );
+        }
+    }
+    let ran: BTreeSet<_> = starts(&next.said).into_iter().map(|attempt| attempt.job).collect();
+    let expected: BTreeSet<_> = begun.into_iter().filter(|id| !cancelled.contains(id)).collect();
+    prop_assert!(expected.is_subset(&ran), "{:?} of {:?}", ran, expected);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Every prefix of the outputs with every prefix of the journal that may be durable then.
+    #[test]
+    fn every_crash_recovers_legally(ops in ops()) {
+        let mut world = World::new();
+        ops.into_iter().for_each(|op| apply(&mut world, op));
+        let mut written = 0;
+        for heard in 0..=world.said.len() {
+            if let Some(Output::Record(Lsn(lsn), _)) = heard.checked_sub(1).map(|at| &world.said[at]) {
+                written = *lsn;
+            }
+            let acknowledged = heard.checked_sub(1).map_or(0, |at| world.acknowledged[at].0);
+            for durable in acknowledged..=written {
+                crash(&world, heard, durable)?;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_start_waits_until_its_record_is_durable() {
+    let mut world = World::new();
+    world.lag = u64::MAX;
+    world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap();
+    let accepted = world.engine.journaled();
+    world.settle();
+    assert!(world.under_way.is_empty());
+    world.engine.committed(world.clock.now(), accepted);
+    world.settle();
+    assert!(world.under_way.is_empty(), "the submission is durable, the start is not");
+    world.engine.committed(world.clock.now(), world.engine.journaled());
+    world.settle();
+    assert_eq!(world.under_way.len(), 1);
+}
+
+#[test]
+fn a_job_that_is_cancelled_before_its_start_went_out_never_starts() {
+    let mut world = World::new();
+    world.lag = u64::MAX;
+    let job = world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap().job();
+    world.settle();
+    assert_eq!(world.engine.explain(job).unwrap().state, JobState::Starting);
+    let cancelled = world.engine.cancel(world.clock.now(), job, Reason::new("not needed"));
+    assert_eq!(cancelled, Ok(Cancellation::Done));
+    world.run_out();
+    assert!(!world.said.iter().any(|output| matches!(output, Output::Start(_) | Output::Cancel(..))));
+}
+
+#[test]
+fn a_job_that_was_told_to_stop_does_not_run_again_after_a_crash() {
+    let mut world = World::new();
+    let job = world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap().job();
+    world.settle();
+    let cancelled = world.engine.cancel(world.clock.now(), job, Reason::new("not needed"));
+    assert_eq!(cancelled, Ok(Cancellation::Requested));
+    world.settle();
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    next.engine.restore(next.clock.now(), world.records()).unwrap();
+    next.settle();
+    assert_eq!(next.engine.explain(job).unwrap().state, JobState::Cancelled);
+    assert!(next.under_way.is_empty());
+}
+
+#[test]
+fn retries_and_back_off_go_on_where_they_were() {
+    let mut world = World::new();
+    let mut twice = terms();
+    twice.retry = RetryPolicy::new(2, secs(600), secs(600));
+    let job = world.engine.submit(world.clock.now(), spec("a"), twice).unwrap().job();
+    world.settle();
+    world.finish(world.under_way[0], Err(RunError::Retryable("no route".into())));
+    world.settle();
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    next.engine.restore(next.clock.now(), world.records()).unwrap();
+    next.settle();
+    let explained = next.engine.explain(job).unwrap();
+    assert_eq!(explained.state, JobState::Retryable);
+    assert!(explained.to_string().contains("no route"), "{explained}");
+    assert_eq!(explained.next_look, world.engine.explain(job).unwrap().next_look);
+    next.clock.advance(secs(600));
+    next.settle();
+    assert_eq!(next.under_way, [AttemptId { job, number: 2 }]);
+    next.finish(next.under_way[0], Err(RunError::Retryable("no route".into())));
+    next.settle();
+    assert_eq!(next.engine.explain(job).unwrap().state, JobState::Failed, "its second attempt was the last");
+}
+
+#[test]
+fn records_come_before_jobs() {
+    let mut world = World::new();
+    world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap();
+    let refused = world.engine.restore(world.clock.now(), []);
+    assert_eq!(refused, Err(RestoreError::InUse(1)));
+}
