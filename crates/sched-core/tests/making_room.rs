@@ -260,3 +260,20 @@ fn used(rig: &Rig) -> (u64, u64) {
     let resources = rig.engine.status().resources;
     (resources[&SLOTS.into()].used, resources[&"memory".into()].used)
 }
+
+/// Whoever made room would have its turn before the critical job, and be told to make room again.
+#[test]
+fn nobody_makes_room_beyond_the_share_of_critical_jobs() {
+    for (slots, low) in [(5, cancellable(Priority::Low)), (10, pausable(Priority::Low))] {
+        let mut rig = Rig::with_slots(slots);
+        rig.submit(spec("low"), low);
+        for n in 1..slots {
+            rig.submit(spec(&format!("critical-{n}")), of(Priority::Critical));
+            rig.step();
+        }
+        assert_eq!(rig.running().len() as u64, slots);
+        rig.submit(spec("late"), of(Priority::Critical));
+        rig.step();
+        assert_eq!((told_to_pause(&rig), told_to_stop(&rig)), (vec![], vec![]), "{slots} slots");
+    }
+}

@@ -178,14 +178,18 @@ impl Engine {
         let start_tag = |tenant: u16| self.tenants[usize::from(tenant)].next.max(self.served);
         let others = self.forest.candidates().filter(|(lane, ..)| !lane.strict);
         let others = others.min_by_key(|(lane, key, _)| (start_tag(lane.tenant), *key));
-        let running = self.active_count() as u64;
-        let share = u64::from(self.config.critical_share_percent.min(100));
-        let over_share = self.counts.strict as u64 * 100 >= share * (running + 1);
+        let over_share = self.over_share(self.active_count());
         let chosen = match (strict, others) {
             (Some(_), Some(other)) if over_share => Some(other),
             (strict, other) => strict.or(other),
         };
         chosen.map(|(_, _, root)| root)
+    }
+
+    /// Whether critical jobs have their share of what runs, were one more to run beside `running`.
+    pub(super) fn over_share(&self, running: usize) -> bool {
+        let share = u64::from(self.config.critical_share_percent.min(100));
+        self.counts.strict as u64 * 100 >= share * (running as u64 + 1)
     }
 
     /// Follows a class's most urgent job down to its queue and starts it, or shuts what is closed for it.

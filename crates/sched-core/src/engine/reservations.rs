@@ -8,10 +8,11 @@
 
 use std::time::Duration;
 
+use crate::state::JobState;
 use crate::time::{MonoTime, Now};
 
 use super::domain::Claim;
-use super::index::{ActiveIx, DomainIx, JobIx};
+use super::index::{ActiveIx, DomainIx, JobIx, ResourceIx};
 use super::{Alarm, Engine};
 
 /// Lapsed claims after which nobody passes on the promise to end in time.
@@ -97,29 +98,33 @@ impl Engine {
         })
     }
 
-    /// When what runs is expected to have given back enough for a job; `None` when that will not do.
+    /// When what runs is expected to have given back enough for a job. `None` when that will not do, and when it
+    /// lacks nothing: only its turn keeps it waiting then, and a claim would keep that turn from ever coming.
     fn finds_room_at(&self, now: Now, ix: JobIx) -> Option<MonoTime> {
         let amounts = self.demands.amounts(self.needed(&self.jobs[ix.at()])).clone();
-        let mut at = now.mono;
+        let mut at = None;
         for place in self.places_of(ix) {
             let entry = &self.domains[place];
             if entry.lacks(&amounts).is_none() {
                 continue;
             }
-            let mut ends: Vec<_> = entry.attempts.iter().map(|a| (self.expected_end(now, a), a)).collect();
-            ends.sort();
             for (resource, amount) in amounts.iter() {
-                let Some(capacity) = entry.capacity(*resource) else { continue };
+                let Some(capacity) = entry.capacity(*resource).filter(|c| c.free() < *amount) else {
+                    continue;
+                };
+                let attempts = entry.attempts.iter();
+                let mut ends: Vec<_> = attempts.map(|a| (self.expected_end(now, a, *resource), a)).collect();
+                ends.sort();
                 let mut used = capacity.used;
                 let mut ends = ends.iter();
                 while capacity.total.saturating_sub(used) < *amount {
                     let (end, active) = ends.next()?;
                     used = used.saturating_sub(self.holds(*active, *resource));
-                    at = at.max(*end);
+                    at = at.max(Some(*end));
                 }
             }
         }
-        Some(at)
+        at
     }
 
     /// Whether a place has enough for both without waiting for anything: the common case, without a look at what
@@ -134,16 +139,28 @@ impl Engine {
         })
     }
 
-    fn expected_end(&self, now: Now, active: ActiveIx) -> MonoTime {
+    /// When an attempt is expected to give back what it holds of a resource: soon, if it was told to make room.
+    fn expected_end(&self, now: Now, active: ActiveIx, resource: ResourceIx) -> MonoTime {
         let entry = &self.actives[active.at()];
-        if entry.expected_end > now.mono {
-            return entry.expected_end;
-        }
-        now.mono + (self.jobs[entry.job.at()].expected() / 10).max(OVERRUN)
+        let job = &self.jobs[entry.job.at()];
+        let end = match entry.expected_end {
+            end if end > now.mono => end,
+            _ => now.mono + (job.expected() / 10).max(OVERRUN),
+        };
+        let told = match (job.state, &entry.pause) {
+            (JobState::Pausing, Some(pause)) if pause.yields.is_some() && !self.demands.is_held(resource) => {
+                pause.since
+            }
+            (JobState::Cancelling, _) => now.mono,
+            _ => return end,
+        };
+        Some(told + self.config.pause_within)
+            .filter(|soon| *soon > now.mono)
+            .map_or(end, |soon| soon.min(end))
     }
 
     /// What an attempt uses of a resource at present.
-    pub(super) fn holds(&self, active: ActiveIx, resource: super::index::ResourceIx) -> u64 {
+    pub(super) fn holds(&self, active: ActiveIx, resource: ResourceIx) -> u64 {
         let entry = &self.actives[active.at()];
         if entry.gave_back && !self.demands.is_held(resource) {
             return 0;
@@ -167,7 +184,8 @@ impl Engine {
         let beside = self.demands.amounts(self.needed(first)).iter().all(|(resource, reserved)| {
             let Some(capacity) = entry.capacity(*resource) else { return true };
             let Some((_, needed)) = needs.iter().find(|(r, _)| r == resource) else { return true };
-            let still = entry.attempts.iter().filter(|active| self.expected_end(now, *active) > until);
+            let still =
+                entry.attempts.iter().filter(|active| self.expected_end(now, *active, *resource) > until);
             let used = still.fold(0_u64, |sum, active| sum.saturating_add(self.holds(active, *resource)));
             capacity.total.saturating_sub(used).saturating_sub(*reserved) >= *needed
         });

@@ -66,7 +66,12 @@ impl Engine {
         self.order_room(now, id, victim.map(|victim| (victim, Way::Cancel)).into_iter().collect());
     }
 
+    /// Beyond the share of critical jobs nobody makes room: whoever did would have his turn before the critical one.
     fn order_room(&mut self, now: Now, critical: JobId, chosen: Vec<(ActiveIx, Way)>) {
+        let cancelled = chosen.iter().filter(|(_, way)| *way == Way::Cancel).count();
+        if self.over_share(self.active_count() - cancelled) {
+            return;
+        }
         let reason = Reason::new(format!("makes room for {critical}, which is critical"));
         for (active, way) in chosen {
             let victim = self.actives[active.at()].job;

@@ -1,0 +1,91 @@
+//! Who may claim what becomes free, and who may pass meanwhile.
+
+mod rig;
+
+use rig::{Rig, secs, spec, terms};
+use sched_core::{EngineConfig, JobId, JobSpec, JobTerms, Output, Priority, RunError, SLOTS};
+
+fn of(priority: Priority) -> JobTerms {
+    let mut terms = terms();
+    terms.priority = priority;
+    terms
+}
+
+/// Terms with so many slots and so many minutes.
+fn sized(priority: Priority, slots: u64, minutes: u64) -> JobTerms {
+    let mut terms = of(priority);
+    terms.demand.add(SLOTS, slots - 1);
+    terms.expected_duration = secs(60 * minutes);
+    terms
+}
+
+fn jobs(rig: &Rig) -> Vec<JobId> {
+    rig.running().into_iter().map(|attempt| attempt.job).collect()
+}
+
+fn end(rig: &mut Rig, job: JobId, result: Result<(), RunError>) {
+    let attempt = rig.running().into_iter().find(|attempt| attempt.job == job).expect("it runs");
+    rig.finish(attempt, result);
+    rig.step();
+}
+
+#[test]
+fn who_lacks_nothing_and_waits_for_its_turn_claims_nothing() {
+    let mut rig = Rig::with_slots(5);
+    let first = rig.submit(spec("first"), terms());
+    for n in 0..4 {
+        rig.submit(spec(&format!("critical-{n}")), of(Priority::Critical));
+    }
+    rig.step();
+    for technology in ["mysql", "oracle"] {
+        rig.submit(JobSpec::new(technology, technology), of(Priority::Critical));
+    }
+    let second = rig.submit(spec("second"), terms());
+    rig.step();
+    end(&mut rig, first, Ok(()));
+    assert!(jobs(&rig).contains(&second), "a fifth of what runs is left to others");
+}
+
+#[test]
+fn tenants_of_several_classes_share_by_weight() {
+    let mut config = EngineConfig::default();
+    config.resources.insert(SLOTS.into(), 1);
+    config.tenants = [("gold".into(), 3), ("iron".into(), 1)].into();
+    let mut rig = Rig::new(config);
+    for n in 0..40 {
+        for technology in ["mysql", "oracle", "etcd"] {
+            let name = format!("iron-{n}-{technology}");
+            rig.submit(JobSpec::new(name, technology).tenant("iron"), of(Priority::High));
+        }
+        rig.submit(spec(&format!("gold-{n}")).tenant("gold"), of(Priority::Low));
+    }
+    rig.step();
+    let mut gold = 0;
+    for _ in 0..40 {
+        let job = jobs(&rig)[0];
+        let status = rig.engine.job_status(job).unwrap();
+        gold += u32::from(status.job.instance.as_str().starts_with("gold"));
+        end(&mut rig, job, Ok(()));
+    }
+    assert!((29..=31).contains(&gold), "{gold} of 40");
+}
+
+#[test]
+fn room_that_is_being_made_for_a_critical_job_is_kept_for_it() {
+    let mut rig = Rig::with_slots(3);
+    let mut low = sized(Priority::Low, 2, 600);
+    low.pausable = true;
+    let low = rig.submit(spec("low"), low);
+    rig.step();
+    let critical = rig.submit(spec("critical"), sized(Priority::Critical, 3, 60));
+    rig.step();
+    let attempt = rig.running()[0];
+    assert!(rig.outputs.contains(&Output::Pause(attempt)));
+    // It would end long before the low one, but not before that pauses.
+    let normal = rig.submit(spec("normal"), sized(Priority::Normal, 1, 30));
+    rig.step();
+    assert_eq!(jobs(&rig), [low], "{normal} would take what the pause is for");
+    assert!(rig.engine.paused(rig.now(), attempt));
+    rig.step();
+    assert!(jobs(&rig).contains(&critical), "{}", rig.engine.explain(critical).unwrap());
+}
