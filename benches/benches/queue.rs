@@ -255,7 +255,7 @@ impl Run {
 }
 
 fn key(id: u64, random: &mut fastrand::Rng) -> OrderKey {
-    OrderKey::new(1, random.i64(0..1 << 40), random.u16(0..4), random.u64(1 << 20..1 << 40), JobId(id))
+    OrderKey::new(2, random.i64(0..1 << 40), random.u16(0..4), random.u64(1 << 20..1 << 40), JobId(id))
 }
 
 fn race(entries: usize, operations: usize, rounds: usize) -> Vec<Run> {

@@ -16,7 +16,7 @@ use crate::spec::JobId;
 /// class boost cannot overtake it. Packed into 24 bytes: three of them share a pair of cache lines.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OrderKey {
-    /// Class (1 bit), start-by time (47 bits) and rank (16 bits).
+    /// Class (2 bits), start-by time (46 bits) and rank (16 bits).
     urgency: u64,
     size_bytes: u64,
     /// The job, earlier submissions first.
@@ -25,34 +25,40 @@ pub struct OrderKey {
 
 impl OrderKey {
     const RANK_BITS: u32 = 16;
-    const TIME_BITS: u32 = 47;
+    const TIME_BITS: u32 = 46;
     /// The time 0 lies in the middle of what can be told apart.
     const TIME_OFFSET: i64 = 1 << (Self::TIME_BITS - 1);
 
     /// A key.
     ///
-    /// `class` is 0 for jobs that go before all others, and 1 for the rest. `start_by_ms` is the latest start minus
-    /// the class boost in milliseconds of Unix time, kept within ± 2,229 years. Lower ranks of a technology go
-    /// first. `size_bytes` is `u64::MAX` when unknown.
+    /// `class` is 0 for critical jobs, 1 for those that operators want now, and 2 (or more) for the rest.
+    /// `start_by_ms` is the latest start minus the class boost in milliseconds of Unix time, kept within ± 1,114
+    /// years. Lower ranks of a technology go first. `size_bytes` is `u64::MAX` when unknown.
     pub const fn new(class: u8, start_by_ms: i64, technology_rank: u16, size_bytes: u64, id: JobId) -> Self {
         let time = match start_by_ms {
             early if early < -Self::TIME_OFFSET => 0,
             late if late >= Self::TIME_OFFSET => (1 << Self::TIME_BITS) - 1,
             ms => (ms + Self::TIME_OFFSET) as u64,
         };
-        let class = if class == 0 { 0 } else { 1 };
-        let urgency = class << (u64::BITS - 1) | time << Self::RANK_BITS | technology_rank as u64;
+        let class = if class < 2 { class as u64 } else { 2 };
+        let urgency =
+            class << (Self::TIME_BITS + Self::RANK_BITS) | time << Self::RANK_BITS | technology_rank as u64;
         Self { urgency, size_bytes, id }
     }
 
-    /// 0 for jobs that go before all others, 1 for the rest.
+    /// 0 for critical jobs, 1 for those that operators want now, 2 for the rest.
     pub const fn class(&self) -> u8 {
-        (self.urgency >> (u64::BITS - 1)) as u8
+        (self.urgency >> (Self::TIME_BITS + Self::RANK_BITS)) as u8
+    }
+
+    /// Whether the job goes before all that are of the last class.
+    pub const fn is_strict(&self) -> bool {
+        self.class() < 2
     }
 
     /// Latest start minus class boost, in milliseconds of Unix time.
     pub const fn start_by_ms(&self) -> i64 {
-        (self.urgency << 1 >> 1 >> Self::RANK_BITS) as i64 - Self::TIME_OFFSET
+        (self.urgency << 2 >> 2 >> Self::RANK_BITS) as i64 - Self::TIME_OFFSET
     }
 
     /// Rank of the technology in the configured order; those not named there share the last rank.
@@ -318,7 +324,7 @@ mod tests {
     use super::*;
 
     fn key(id: u64, start_by_ms: i64) -> OrderKey {
-        OrderKey::new(1, start_by_ms, 0, 1, JobId(id))
+        OrderKey::new(2, start_by_ms, 0, 1, JobId(id))
     }
 
     #[derive(Clone, Debug)]
@@ -373,14 +379,16 @@ mod tests {
     #[test]
     fn keys_keep_what_they_were_made_of() {
         for ms in [0, -1, 1, 1_900_000_000_000, -9_000_000_000_000] {
-            let key = OrderKey::new(1, ms, 7, 42, JobId(3));
+            let key = OrderKey::new(2, ms, 7, 42, JobId(3));
             let parts = (key.class(), key.start_by_ms(), key.technology_rank(), key.size_bytes(), key.id.0);
-            assert_eq!(parts, (1, ms, 7, 42, 3));
+            assert_eq!(parts, (2, ms, 7, 42, 3));
         }
         let (early, late) =
-            (OrderKey::new(1, i64::MIN, 0, 0, JobId(1)), OrderKey::new(1, i64::MAX, 0, 0, JobId(1)));
+            (OrderKey::new(2, i64::MIN, 0, 0, JobId(1)), OrderKey::new(2, i64::MAX, 0, 0, JobId(1)));
         assert!(early < key(1, 0) && key(1, 0) < late);
-        assert!(OrderKey::new(0, i64::MAX, u16::MAX, u64::MAX, JobId(9)) < early, "class goes first");
+        let wanted = OrderKey::new(1, i64::MAX, u16::MAX, u64::MAX, JobId(9));
+        let critical = OrderKey::new(0, i64::MAX, u16::MAX, u64::MAX, JobId(9));
+        assert!(critical < wanted && wanted < early, "class goes first");
         assert_eq!(size_of::<OrderKey>(), 24);
     }
 }

@@ -182,7 +182,7 @@ impl Engine {
         };
         self.targets[target.at()].place = place;
         let ix = JobIx::new(self.jobs.insert(Job {
-            key: OrderKey::new(1, 0, 0, size, id),
+            key: OrderKey::new(2, 0, 0, size, id),
             priority: terms.priority,
             terms,
             extras,

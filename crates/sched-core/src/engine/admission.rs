@@ -366,7 +366,7 @@ impl Engine {
     }
 
     fn charge_tenant(&mut self, ix: JobIx) {
-        if self.tenants.len() < 2 || self.jobs[ix.at()].key.class() == 0 {
+        if self.tenants.len() < 2 || self.jobs[ix.at()].key.is_strict() {
             return;
         }
         let tenant = self.jobs[ix.at()].extras.as_ref().map_or(0, |extras| extras.tenant);

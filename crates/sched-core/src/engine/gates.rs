@@ -53,7 +53,7 @@ impl Engine {
             technology: self.targets[entry.target.at()].technology,
             destination: extras.map(|e| e.destination).unwrap_or_default(),
             tenant: extras.map_or(0, |e| e.tenant),
-            strict: entry.key.class() == 0,
+            strict: entry.key.is_strict(),
             tolerated,
             goes_on,
             band: self.demands.band(self.needed(entry)),

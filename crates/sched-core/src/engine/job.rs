@@ -214,7 +214,11 @@ impl Job {
 
     /// The place in the order by deadline, expected duration and class.
     pub(super) fn natural_key(&self, boosts: Boosts, rank: u16) -> OrderKey {
-        let class = u8::from(self.priority != Priority::Critical && !self.express);
+        let class = match (self.priority, self.express) {
+            (Priority::Critical, _) => 0,
+            (_, true) => 1,
+            (_, false) => 2,
+        };
         let latest = self.latest_start_ms().max(self.submitted_ms.saturating_sub(millis(boosts.overdue)));
         let start_by = latest.saturating_sub(millis(boosts.of(self.priority)));
         let failed = self.extras.as_ref().and_then(|extras| extras.failed_ms);

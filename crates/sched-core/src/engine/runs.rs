@@ -60,7 +60,7 @@ impl Engine {
         let mut domains = Vec::new();
         self.domains_of(job, &mut domains);
         let amounts = self.demands.amounts(job.demand).clone();
-        let strict = job.key.class() == 0;
+        let strict = job.key.is_strict();
         let entry = Active {
             job: ix,
             domains: std::mem::take(&mut self.actives[active.at()].domains),
