@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::estimate::Estimate;
 use crate::event::EventKind;
 use crate::gate::{Reason, Scope};
@@ -267,7 +265,7 @@ impl Engine {
             together,
             member: 0,
             patient_until: None,
-            not_before_ms: spec.not_before.map(Timestamp::as_millisecond),
+            interrupted_until: None,
             back_off_until: MonoTime::ZERO,
             error: None,
             failed_ms: None,

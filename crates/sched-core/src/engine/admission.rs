@@ -21,16 +21,17 @@ impl Engine {
         let job = &self.jobs[ix.at()];
         debug_assert!(job.bracket.is_none() && job.parked.is_none());
         let goes_on = job.state == JobState::Paused;
-        let own = if goes_on || self.config.advise_only { None } else { self.own_gate(job, now) };
+        let own = if goes_on { None } else { self.own_gate(job, now) };
         let state = match own {
             Some(Closed::Time) if job.back_off_until() > now.mono => JobState::Retryable,
             Some(Closed::Time) => JobState::Scheduled,
             _ => JobState::Queued,
         };
         let place = job.place;
+        let due = job.waits_until(now).unwrap_or_else(|| job.due_since.min(now.mono));
         let job = &mut self.jobs[ix.at()];
         if !goes_on {
-            job.state = state;
+            (job.state, job.due_since) = (state, due);
         }
         job.waits_for_overlap = matches!(own, Some(Closed::Overlap(_)));
         match own {
@@ -318,7 +319,6 @@ impl Engine {
         let attempt = self.begin_attempt(now, ix);
         self.shut_what_no_longer_fits(ix);
         self.leave(ix);
-        self.set_timer(ix, None);
         self.counts.moves += 1;
         self.counts.pending -= 1;
         let job = &mut self.jobs[ix.at()];
@@ -331,6 +331,7 @@ impl Engine {
             target.waiting = JobIx::NONE;
         }
         target.begun = ix;
+        self.set_next_look(now, ix);
         let waited = self.actives[attempt.at()].waited;
         if let Some(closed) = overridden {
             let gate = self.describe(ix, closed, now);

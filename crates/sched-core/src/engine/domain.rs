@@ -58,6 +58,8 @@ pub(super) struct Gates {
     pub(super) breaker: Option<Breaker>,
     pub(super) run_now: Option<Order>,
     pub(super) ceiling: Option<(u64, Order)>,
+    /// When the first of these orders expires.
+    pub(super) orders_end: Option<MonoTime>,
     /// Jobs that wait for this very domain, outside every queue.
     pub(super) parked: BTreeSet<JobIx>,
     /// Jobs whose choice of a member depends on whether it is up, and jobs whose back-off ends when it opens.
@@ -68,8 +70,10 @@ pub(super) struct Gates {
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) order: Order,
-    /// Somebody waits for what still runs to end, and has not been told yet.
+    /// Somebody waits for what still runs to end.
     pub(super) drain: bool,
+    /// That it has ended was told.
+    pub(super) told: bool,
 }
 
 /// A gate of a domain that is closed.

@@ -92,12 +92,15 @@ impl Engine {
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Queued;
         job.told_gate = 0;
+        job.due_since = now.mono;
         self.counts.pending += 1;
         let target = &mut self.targets[job.target.at()];
         if target.waiting.is_none() {
             (target.waiting, target.begun) = (ix, JobIx::NONE);
         }
         self.choose_member(ix);
+        // Orders may have come and gone while it ran.
+        self.set_express(now, ix);
         self.enter(now, ix);
         self.record(ix);
     }
@@ -106,13 +109,9 @@ impl Engine {
         if self.closed.is_some() {
             return self.end(now, ix, EventKind::Cancelled { reason: reason.clone() });
         }
-        let due = until.map_or(now.mono, |until| self.mono_at(now, until.as_millisecond()));
         let extras = self.extras_mut(ix);
         extras.error = Some(format!("interrupted: {reason}"));
-        if let Some(until) = until {
-            extras.not_before_ms = Some(until.as_millisecond());
-        }
-        self.jobs[ix.at()].due_since = due;
+        extras.interrupted_until = until;
         let not_before = until.unwrap_or(now.wall);
         self.emit(Some(ix), EventKind::Interrupted { reason: reason.clone(), not_before });
         self.requeue(now, ix);
@@ -140,14 +139,11 @@ impl Engine {
             self.counts.retry_tokens -= 100;
         }
         let until = now.mono + wait;
-        self.jobs[ix.at()].due_since = until;
         let wall_ms = now.wall.as_millisecond();
         let extras = self.extras_mut(ix);
         extras.back_off_until = until;
         extras.error = Some(error.clone());
         extras.failed_ms = Some(wall_ms);
-        // It was due when it started: only the back-off counts from here.
-        extras.not_before_ms = None;
         self.rekey(ix);
         self.emit(Some(ix), EventKind::Retried { error, not_before: now.plus(wait).wall });
         self.watch_cause(ix);

@@ -9,7 +9,7 @@ use crate::time::Now;
 use super::Engine;
 use super::domain::{ClassKey, Domains, Shut};
 use super::index::{DemandIx, DomainIx, JobIx, ResourceIx};
-use super::job::{Job, wall};
+use super::job::Job;
 
 /// A closed gate as the engine sees it: cheap to find, described only when somebody wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +109,7 @@ impl Engine {
 
     /// What keeps a job out of every queue, if time or its twin does.
     pub(super) fn own_gate(&self, job: &Job, now: Now) -> Option<Closed> {
-        let wall_ms = now.wall.as_millisecond();
-        if job.back_off_until() > now.mono || job.not_before_ms().is_some_and(|at| at > wall_ms) {
+        if job.waits_until(now).is_some() {
             return Some(Closed::Time);
         }
         let begun = self.targets[job.target.at()].begun.some()?;
@@ -184,17 +183,15 @@ impl Engine {
                 (self.instance_scope(job), Reason::new(text), None)
             }
             Closed::Time => {
-                let back_off = (job.back_off_until() > now.mono).then_some(job.back_off_until());
-                let (until, text) = match back_off {
-                    Some(until) => {
-                        let error = job.error().unwrap_or("an attempt failed");
-                        (now.plus(until.since(now.mono)).wall, format!("back-off after: {error}"))
-                    }
-                    None => (
-                        wall(job.not_before_ms().unwrap_or_default()),
-                        "not before the requested start".into(),
-                    ),
+                let until = job.waits_until(now).unwrap_or(now.mono);
+                let text = if until == job.back_off_until() {
+                    format!("back-off after: {}", job.error().unwrap_or("an attempt failed"))
+                } else if job.attempt == 0 {
+                    "not before the requested start".into()
+                } else {
+                    format!("not before it may continue: {}", job.error().unwrap_or("interrupted"))
                 };
+                let until = now.plus(until.since(now.mono)).wall;
                 (self.instance_scope(job), Reason::new(text), Some(until))
             }
         };
@@ -209,9 +206,9 @@ impl Engine {
         let (reason, until) = match shut {
             Shut::Hold => {
                 let held = gates.and_then(|g| g.hold.as_ref());
-                let text = held.map(|held| match held.drain {
-                    true => format!("drained by {}", held.order),
-                    false => format!("held by {}", held.order),
+                let text = held.map(|held| {
+                    let done = if held.drain { "drained" } else { "held" };
+                    format!("{done} by {}", held.order)
                 });
                 (text.map(Reason::new), held.and_then(|held| held.order.expires))
             }

@@ -13,7 +13,7 @@ use crate::queue::OrderKey;
 use crate::spec::{BackupKind, JobId, JobSpec, Priority};
 use crate::state::JobState;
 use crate::terms::JobTerms;
-use crate::time::{MonoTime, Now};
+use crate::time::{MonoTime, Now, wall_until};
 
 use super::config::Boosts;
 use super::index::{ActiveIx, BracketIx, DemandIx, DomainIx, JobIx, TargetIx};
@@ -81,12 +81,14 @@ pub(super) struct Extras {
     pub(super) member: usize,
     /// Members before this one were waited for in vain.
     pub(super) patient_until: Option<MonoTime>,
-    pub(super) not_before_ms: Option<i64>,
+    /// An attempt was told to stop and to continue then.
+    pub(super) interrupted_until: Option<Timestamp>,
     /// When a back-off ends; zero when there is none.
     pub(super) back_off_until: MonoTime,
     pub(super) error: Option<String>,
     /// When it last failed: whoever fails again and again must not stand before those who have not had a turn.
     pub(super) failed_ms: Option<i64>,
+    /// An operator wants this very job now.
     pub(super) run_now: Option<Order>,
 }
 
@@ -171,6 +173,14 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
+    pub(super) fn started(at: MonoTime) -> Self {
+        Self { total: Duration::ZERO, since: Some(at) }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.since.is_some()
+    }
+
     pub(super) fn start(&mut self, at: MonoTime) {
         self.since.get_or_insert(at);
     }
@@ -252,13 +262,29 @@ impl Job {
         Duration::from_millis(u64::from(self.expected_ms))
     }
 
-    pub(super) fn not_before_ms(&self) -> Option<i64> {
-        self.extras.as_ref()?.not_before_ms
+    /// The time before which it was asked not to start: by its request, which its first start has served, or by
+    /// whoever interrupted it. Who wants it now outweighs both for as long as the order holds.
+    pub(super) fn not_before(&self) -> Option<Timestamp> {
+        let extras = self.extras.as_ref().filter(|_| !self.express)?;
+        let asked = extras.spec.not_before.filter(|_| self.attempt == 0);
+        asked.max(extras.interrupted_until)
+    }
+
+    /// When its time gate opens; `None` when it is open.
+    pub(super) fn waits_until(&self, now: Now) -> Option<MonoTime> {
+        let asked = self.not_before().filter(|asked| *asked > now.wall).map(|asked| mono_at(now, asked));
+        let back_off = Some(self.back_off_until()).filter(|until| *until > now.mono);
+        asked.max(back_off)
     }
 
     pub(super) fn error(&self) -> Option<&str> {
         self.extras.as_ref()?.error.as_deref()
     }
+}
+
+/// The monotonic moment at which the wall reads `at`; the present when that has passed.
+pub(super) fn mono_at(now: Now, at: Timestamp) -> MonoTime {
+    now.mono + wall_until(now.wall, at)
 }
 
 /// Whole milliseconds of a duration, saturating.

@@ -69,6 +69,7 @@ use domain::Domains;
 use forest::Forest;
 use index::{ActiveIx, DomainIx, JobIx, TargetIx};
 use job::{Active, Job, Target};
+use moments::Sweep;
 use timers::Timers;
 use wall::{Observed, WallGuard};
 
@@ -106,8 +107,8 @@ pub struct Engine {
     /// Critical jobs that lacked room at a place when they were looked at last: should somebody who runs there become
     /// able to make room, they are looked at again.
     wanting: BTreeSet<(DomainIx, JobId)>,
-    /// Something concerns every job: the next one to look at.
-    sweep: Option<usize>,
+    /// Something may concern every job.
+    sweep: Option<Sweep>,
     counts: Counts,
     ended: VecDeque<Arc<JobStatus>>,
     ended_counts: BTreeMap<JobState, u64>,
@@ -219,11 +220,12 @@ impl Engine {
         let mut budget = STEP_BUDGET;
         self.fire_alarms(now, &mut budget);
         self.fire_timers(now, &mut budget);
-        self.sweep_jobs(now, &mut budget);
+        // Not out of the same budget, or nobody would start meanwhile.
+        self.sweep_jobs(now, STEP_BUDGET);
         self.review_attempts(now, &mut budget);
         self.reexamine(now, &mut budget);
         // What has opened is all shown before anybody starts, or less urgent jobs would.
-        if self.touched.is_empty() && self.sweep.is_none() {
+        if self.touched.is_empty() && self.sweep.is_none_or(|sweep| !sweep.holds_starts) {
             self.admit(now, &mut budget);
         }
         self.apply_ceilings();
@@ -258,7 +260,7 @@ impl Engine {
             Observed::Suspect(by_secs) => self.emit(None, EventKind::WallStepped { by_secs }),
             // Timers stand on the monotonic clock for moments on the wall: look at every job anew.
             Observed::Believed => {
-                self.sweep = Some(0);
+                self.begin_sweep(false);
                 self.reset_order_alarms();
             }
         }

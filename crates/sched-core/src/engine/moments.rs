@@ -3,39 +3,68 @@
 use crate::event::EventKind;
 use crate::gate::Reason;
 use crate::state::JobState;
-use crate::time::{MonoTime, Now, wall_until};
+use crate::time::{MonoTime, Now};
 
 use super::Engine;
+use super::gates::Closed;
 use super::index::JobIx;
-use super::job::wall;
+use super::job::{Job, Stop, millis, mono_at, wall};
+
+/// Slots of the table that a sweep looks at before it hands control back; those it finds as they should be cost
+/// about a cache miss each.
+const SWEPT_AT_ONCE: usize = 128;
+
+/// A way through the table of jobs, after something that may concern all of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    /// The next slot.
+    at: usize,
+    /// This round ends before this slot.
+    end: usize,
+    /// Slots before this one have another round: the last change came when they had been seen.
+    again: usize,
+    /// Nobody may start before it is over.
+    pub(super) holds_starts: bool,
+}
 
 impl Engine {
-    /// Sets the timer to the next moment at which time alone changes something for a job that has not started.
+    /// Sets the timer to the next moment at which time alone changes something for a job.
     pub(super) fn set_next_look(&mut self, now: Now, ix: JobIx) {
         let job = &self.jobs[ix.at()];
-        let wall_ms = now.wall.as_millisecond();
-        let back_off = (job.back_off_until() > now.mono).then_some(job.back_off_until());
-        let opens = match job.state {
-            JobState::Scheduled | JobState::Retryable => back_off
-                .or_else(|| job.not_before_ms().filter(|at| *at > wall_ms).map(|at| self.mono_at(now, at))),
-            _ => None,
-        };
-        let (_, step) = job.tolerance(wall_ms);
-        let risk = (job.state.is_waiting() && !job.risk_told).then_some(job.latest_start_ms());
-        let by_wall = step.into_iter().chain(risk).min().map(|at| self.mono_at(now, at));
-        let patience = job.extras.as_ref().and_then(|extras| extras.patient_until);
-        let next = opens.into_iter().chain(by_wall).chain(patience).min();
-        self.set_timer(ix, next);
+        let stands = job.state == JobState::Paused;
+        let (_, tolerates_more) = job.tolerance(now.wall.as_millisecond());
+        let tolerates_more = tolerates_more.filter(|_| stands || job.state.is_waiting());
+        let risk = (!job.risk_told).then(|| self.at_risk_from_ms(now, job)).flatten();
+        let by_wall = tolerates_more.into_iter().chain(risk).min().map(|ms| mono_at(now, wall(ms)));
+        let extras = job.extras.as_ref().filter(|_| stands || job.state.is_waiting());
+        let patience = extras.and_then(|extras| extras.patient_until);
+        let order = extras.and_then(|extras| extras.run_now.as_ref()?.expires).map(|at| mono_at(now, at));
+        let opens = job.waits_until(now).filter(|_| job.state.is_waiting());
+        let moments = [opens, by_wall, patience, order, self.times_out_at(now, job)];
+        self.set_timer(ix, moments.into_iter().flatten().min());
     }
 
-    /// The monotonic moment at which the wall reads `ms`; the present when that has passed.
-    pub(super) fn mono_at(&self, now: Now, ms: i64) -> MonoTime {
-        let away = ms.saturating_sub(now.wall.as_millisecond());
-        match u64::try_from(away) {
-            // The wall reading is finer than a millisecond: its fraction has passed already.
-            Ok(0) | Err(_) => now.mono,
-            Ok(_) => now.mono + wall_until(now.wall, wall(ms)),
+    /// When an attempt reaches its time-out: while it moves, or should.
+    fn times_out_at(&self, now: Now, job: &Job) -> Option<MonoTime> {
+        let run = &self.actives[job.active.some()?.at()].run;
+        let left = job.terms.timeout?.saturating_sub(run.read(now.mono));
+        run.is_running().then(|| now.mono + left)
+    }
+
+    /// From when on a job misses its deadline if nothing happens: one that waits, from its latest start on; one
+    /// that stands, when what is left no longer fits; one that moves, at the deadline, or at once if what is left
+    /// does not fit. `None` for one that was cancelled.
+    fn at_risk_from_ms(&self, now: Now, job: &Job) -> Option<i64> {
+        let Some(active) = job.active.some().map(|active| &self.actives[active.at()]) else {
+            return Some(job.latest_start_ms());
+        };
+        if matches!(active.stop.as_deref(), Some(Stop::Requested(_))) {
+            return None;
         }
+        let left = job.expected().saturating_sub(active.run.read(now.mono));
+        let latest = job.deadline_ms.saturating_sub(millis(left));
+        let in_time = active.run.is_running() && now.wall.as_millisecond() <= latest;
+        Some(if in_time { job.deadline_ms } else { latest })
     }
 
     /// Looks at jobs whose moment has come.
@@ -53,70 +82,127 @@ impl Engine {
 
     /// Time may have changed something for this job.
     fn look_at(&mut self, now: Now, ix: JobIx) {
-        let job = &mut self.jobs[ix.at()];
-        if job.back_off_until() <= now.mono {
-            job.end_back_off();
+        self.tell_risk(now, ix);
+        let job = &self.jobs[ix.at()];
+        if job.state.is_waiting() {
+            self.leave(ix);
+            self.set_express(now, ix);
+            self.lose_patience(now, ix);
+            return self.enter(now, ix);
         }
-        let state = job.state;
-        match state {
-            state if state.is_waiting() => {
-                self.tell_risk(now, ix);
-                self.leave(ix);
-                self.lose_patience(now, ix);
-                self.enter(now, ix);
-            }
-            JobState::Paused if self.standing_aside(ix) => self.reenter(now, ix),
-            JobState::Running | JobState::Pausing | JobState::Resuming => self.check_time_out(now, ix),
-            _ => {}
+        if self.times_out_at(now, job).is_some_and(|at| at <= now.mono) {
+            let limit = job.terms.timeout.unwrap_or_default();
+            return self.order_stop(now, ix, Stop::TimedOut(limit));
         }
+        if self.standing_aside(ix) {
+            self.leave(ix);
+            self.set_express(now, ix);
+            return self.enter(now, ix);
+        }
+        self.set_next_look(now, ix);
     }
 
     fn tell_risk(&mut self, now: Now, ix: JobIx) {
-        let job = &mut self.jobs[ix.at()];
-        if job.risk_told || now.wall.as_millisecond() < job.latest_start_ms() {
+        let job = &self.jobs[ix.at()];
+        let from = self.at_risk_from_ms(now, job).filter(|_| !job.risk_told);
+        if from.is_none_or(|from| now.wall.as_millisecond() < from) {
             return;
         }
-        job.risk_told = true;
+        self.jobs[ix.at()].risk_told = true;
         if self.config.events {
             let deadline = wall(self.jobs[ix.at()].deadline_ms);
-            let text = match self.closed_gates(ix, now).first() {
-                Some(closed) => {
-                    format!(
-                        "the latest start has passed while waiting for {}",
-                        self.describe(ix, *closed, now)
-                    )
-                }
-                None => "the latest start has passed while waiting for its turn".into(),
-            };
-            self.emit(Some(ix), EventKind::RpoAtRisk { deadline, reason: Reason::new(text) });
+            let reason = Reason::new(self.why_at_risk(now, ix));
+            self.emit(Some(ix), EventKind::RpoAtRisk { deadline, reason });
         }
     }
 
-    /// Looks at every job once, after something that concerns them all.
-    pub(super) fn sweep_jobs(&mut self, now: Now, budget: &mut usize) {
-        while *budget > 0
-            && let Some(at) = self.sweep
+    fn why_at_risk(&self, now: Now, ix: JobIx) -> String {
+        let job = &self.jobs[ix.at()];
+        if let Some(active) = job.active.some() {
+            let ran = self.actives[active.at()].run.read(now.mono);
+            let because = self.because(job).map(|because| format!(": {because}")).unwrap_or_default();
+            return format!("it is {} and has run {ran:?} of {:?} expected{because}", job.state, job.expected());
+        }
+        match self.closed_gates(ix, now).first() {
+            Some(closed) => {
+                let closed = self.describe(ix, *closed, now);
+                format!("the latest start has passed while waiting for {closed}")
+            }
+            None => "the latest start has passed while waiting for its turn".into(),
+        }
+    }
+
+    /// Something changed that may concern every job. With `holds_starts`, nobody starts before all know of it:
+    /// otherwise somebody outside an order's scope could take the room that the order is to use. After a step of
+    /// the wall others may start: who does, starts as if the step had been noticed that much later.
+    pub(super) fn begin_sweep(&mut self, holds_starts: bool) {
+        let before = self.sweep;
+        self.sweep = Some(Sweep {
+            at: before.map_or(0, |sweep| sweep.at),
+            end: usize::MAX,
+            again: before.map_or(0, |sweep| sweep.at),
+            holds_starts: holds_starts || before.is_some_and(|sweep| sweep.holds_starts),
+        });
+    }
+
+    /// Looks at every job once, and moves those that stand otherwise than they should by now.
+    pub(super) fn sweep_jobs(&mut self, now: Now, mut budget: usize) {
+        let mut seen = 0;
+        while budget > 0
+            && let Some(Sweep { at, .. }) = self.sweep
         {
-            *budget -= 1;
+            seen += 1;
+            self.sweep_on();
             // Slots are visited in order; one that is filled behind the sweep was filled after the change.
-            self.sweep = (at + 1 < self.jobs.capacity().max(1)).then_some(at + 1);
-            if self.jobs.contains(at) {
-                self.sweep_one(now, JobIx::new(at));
+            let moved = self.jobs.contains(at) && self.sweep_one(now, JobIx::new(at));
+            if moved || seen == SWEPT_AT_ONCE {
+                (seen, budget) = (0, budget - 1);
             }
         }
     }
 
-    fn sweep_one(&mut self, now: Now, ix: JobIx) {
+    fn sweep_on(&mut self) {
+        let Some(sweep) = &mut self.sweep else { return };
+        sweep.at += 1;
+        if sweep.at < sweep.end.min(self.jobs.capacity()) {
+            return;
+        }
+        (sweep.at, sweep.end, sweep.again) = (0, sweep.again, 0);
+        if sweep.end == 0 {
+            self.sweep = None;
+        }
+    }
+
+    /// Returns whether the job was moved.
+    fn sweep_one(&mut self, now: Now, ix: JobIx) -> bool {
         let waits = self.jobs[ix.at()].state.is_waiting();
         if let Some(reason) = self.closed.clone().filter(|_| waits) {
-            return self.end(now, ix, EventKind::Cancelled { reason });
+            self.end(now, ix, EventKind::Cancelled { reason });
+            return true;
         }
-        if waits || self.jobs[ix.at()].state == JobState::Paused && self.standing_aside(ix) {
-            self.refresh_express(now, ix);
-            self.tell_risk(now, ix);
-            self.reenter(now, ix);
-        } else {
-            self.look_at(now, ix);
+        let stands = waits || self.standing_aside(ix);
+        if stands && (self.is_wanted_now(ix) != self.jobs[ix.at()].express || self.is_misplaced(now, ix)) {
+            self.leave(ix);
+            self.set_express(now, ix);
+            self.enter(now, ix);
+            return true;
         }
+        self.set_next_look(now, ix);
+        false
+    }
+
+    /// Whether the time by now has a waiting or paused job stand elsewhere.
+    fn is_misplaced(&self, now: Now, ix: JobIx) -> bool {
+        let job = &self.jobs[ix.at()];
+        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
+        let goes_on = job.state == JobState::Paused;
+        let waits_for_time = matches!(job.state, JobState::Scheduled | JobState::Retryable);
+        if !goes_on && waits_for_time != matches!(self.own_gate(job, now), Some(Closed::Time)) {
+            return true;
+        }
+        if let Some(bracket) = job.bracket.some() {
+            return self.forest.key(self.forest.get(bracket).class).tolerated != tolerated;
+        }
+        job.parked.some().is_some_and(|at| self.domains[at].closed(tolerated, goes_on).is_none())
     }
 }

@@ -8,6 +8,7 @@ use crate::time::{MonoTime, Now};
 
 use super::domain::Held;
 use super::index::{ActiveIx, DomainIx, JobIx};
+use super::job::mono_at;
 use super::{Alarm, Engine, Order, Output};
 
 impl Engine {
@@ -25,9 +26,9 @@ impl Engine {
     fn set_hold(&mut self, now: Now, scope: Scope, order: Order, drain: bool) {
         let now = self.observe(now);
         let domain = self.domain(&scope);
-        let held = Held { order: order.clone(), drain };
+        let held = Held { order: order.clone(), drain, told: false };
         let before = self.domains[domain].gates_mut().hold.replace(held);
-        self.set_order_alarm(now, domain, &order);
+        self.set_order_alarm(now, domain);
         if before.is_none_or(|before| before.order != order || before.drain != drain) {
             self.emit(None, EventKind::HoldChanged { scope, order: Some(order) });
         }
@@ -36,15 +37,16 @@ impl Engine {
 
     /// Takes back a [`hold`](Self::hold) or a [`drain`](Self::drain). Returns whether there was one.
     pub fn release(&mut self, now: Now, scope: &Scope) -> bool {
-        self.observe(now);
+        let now = self.observe(now);
         let Some(domain) = self.known(scope) else { return false };
-        self.lift_hold(domain)
+        self.lift_hold(now, domain)
     }
 
-    fn lift_hold(&mut self, domain: DomainIx) -> bool {
+    fn lift_hold(&mut self, now: Now, domain: DomainIx) -> bool {
         let Some(gates) = &mut self.domains[domain].gates else { return false };
         let held = gates.hold.take().is_some();
         if held {
+            self.set_order_alarm(now, domain);
             self.touch(domain);
             let scope = self.domains[domain].scope.clone();
             self.emit(None, EventKind::HoldChanged { scope, order: None });
@@ -53,8 +55,9 @@ impl Engine {
     }
 
     /// Lets a waiting job start as soon as there is room: before all that is not critical, at any load, before its
-    /// requested start and without waiting out a back-off. Holds, capacity, limits and resources still count.
-    /// Returns `false`, and changes nothing, when it does not wait.
+    /// requested start and without waiting out the present back-off. Holds, capacity, limits and resources still
+    /// count, and so do later back-offs. When the order expires before the job has started, all is as before, but
+    /// for the back-off. Returns `false`, and changes nothing, when it does not wait.
     ///
     /// # Errors
     /// When no such job is known.
@@ -67,11 +70,11 @@ impl Engine {
             return Ok(false);
         }
         self.extras_mut(ix).run_now = Some(order.clone());
-        self.withdraw_claim(ix);
+        self.emit(Some(ix), EventKind::RunNow { scope: None, order: Some(order) });
         self.leave(ix);
+        self.jobs[ix.at()].end_back_off();
         self.set_express(now, ix);
         self.enter(now, ix);
-        self.emit(Some(ix), EventKind::RunNow { scope: None, order: Some(order) });
         Ok(true)
     }
 
@@ -83,11 +86,9 @@ impl Engine {
         let before = std::mem::replace(&mut self.domains[domain].gates_mut().run_now, order.clone());
         self.counts.run_now += usize::from(order.is_some());
         self.counts.run_now -= usize::from(before.is_some());
-        if let Some(order) = &order {
-            self.set_order_alarm(now, domain, order);
-        }
+        self.set_order_alarm(now, domain);
         if before != order {
-            self.sweep = Some(0);
+            self.begin_sweep(true);
             self.emit(None, EventKind::RunNow { scope: Some(scope), order });
         }
     }
@@ -101,9 +102,7 @@ impl Engine {
         let before = std::mem::replace(&mut self.domains[domain].gates_mut().ceiling, ceiling.clone());
         self.counts.ceilings += usize::from(ceiling.is_some());
         self.counts.ceilings -= usize::from(before.is_some());
-        if let Some((_, order)) = &ceiling {
-            self.set_order_alarm(now, domain, order);
-        }
+        self.set_order_alarm(now, domain);
         if before != ceiling {
             self.counts.ceilings_stale = true;
             let (bytes_per_sec, order) = ceiling.unzip();
@@ -111,79 +110,93 @@ impl Engine {
         }
     }
 
-    /// Whether the order of a job or of one of its scopes wants it now.
+    /// Takes note of whether an order of a job, or of one of its scopes, wants it now. The job must stand in no queue.
     pub(super) fn set_express(&mut self, now: Now, ix: JobIx) {
-        let mut domains = Vec::new();
-        self.domains_of(&self.jobs[ix.at()], &mut domains);
-        let by_scope = domains
-            .iter()
-            .any(|domain| self.domains[*domain].gates.as_ref().is_some_and(|gates| gates.run_now.is_some()));
-        let own = self.jobs[ix.at()].extras.as_ref().is_some_and(|extras| extras.run_now.is_some());
-        let express = by_scope || own;
+        self.expire_own_order(now, ix);
+        let express = self.is_wanted_now(ix);
+        let job = &mut self.jobs[ix.at()];
+        if job.express == express {
+            return;
+        }
+        job.express = express;
         if express {
-            let job = &mut self.jobs[ix.at()];
-            job.due_since = job.due_since.min(now.mono);
             job.end_back_off();
-            if let Some(extras) = &mut job.extras {
-                extras.not_before_ms = None;
-            }
         }
-        if self.jobs[ix.at()].express != express {
-            self.jobs[ix.at()].express = express;
-            self.rekey(ix);
-        }
-    }
-
-    /// [`set_express`](Self::set_express) for a job that stands somewhere already.
-    pub(super) fn refresh_express(&mut self, now: Now, ix: JobIx) {
         self.withdraw_claim(ix);
-        self.leave(ix);
-        self.set_express(now, ix);
+        self.rekey(ix);
     }
 
-    fn set_order_alarm(&mut self, now: Now, domain: DomainIx, order: &Order) {
-        if let Some(expires) = order.expires {
-            let at = self.mono_at(now, expires.as_millisecond());
-            self.alarms.insert((at, Alarm::Orders(domain)));
+    pub(super) fn is_wanted_now(&self, ix: JobIx) -> bool {
+        let job = &self.jobs[ix.at()];
+        if job.extras.as_ref().is_some_and(|extras| extras.run_now.is_some()) {
+            return true;
         }
+        if self.counts.run_now == 0 {
+            return false;
+        }
+        let mut domains = Vec::new();
+        self.domains_of(job, &mut domains);
+        let wants = |domain: &DomainIx| self.domains[*domain].gates.as_ref().is_some_and(|g| g.run_now.is_some());
+        domains.iter().any(wants)
+    }
+
+    fn expire_own_order(&mut self, now: Now, ix: JobIx) {
+        let Some(extras) = &mut self.jobs[ix.at()].extras else { return };
+        let expires = extras.run_now.as_ref().and_then(|order| order.expires);
+        if expires.is_some_and(|expires| expires <= now.wall) {
+            extras.run_now = None;
+            self.emit(Some(ix), EventKind::RunNow { scope: None, order: None });
+        }
+    }
+
+    /// Sets the alarm of a scope's orders to the first expiry among them, after any change.
+    fn set_order_alarm(&mut self, now: Now, domain: DomainIx) {
+        let gates = self.domains[domain].gates_mut();
+        let hold = gates.hold.as_ref().map(|held| &held.order);
+        let ceiling = gates.ceiling.as_ref().map(|(_, order)| order);
+        let orders = [hold, gates.run_now.as_ref(), ceiling];
+        let first = orders.into_iter().flatten().filter_map(|order| order.expires).min();
+        let first = first.map(|expires| mono_at(now, expires));
+        let before = std::mem::replace(&mut gates.orders_end, first);
+        if let Some(before) = before {
+            self.alarms.remove(&(before, Alarm::Orders(domain)));
+        }
+        self.alarms.extend(first.map(|at| (at, Alarm::Orders(domain))));
     }
 
     /// Expiries are on the wall, which moved.
     pub(super) fn reset_order_alarms(&mut self) {
+        let now = self.wall.now();
         let of_orders = |(_, alarm): &(MonoTime, Alarm)| match alarm {
             Alarm::Orders(domain) => Some(*domain),
             _ => None,
         };
         let domains: Vec<_> = self.alarms.iter().filter_map(of_orders).collect();
-        let at = self.wall.now().mono;
-        self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Orders(_)));
-        self.alarms.extend(domains.into_iter().map(|domain| (at, Alarm::Orders(domain))));
+        for domain in domains {
+            self.set_order_alarm(now, domain);
+        }
     }
 
-    /// Ends orders that have expired; sets the alarm anew for those that have not.
+    /// Ends the orders of a scope that have expired.
     fn expire_orders(&mut self, now: Now, domain: DomainIx) {
         let Some(gates) = &self.domains[domain].gates else { return };
         let scope = self.domains[domain].scope.clone();
-        let hold = gates.hold.as_ref().map(|held| held.order.clone());
-        let run_now = gates.run_now.clone();
-        let ceiling = gates.ceiling.as_ref().map(|(_, order)| order.clone());
-        let over = |order: &Option<Order>| {
-            order.as_ref().and_then(|order| order.expires).is_some_and(|expires| expires <= now.wall)
+        let over = |order: Option<&Order>| {
+            order.and_then(|order| order.expires).is_some_and(|expires| expires <= now.wall)
         };
-        if over(&hold) {
-            self.lift_hold(domain);
+        let hold = over(gates.hold.as_ref().map(|held| &held.order));
+        let run_now = over(gates.run_now.as_ref());
+        let ceiling = over(gates.ceiling.as_ref().map(|(_, order)| order));
+        if hold {
+            self.lift_hold(now, domain);
         }
-        if over(&run_now) {
+        if run_now {
             self.run_all_now(now, scope.clone(), None);
         }
-        if over(&ceiling) {
+        if ceiling {
             self.set_ceiling(now, scope, None);
         }
-        for order in [hold, run_now, ceiling].into_iter().flatten() {
-            if order.expires.is_some_and(|expires| expires > now.wall) {
-                self.set_order_alarm(now, domain, &order);
-            }
-        }
+        self.set_order_alarm(now, domain);
     }
 
     /// Says that a drained scope is empty, once.
@@ -192,8 +205,8 @@ impl Engine {
         let Some(held) = self.domains[domain].gates.as_mut().and_then(|gates| gates.hold.as_mut()) else {
             return;
         };
-        if empty && held.drain {
-            held.drain = false;
+        if empty && held.drain && !held.told {
+            held.told = true;
             let scope = self.domains[domain].scope.clone();
             self.emit(None, EventKind::Drained { scope });
         }

@@ -169,7 +169,7 @@ impl Engine {
         }
     }
 
-    fn because(&self, job: &Job) -> Option<String> {
+    pub(super) fn because(&self, job: &Job) -> Option<String> {
         let active = job.active.some().map(|active| &self.actives[active.at()]);
         let stop = active.and_then(|active| active.stop.as_deref());
         let pause = active.and_then(|active| active.pause.as_deref());

@@ -16,7 +16,7 @@ use crate::terms::JobTerms;
 use crate::time::Now;
 
 use super::index::{JobIx, TargetIx};
-use super::job::{Stop, millis, wall};
+use super::job::{Stop, millis};
 use super::{Cancellation, Engine, Submission};
 
 impl Engine {
@@ -224,11 +224,8 @@ impl Engine {
         let job = &mut self.jobs[ix.at()];
         let before = job.key;
         if let Some(extras) = &mut job.extras {
-            extras.not_before_ms = match (extras.not_before_ms, spec.not_before) {
-                (Some(a), Some(b)) => Some(a.min(b.as_millisecond())),
-                _ => None,
-            };
-            extras.spec.not_before = extras.not_before_ms.map(wall);
+            let both = extras.spec.not_before.zip(spec.not_before);
+            extras.spec.not_before = both.map(|(a, b)| a.min(b));
         }
         if terms.priority > job.priority {
             job.priority = terms.priority;

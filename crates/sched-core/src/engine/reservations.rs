@@ -28,7 +28,7 @@ impl Engine {
         }
         for place in self.places_of(ix) {
             if self.domains[place].claim.is_some_and(|claim| claim.owner == ix) {
-                self.domains[place].claim = None;
+                self.set_claim(place, None);
                 self.touch(place);
             }
         }
@@ -81,12 +81,22 @@ impl Engine {
             if outranked || self.domains[place].resources.is_empty() {
                 continue;
             }
-            self.domains[place].claim = Some(Claim { owner, until });
-            self.alarms.insert((until, Alarm::Claim(place)));
+            self.set_claim(place, Some(Claim { owner, until }));
             // Whoever was kept back for the former owner may pass the new one.
             if before.is_some() {
                 self.touch(place);
             }
+        }
+    }
+
+    /// Replaces a place's claim, and with it the alarm for its end.
+    fn set_claim(&mut self, place: DomainIx, claim: Option<Claim>) {
+        self.alarms.extend(claim.map(|claim| (claim.until, Alarm::Claim(place))));
+        let before = std::mem::replace(&mut self.domains[place].claim, claim);
+        if let Some(Claim { until, .. }) = before
+            && claim.is_none_or(|claim| claim.until != until)
+        {
+            self.alarms.remove(&(until, Alarm::Claim(place)));
         }
     }
 

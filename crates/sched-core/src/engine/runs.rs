@@ -18,10 +18,12 @@ impl Engine {
         let Some(ix) = self.current(attempt, JobState::Starting) else { return false };
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Running;
-        let (limit, active) = (job.terms.timeout, job.active);
-        self.actives[active.at()].started = Some(now);
-        self.actives[active.at()].run.start(now.mono);
-        self.set_timer(ix, limit.map(|limit| now.mono + limit));
+        let active = job.active;
+        let entry = &mut self.actives[active.at()];
+        entry.started = Some(now);
+        // What was learned of run times is without the time that a start takes.
+        entry.run = Stopwatch::started(now.mono);
+        self.set_next_look(now, ix);
         self.emit(Some(ix), EventKind::Started);
         self.review(now, active);
         true
@@ -35,7 +37,6 @@ impl Engine {
         self.jobs[ix.at()].state = JobState::Paused;
         self.actives[active.at()].run.stop(now.mono);
         self.alarms.retain(|(_, alarm)| *alarm != Alarm::Pause(active, attempt));
-        self.set_timer(ix, None);
         self.emit(Some(ix), EventKind::Paused);
         self.give_flow_back(active);
         self.enter(now, ix);
@@ -70,7 +71,8 @@ impl Engine {
             strict,
             started: None,
             waited: now.mono.since(job.due_since),
-            run: Stopwatch::default(),
+            // It holds what it needs from here on: a start that is never reported must time out too.
+            run: Stopwatch::started(now.mono),
             pause: None,
             stop: None,
             expected_end: now.mono + job.expected(),
@@ -188,7 +190,7 @@ impl Engine {
         let attempt = job.attempt_id();
         self.actives[active.at()].run.stop(now.mono);
         self.actives[active.at()].stop = Some(Box::new(stop));
-        self.set_timer(ix, None);
+        self.set_next_look(now, ix);
         if self.call_off(now, attempt) {
             return;
         }
@@ -222,6 +224,10 @@ impl Engine {
         let attempt = job.attempt_id();
         let standing = job.state == JobState::Paused;
         job.state = JobState::Resuming;
+        // It holds what it needs again, moving or not.
+        let active = job.active;
+        self.actives[active.at()].run.start(now.mono);
+        self.set_next_look(now, ix);
         self.outputs.push_back(Output::Resume(attempt));
         if !standing {
             // It never reached a checkpoint, so nothing will report that it moves again.
@@ -232,26 +238,12 @@ impl Engine {
     fn moves_again(&mut self, now: Now, ix: JobIx) {
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Running;
-        let (limit, active) = (job.terms.timeout, job.active);
+        let active = job.active;
         let entry = &mut self.actives[active.at()];
-        entry.run.start(now.mono);
         let paused_for = entry.pause.take().map_or(Duration::ZERO, |pause| now.mono.since(pause.since));
         entry.expected_end = entry.expected_end + paused_for;
-        let left = limit.map(|limit| limit.saturating_sub(entry.run.read(now.mono)));
-        self.set_timer(ix, left.map(|left| now.mono + left));
         self.emit(Some(ix), EventKind::Resumed { paused_for });
         self.reviews.push_back(active);
-    }
-
-    pub(super) fn check_time_out(&mut self, now: Now, ix: JobIx) {
-        let job = &self.jobs[ix.at()];
-        let Some(limit) = job.terms.timeout else { return };
-        let ran = self.actives[job.active.at()].run.read(now.mono);
-        if ran >= limit {
-            self.order_stop(now, ix, Stop::TimedOut(limit));
-        } else {
-            self.set_timer(ix, Some(now.mono + (limit - ran)));
-        }
     }
 
     /// Holds attempts against what has changed around them.

@@ -173,7 +173,7 @@ impl Engine {
     pub fn close(&mut self, now: Now, reason: &Reason) {
         self.observe(now);
         self.closed = Some(reason.clone());
-        self.sweep = Some(0);
+        self.begin_sweep(true);
     }
 
     /// The domain of a scope, made when it is new.
@@ -232,7 +232,6 @@ impl Engine {
             let backs_off = |job: &Job| job.back_off_until() > now.mono && job.bracket.is_none();
             if self.jobs.get(ix.at()).is_some_and(backs_off) {
                 self.jobs[ix.at()].end_back_off();
-                self.jobs[ix.at()].due_since = now.mono;
                 self.domains[domain].gates_mut().watchers.remove(&ix);
                 self.reenter(now, ix);
             }
