@@ -121,7 +121,11 @@ impl Engine {
         if let Some(active) = job.active.some() {
             let ran = self.actives[active.at()].run.read(now.mono);
             let because = self.because(job).map(|because| format!(": {because}")).unwrap_or_default();
-            return format!("it is {} and has run {ran:?} of {:?} expected{because}", job.state, job.expected());
+            return format!(
+                "it is {} and has run {ran:?} of {:?} expected{because}",
+                job.state,
+                job.expected()
+            );
         }
         match self.closed_gates(ix, now).first() {
             Some(closed) => {

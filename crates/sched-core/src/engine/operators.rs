@@ -136,7 +136,8 @@ impl Engine {
         }
         let mut domains = Vec::new();
         self.domains_of(job, &mut domains);
-        let wants = |domain: &DomainIx| self.domains[*domain].gates.as_ref().is_some_and(|g| g.run_now.is_some());
+        let wants =
+            |domain: &DomainIx| self.domains[*domain].gates.as_ref().is_some_and(|g| g.run_now.is_some());
         domains.iter().any(wants)
     }
 
