@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Order;
 use crate::gate::Reason;
 use crate::spec::{JobId, JobSpec};
 use crate::terms::JobTerms;
@@ -54,6 +55,10 @@ pub struct JobRecord {
     pub under_way: bool,
     /// Failed attempts that count against the retries.
     pub failures: u16,
+    /// The job was interrupted, and is to continue then.
+    pub interrupted_until: Option<Timestamp>,
+    /// The order of an operator who wants it now.
+    pub run_now: Option<Order>,
     /// When a back-off ends.
     pub back_off_until: Option<Timestamp>,
     /// When it last failed.

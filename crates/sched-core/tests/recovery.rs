@@ -311,6 +311,33 @@ fn retries_and_back_off_go_on_where_they_were() {
 }
 
 #[test]
+fn the_end_of_a_window_and_an_order_outlast_a_crash() {
+    let mut world = World::new();
+    let submit =
+        |world: &mut World, name| world.engine.submit(world.clock.now(), spec(name), terms()).unwrap().job();
+    let (a, b) = (submit(&mut world, "a"), submit(&mut world, "b"));
+    world.settle();
+    let next_window = world.clock.now().plus(secs(3600)).wall;
+    for job in [a, b] {
+        let ends = Reason::new("the window ends");
+        assert_eq!(world.engine.interrupt(world.clock.now(), job, ends, Some(next_window)), Ok(true));
+    }
+    world.settle();
+    // One has stopped and is wanted all the same; the other has not even stopped.
+    world.finish(world.under_way[1], Err(RunError::Cancelled));
+    assert_eq!(world.engine.run_now(world.clock.now(), b, Order::new("ana", "she waits")), Ok(true));
+    world.engine.hold(world.clock.now(), Scope::Fleet, Order::new("ana", "until the crash"));
+    world.settle();
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    next.engine.restore(next.clock.now(), world.records()).unwrap();
+    next.settle();
+    assert_eq!(next.under_way, [AttemptId { job: b, number: 2 }]);
+    next.clock.advance(secs(3600));
+    next.settle();
+    assert_eq!(next.under_way[1..], [AttemptId { job: a, number: 2 }]);
+}
+
+#[test]
 fn records_come_before_jobs() {
     let mut world = World::new();
     world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap();

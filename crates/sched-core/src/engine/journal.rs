@@ -73,21 +73,27 @@ impl Engine {
             let target = job.target;
             self.targets[target.at()].begun = begun;
         }
-        if record.error.is_some() || record.failed.is_some() || record.back_off_until.is_some() {
+        let moments = [record.failed, record.back_off_until, record.interrupted_until];
+        let given = record.error.is_some() || record.run_now.is_some();
+        if given || moments.iter().any(Option::is_some) {
             let extras = self.extras_mut(ix);
             extras.error = record.error;
+            extras.interrupted_until = record.interrupted_until;
+            extras.run_now = record.run_now;
             extras.failed_ms = record.failed.map(jiff::Timestamp::as_millisecond);
             if let Some(until) = record.back_off_until {
                 extras.back_off_until = now.mono + wall_until(now.wall, until);
             }
         }
+        self.set_express(now, ix);
         self.rekey(ix);
         self.enter(now, ix);
         if let Some(reason) = record.cancelled {
             self.end(now, ix, EventKind::Cancelled { reason });
         } else if under_way {
             let reason = Reason::new("the scheduler was restarted");
-            self.emit(Some(ix), EventKind::Interrupted { reason, not_before: now.wall });
+            let not_before = record.interrupted_until.unwrap_or(now.wall);
+            self.emit(Some(ix), EventKind::Interrupted { reason, not_before });
         }
     }
 
@@ -109,6 +115,11 @@ impl Engine {
             attempt: job.attempt,
             under_way: !job.active.is_none(),
             failures: job.failures,
+            interrupted_until: match stop {
+                Some(Stop::Interrupted(_, until)) => *until,
+                _ => extras.and_then(|extras| extras.interrupted_until),
+            },
+            run_now: extras.and_then(|extras| extras.run_now.clone()),
             back_off_until: back_off.map(|until| now.plus(until.since(now.mono)).wall),
             failed: extras.and_then(|extras| extras.failed_ms).map(wall),
             error: extras.and_then(|extras| extras.error.clone()),

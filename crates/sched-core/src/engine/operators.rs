@@ -75,6 +75,7 @@ impl Engine {
         self.jobs[ix.at()].end_back_off();
         self.set_express(now, ix);
         self.enter(now, ix);
+        self.record(ix);
         Ok(true)
     }
 

@@ -9,8 +9,10 @@ use crate::time::{MonoTime, Now};
 /// A larger difference between wall and monotonic time is suspect: time servers slew or step by less, while
 /// suspend, a wrong date typed in and a restored snapshot step by more.
 const SUSPECT_STEP: SignedDuration = SignedDuration::from_mins(5);
-/// How long a suspect step must last before it is believed.
-const BELIEVED_AFTER: Duration = Duration::from_secs(60);
+/// A suspect step is looked at again after this time, and believed after so many looks that all agree. Two odd
+/// readings far apart have not lasted: nobody knows what the wall said between them.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const BELIEVED_AFTER: u32 = 6;
 /// Smaller corrections leave timers as they are; they are then late or early by at most this much.
 const NOTICED_STEP: SignedDuration = SignedDuration::from_secs(1);
 
@@ -27,7 +29,9 @@ pub(super) struct WallGuard {
 #[derive(Clone, Copy, Debug)]
 struct Suspect {
     reading: Now,
-    since: MonoTime,
+    /// Looks since that agreed.
+    agreed: u32,
+    last_look: MonoTime,
 }
 
 /// What a reading meant.
@@ -70,9 +74,13 @@ impl WallGuard {
             self.believed = now;
             return Observed::Believed;
         }
-        match self.suspect {
-            Some(s) if step_between(s.reading, now).abs() <= SUSPECT_STEP => {
-                if now.mono.since(s.since) < BELIEVED_AFTER {
+        match &mut self.suspect {
+            Some(suspect) if step_between(suspect.reading, now).abs() <= SUSPECT_STEP => {
+                if now.mono.since(suspect.last_look) >= LOOK_EVERY {
+                    suspect.agreed += 1;
+                    suspect.last_look = now.mono;
+                }
+                if suspect.agreed < BELIEVED_AFTER {
                     return Observed::Steady;
                 }
                 self.suspect = None;
@@ -80,7 +88,7 @@ impl WallGuard {
                 Observed::Believed
             }
             _ => {
-                self.suspect = Some(Suspect { reading: now, since: now.mono });
+                self.suspect = Some(Suspect { reading: now, agreed: 0, last_look: now.mono });
                 Observed::Suspect(step.as_secs())
             }
         }
@@ -93,7 +101,7 @@ impl WallGuard {
 
     /// When a suspect wall must be looked at again.
     pub(super) fn next_look(&self) -> Option<MonoTime> {
-        self.suspect.map(|s| s.since + BELIEVED_AFTER)
+        self.suspect.map(|s| s.last_look + LOOK_EVERY)
     }
 }
 
@@ -126,12 +134,33 @@ mod tests {
         clock.step_wall(start + SignedDuration::from_hours(5));
         assert_eq!(guard.observe(clock.now()), Observed::Suspect(5 * 3600));
         assert_eq!(guard.now().wall, start);
+        for _ in 1..BELIEVED_AFTER {
+            clock.advance_to(guard.next_look().unwrap());
+            assert_eq!(guard.observe(clock.now()), Observed::Steady);
+        }
         clock.advance_to(guard.next_look().unwrap() - Duration::from_nanos(1));
         assert_eq!(guard.observe(clock.now()), Observed::Steady);
         assert!(guard.now().wall < start + SignedDuration::from_hours(1));
         clock.advance(Duration::from_nanos(1));
         assert_eq!(guard.observe(clock.now()), Observed::Believed);
         assert_eq!(guard.now().wall, clock.now().wall);
+        assert_eq!(guard.next_look(), None);
+    }
+
+    #[test]
+    fn two_odd_readings_far_apart_have_not_lasted() {
+        let clock = ManualClock::default();
+        let mut guard = WallGuard::new(clock.now());
+        let odd = |clock: &ManualClock| Now {
+            wall: clock.now().wall + SignedDuration::from_hours(5),
+            ..clock.now()
+        };
+        assert_eq!(guard.observe(odd(&clock)), Observed::Suspect(5 * 3600));
+        clock.advance(LOOK_EVERY * BELIEVED_AFTER);
+        assert_eq!(guard.observe(odd(&clock)), Observed::Steady);
+        assert_eq!(guard.now().wall, clock.now().wall);
+        clock.advance(LOOK_EVERY);
+        assert_eq!(guard.observe(clock.now()), Observed::Steady);
         assert_eq!(guard.next_look(), None);
     }
 
