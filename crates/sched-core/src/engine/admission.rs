@@ -7,13 +7,13 @@ use crate::spec::Priority;
 use crate::state::JobState;
 use crate::time::Now;
 
-use super::domain::{Domains, Shut};
+use super::domain::{Domains, Need, Shut};
+use super::forest::For;
 use super::gates::Closed;
-use super::index::{BracketIx, DomainIx, JobIx};
+use super::index::{BracketIx, DomainIx, JobIx, LaneIx};
+use super::lanes::{Next, Turn, Turns};
+use super::reservations::LOOKED_PAST;
 use super::{Engine, StartOrder};
-
-/// Virtual time that a start costs a tenant of weight 1; divisible by every weight up to ten.
-const TENANT_TURN: u64 = 2_520_000;
 
 impl Engine {
     /// Takes a waiting or paused job that is in no queue to where it belongs.
@@ -58,7 +58,14 @@ impl Engine {
             self.forest.remove(&mut self.domains, bracket, id);
         }
         if let Some(domain) = parked.some() {
-            self.domains[domain].gates_mut().parked.remove(&ix);
+            let key = self.jobs[ix.at()].key;
+            let parked = &mut self.domains[domain].gates_mut().parked;
+            let crowded = parked.len() >= LOOKED_PAST;
+            parked.remove(key, ix);
+            if crowded && !self.domains[domain].shut.is_empty() {
+                // There is a seat for one more that may have to be looked past.
+                self.touch(domain);
+            }
         }
     }
 
@@ -96,17 +103,15 @@ impl Engine {
 
     /// Returns whether nothing is left to do for `domain`.
     fn reexamine_one(&mut self, now: Now, domain: DomainIx, budget: &mut usize) -> bool {
-        // Who enters leaves this list; collecting it would cost its length for every move.
-        while let Some(ix) = self.first_let_in(now, domain) {
-            if *budget == 0 {
-                return false;
-            }
-            *budget -= 1;
-            self.reenter(now, ix);
+        // Whoever is parked is let in one by one, each when its lane has a turn.
+        let firsts = self.domains[domain].gates.iter().flat_map(|gates| gates.parked.firsts());
+        let open: Vec<_> = firsts.filter(|(lane, _)| self.may_fit(domain, &lane.need)).collect();
+        for (lane, first) in open {
+            self.forest.lanes.open_door(lane, domain, first);
         }
         let mut at = 0;
         while let Some(bracket) = self.domains[domain].shut.get(at).copied() {
-            if !self.may_fit(domain, self.forest.key(self.forest.get(bracket).class)) {
+            if !self.is_open_for(now, domain, bracket) {
                 at += 1;
                 continue;
             }
@@ -120,51 +125,17 @@ impl Engine {
         true
     }
 
-    fn first_let_in(&self, now: Now, domain: DomainIx) -> Option<JobIx> {
-        let mut parked = self.domains[domain].gates.as_ref()?.parked.iter().copied();
-        parked.find(|ix| self.kept_out(now, *ix, domain).is_none())
-    }
-
-    /// Shows the most urgent classes again that the fleet kept back and that may fit by now, one a lane: the others
-    /// would only be shut again once that one has taken what is free.
-    fn reopen_at_fleet(&mut self) {
-        let fleet = self.fleet();
-        if !self.domains[fleet].touched {
-            return;
-        }
-        let mut best: Vec<((u16, bool), OrderKey, BracketIx)> = Vec::new();
-        for bracket in &self.domains[fleet].shut {
-            let stale = self.forest.is_stale(&self.domains, *bracket);
-            if !stale || !self.may_fit(fleet, self.forest.key(self.forest.get(*bracket).class)) {
-                continue;
-            }
-            let (lane, Some(key)) = (self.forest.lane(*bracket), self.forest.head(*bracket)) else {
-                continue;
-            };
-            let lane = (lane.tenant, lane.strict);
-            match best.iter_mut().find(|(other, ..)| *other == lane) {
-                Some(entry) if entry.1 <= key => {}
-                Some(entry) => (entry.1, entry.2) = (key, *bracket),
-                None => best.push((lane, key, *bracket)),
-            }
-        }
-        self.domains[fleet].touched = !best.is_empty();
-        for (lane, key, bracket) in best {
-            let shown = self.forest.candidates().find(|(l, ..)| (l.tenant, l.strict) == lane);
-            if shown.is_none_or(|(_, shown, _)| key < shown) {
-                self.counts.moves += 1;
-                self.forest.reopen(&mut self.domains, bracket);
-            }
-        }
-    }
-
-    /// Looks at the most urgent candidates until none can start or the budget is spent.
+    /// Looks at those whose turn it is until none can start or the budget is spent.
     pub(super) fn admit(&mut self, now: Now, budget: &mut usize) {
         while *budget > 0 {
-            self.reopen_at_fleet();
-            let Some(root) = self.next_candidate() else { return };
+            self.forest.lanes.settle();
+            let Some(lane) = self.next_turn(now) else { return };
             *budget -= 1;
-            self.consider(now, root);
+            match self.forest.lanes.next(lane) {
+                Some(Next::Class(root)) => self.consider(now, root),
+                Some(Next::Parked(domain, first)) => self.let_in(now, lane, domain, first),
+                None => debug_assert!(false, "a lane without anybody has a turn"),
+            }
             self.reexamine(now, budget);
             if !self.touched.is_empty() {
                 return;
@@ -172,19 +143,60 @@ impl Engine {
         }
     }
 
-    /// The class whose turn it is: critical jobs within their share, then the tenant that had least of its due.
-    fn next_candidate(&self) -> Option<BracketIx> {
-        let strict = self.forest.candidates().filter(|(lane, ..)| lane.strict);
-        let strict = strict.min_by_key(|(_, key, _)| *key);
-        let start_tag = |tenant: u16| self.tenants[usize::from(tenant)].next.max(self.served);
-        let others = self.forest.candidates().filter(|(lane, ..)| !lane.strict);
-        let others = others.min_by_key(|(lane, key, _)| (start_tag(lane.tenant), *key));
-        let over_share = self.over_share(self.active_count());
-        let chosen = match (strict, others) {
-            (Some(_), Some(other)) if over_share => Some(other),
-            (strict, other) => strict.or(other),
+    /// The lane whose turn it is: critical jobs within their share, then the tenant that had least of its due.
+    fn next_turn(&self, now: Now) -> Option<LaneIx> {
+        let turns = |strict| {
+            let needs = self.forest.lanes.needs().filter(move |(need, _)| need.strict == strict);
+            needs.filter_map(|(need, turns)| self.turn_of(need, turns, now)).min()
         };
-        chosen.map(|(_, _, root)| root)
+        let (strict, other) = (turns(true), turns(false));
+        let chosen = match other {
+            Some(other) if strict.is_some() && self.over_share(self.active_count()) => Some(other),
+            other => strict.or(other),
+        };
+        chosen.map(|turn| turn.lane)
+    }
+
+    pub(super) fn any_turn(&self) -> bool {
+        let now = self.wall.now();
+        self.forest.lanes.needs().any(|(need, turns)| self.turn_of(need, turns, now).is_some())
+    }
+
+    /// Who comes next among those of one need, if the fleet has room for them.
+    fn turn_of(&self, need: &Need, turns: &Turns, now: Now) -> Option<Turn> {
+        let first = turns.first()?;
+        let fleet = self.fleet();
+        if self.config.advise_only || self.may_fit(fleet, need) {
+            let kept = |turn: &&Turn| self.promised_to_another(fleet, need, turn.key, now);
+            return turns.iter().find(|turn| self.config.advise_only || !kept(turn)).copied();
+        }
+        // A strict one is looked at once all the same: it may make others yield.
+        let entry = &self.domains[fleet];
+        let asks = need.strict
+            && entry.closed(need.tolerated, need.goes_on).is_none()
+            && !turns.has_asked(first.key, entry.openings);
+        asks.then_some(*first)
+    }
+
+    /// Lets the most urgent job in that is parked at a domain which has opened.
+    fn let_in(&mut self, now: Now, lane: LaneIx, domain: DomainIx, first: OrderKey) {
+        let key = *self.forest.lanes.key(lane);
+        self.counts.moves += 1;
+        self.forest.lanes.close_door(lane, domain, first);
+        if !self.may_fit(domain, &key.need) {
+            return;
+        }
+        let parked = self.domains[domain].gates.iter().flat_map(|gates| gates.parked.of(&key));
+        let mut open = parked.map(|(_, ix)| ix).filter(|ix| self.kept_out(now, *ix, domain).is_none());
+        let next = open.next();
+        drop(open);
+        if let Some(ix) = next {
+            self.reenter(now, ix);
+            let next = self.domains[domain].gates.iter().find_map(|gates| gates.parked.of(&key).next());
+            if let Some((next, _)) = next {
+                self.forest.lanes.open_door(key, domain, next);
+            }
+        }
     }
 
     /// Whether critical jobs have their share of what runs, were one more to run beside `running`.
@@ -196,23 +208,24 @@ impl Engine {
     /// Follows a class's most urgent job down to its queue and starts it, or shuts what is closed for it.
     fn consider(&mut self, now: Now, root: BracketIx) {
         let class = *self.forest.key(self.forest.get(root).class);
+        let need = class.lane.need;
         let advise = self.config.advise_only;
         // Technology and destination first: they keep the whole class back.
         for domain in [class.technology, class.destination] {
             if let Some(domain) = domain.some()
-                && let Some(shut) = self.domains[domain].closed(class.tolerated, class.goes_on)
+                && let Some(shut) = self.domains[domain].closed(need.tolerated, need.goes_on)
                 && !advise
             {
-                return self.shut(now, root, domain, Closed::Domain(domain, shut));
+                return self.shut(now, root, domain, Closed::Domain(domain, shut), self.shut_for(&need));
             }
         }
         let mut at = root;
         loop {
             let place = self.forest.get(at).place;
-            if let Some(shut) = self.domains[place].closed(class.tolerated, class.goes_on)
+            if let Some(shut) = self.domains[place].closed(need.tolerated, need.goes_on)
                 && !advise
             {
-                return self.shut(now, at, place, Closed::Domain(place, shut));
+                return self.shut(now, at, place, Closed::Domain(place, shut), self.shut_for(&need));
             }
             match self.forest.below(at) {
                 Some(below) => at = below,
@@ -233,10 +246,7 @@ impl Engine {
         self.reserve_before(now, ix);
         if let Some((bracket, place, closed)) = self.first_lack(now, ix, root) {
             self.make_room(now, ix);
-            return match bracket {
-                Some(bracket) => self.shut(now, bracket, place, closed),
-                None => self.park(now, ix, place, closed),
-            };
+            return self.keep_back(now, ix, bracket, place, closed);
         }
         match self.jobs[ix.at()].state {
             JobState::Paused => self.go_on(now, ix),
@@ -265,9 +275,12 @@ impl Engine {
         if let Some(shut) = entry.closed(tolerated, goes_on) {
             return Some(Closed::Domain(domain, shut));
         }
-        let parked_for_room = job.parked == domain && !entry.resources.is_empty();
-        let lack = entry.lacks(self.demands.amounts(self.needed(job)))?;
-        parked_for_room.then_some(Closed::Resource(domain, lack.0, lack.1))
+        if job.parked != domain || entry.resources.is_empty() {
+            return None;
+        }
+        let lack = entry.lacks(self.demands.amounts(self.needed(job)));
+        let lack = lack.map(|(resource, amount)| Closed::Resource(domain, resource, amount));
+        lack.or_else(|| self.promised(domain, ix, now).map(|owner| Closed::Promised(domain, owner)))
     }
 
     /// The topmost place where the job lacks something, with its class's bracket there; no bracket for places that
@@ -293,20 +306,66 @@ impl Engine {
         first.or_else(|| beside.find_map(|(at, place)| Some((at, place, lack(place)?))))
     }
 
-    fn shut(&mut self, now: Now, bracket: BracketIx, by: DomainIx, closed: Closed) {
+    /// Keeps a job back that lacks something at `place`, and with it all of its class for which that holds as well.
+    fn keep_back(
+        &mut self,
+        now: Now,
+        ix: JobIx,
+        bracket: Option<BracketIx>,
+        place: DomainIx,
+        closed: Closed,
+    ) {
+        let Some(bracket) = bracket else { return self.park(now, ix, place, closed) };
+        let need = *self.forest.need(bracket);
+        let key = self.jobs[ix.at()].key;
+        let fits = self.may_fit(place, &need);
+        if fits && !self.promised_to_another(place, &need, key, now) {
+            // What this job lacks, being a little larger or longer, the next of its class may not. The number of
+            // jobs that are looked past is bounded for each place: else a whole backlog might move there one by one.
+            let parked = self.domains[place].gates.as_ref().map_or(0, |gates| gates.parked.len());
+            return match parked < LOOKED_PAST {
+                true => self.park(now, ix, place, closed),
+                false => self.shut(now, bracket, place, closed, For::Top),
+            };
+        }
+        if place != self.fleet() {
+            let closed_for = if fits { For::LessUrgent } else { self.shut_for(&need) };
+            return self.shut(now, bracket, place, closed, closed_for);
+        }
+        // The fleet passes over the whole need.
+        self.defer(now, ix, closed);
+        self.counts.moves += 1;
+        self.forest.lanes.note_asked(&need, key, self.domains[place].openings);
+    }
+
+    /// A more urgent critical job is looked at even where it finds a gate closed: it may make others yield.
+    fn shut_for(&self, need: &Need) -> For {
+        if need.strict { For::LessUrgent } else { For::All }
+    }
+
+    /// Whether a domain may be open for what it keeps back of a class.
+    fn is_open_for(&self, now: Now, domain: DomainIx, bracket: BracketIx) -> bool {
+        let need = self.forest.need(bracket);
+        let kept = |key| self.promised_to_another(domain, need, key, now);
+        self.may_fit(domain, need) && !self.forest.head(bracket).is_some_and(kept)
+    }
+
+    fn shut(&mut self, now: Now, bracket: BracketIx, by: DomainIx, closed: Closed, closed_for: For) {
         if let Some(ix) = self.forest.head(bracket).and_then(|key| self.find(key.id)) {
             self.defer(now, ix, closed);
             self.make_room_at_limit(now, ix, closed);
         }
         self.counts.moves += 1;
-        self.forest.shut(&mut self.domains, bracket, by);
+        self.forest.shut(&mut self.domains, bracket, by, closed_for);
     }
 
     fn park(&mut self, now: Now, ix: JobIx, at: DomainIx, closed: Closed) {
         self.leave(ix);
         self.counts.moves += 1;
-        self.jobs[ix.at()].parked = at;
-        self.domains[at].gates_mut().parked.insert(ix);
+        let lane = self.class_of(ix, now.wall.as_millisecond()).lane;
+        let job = &mut self.jobs[ix.at()];
+        job.parked = at;
+        self.domains[at].gates_mut().parked.insert(lane, job.key, ix);
         self.defer(now, ix, closed);
         self.make_room_at_limit(now, ix, closed);
     }
@@ -357,24 +416,20 @@ impl Engine {
         let place = self.jobs[ix.at()].place;
         for at in 0..self.domains[place].brackets.len() {
             let (class, bracket) = self.domains[place].brackets[at];
-            let key = self.forest.key(class);
-            let full = self.domains[place].lacks(self.demands.amounts(key.band)).is_some();
-            if full && !key.strict && !self.forest.is_shut(bracket) && !self.config.advise_only {
+            let need = self.forest.key(class).lane.need;
+            let full = self.domains[place].lacks(self.demands.amounts(need.band)).is_some();
+            if full && !need.strict && !self.forest.is_shut(bracket) && !self.config.advise_only {
                 self.counts.moves += 1;
-                self.forest.shut(&mut self.domains, bracket, place);
+                self.forest.shut(&mut self.domains, bracket, place, For::All);
             }
         }
     }
 
     fn charge_tenant(&mut self, ix: JobIx) {
-        if self.tenants.len() < 2 || self.jobs[ix.at()].key.is_strict() {
-            return;
+        if self.forest.lanes.tenants() >= 2 && !self.jobs[ix.at()].key.is_strict() {
+            let tenant = self.jobs[ix.at()].extras.as_ref().map_or(0, |extras| extras.tenant);
+            self.forest.lanes.charge(tenant);
         }
-        let tenant = self.jobs[ix.at()].extras.as_ref().map_or(0, |extras| extras.tenant);
-        let entry = &mut self.tenants[usize::from(tenant)];
-        let tag = entry.next.max(self.served);
-        self.served = tag;
-        entry.next = tag + TENANT_TURN / u64::from(entry.weight);
     }
 
     /// The load gate that only the end of the slack opened.

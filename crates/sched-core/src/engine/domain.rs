@@ -1,6 +1,7 @@
 //! What jobs share: places with their resources, technologies, destinations, groups and instances.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
@@ -11,6 +12,7 @@ use crate::time::MonoTime;
 use super::breaker::Breaker;
 use super::index::{BracketIx, ClassIx, DemandIx, DomainIx, JobIx, ResourceIx};
 use super::orders::Order;
+use super::parked::Parked;
 use super::roster::Roster;
 
 /// Whatever several jobs have in common, with the gates that hold for all of them alike.
@@ -35,7 +37,7 @@ pub(super) struct Domain {
     pub(super) jobs: u32,
     /// Something of it may have opened.
     pub(super) touched: bool,
-    /// How often that was so: what was shut after the last time need not be looked at again.
+    /// How often that was so.
     pub(super) openings: u32,
 }
 
@@ -61,7 +63,7 @@ pub(super) struct Gates {
     /// When the first of these orders expires.
     pub(super) orders_end: Option<MonoTime>,
     /// Jobs that wait for this very domain, outside every queue.
-    pub(super) parked: BTreeSet<JobIx>,
+    pub(super) parked: Parked,
     /// Jobs whose choice of a member depends on whether it is up, and jobs whose back-off ends when it opens.
     pub(super) watchers: BTreeSet<JobIx>,
 }
@@ -266,7 +268,19 @@ impl std::ops::IndexMut<DomainIx> for Domains {
 pub(super) struct ClassKey {
     pub(super) technology: DomainIx,
     pub(super) destination: DomainIx,
+    pub(super) lane: LaneKey,
+}
+
+/// What classes have in common that compete by urgency alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct LaneKey {
+    pub(super) need: Need,
     pub(super) tenant: u16,
+}
+
+/// By what a place tells whether it keeps jobs back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Need {
     /// Goes before everything that is not.
     pub(super) strict: bool,
     pub(super) tolerated: LoadLevel,
@@ -275,4 +289,16 @@ pub(super) struct ClassKey {
     pub(super) band: DemandIx,
     /// Expected duration to a power of four.
     pub(super) span: u8,
+}
+
+impl Need {
+    /// `expected` milliseconds to a power of four.
+    pub(super) fn span(expected_ms: u32) -> u8 {
+        (expected_ms.max(1).ilog2() / 2) as u8
+    }
+
+    /// The shortest expected duration that comes under the same span.
+    pub(super) fn shortest(&self) -> Duration {
+        Duration::from_millis(if self.span == 0 { 0 } else { 1 << (2 * self.span) })
+    }
 }

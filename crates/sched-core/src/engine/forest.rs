@@ -14,8 +14,9 @@ use slab::Slab;
 use crate::queue::{JobQueue, OrderKey};
 use crate::spec::JobId;
 
-use super::domain::{ClassKey, Domains};
-use super::index::{BracketIx, ClassIx, DomainIx};
+use super::domain::{ClassKey, Domains, Need};
+use super::index::{BracketIx, ClassIx, DomainIx, LaneIx};
+use super::lanes::Lanes;
 
 /// Children of a heap node, as in [`IndexedQueue`](crate::IndexedQueue).
 const ARITY: usize = 4;
@@ -31,35 +32,43 @@ pub(super) struct Bracket {
     below: u32,
     /// Position in the parent's heap, or in the lane's when it has no parent.
     position: u32,
-    /// The domain that keeps it back.
+    /// The domain that keeps it back, and for whom that counts.
     shut_by: DomainIx,
+    shut_for: For,
     shut_position: u32,
-    /// The domain's count of openings when it was shut.
-    shut_at: u32,
     head: Option<OrderKey>,
     children: Vec<Entry>,
     queue: Option<Box<dyn JobQueue>>,
+}
+
+/// For whom a shut bracket is closed: when another job comes to its top, that may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// Every job of the class.
+    All,
+    /// Every job that is not more urgent than the one at the top: it would take what is kept for a more urgent one,
+    /// or make others yield.
+    LessUrgent,
+    /// The job at the top.
+    Top,
 }
 
 #[derive(Debug)]
 struct Class {
     key: ClassKey,
     root: BracketIx,
-    lane: usize,
+    lane: LaneIx,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    key: OrderKey,
-    bracket: BracketIx,
+pub(super) struct Entry {
+    pub(super) key: OrderKey,
+    pub(super) bracket: BracketIx,
 }
 
-/// The classes that compete with each other by urgency alone.
-#[derive(Debug)]
-pub(super) struct Lane {
-    pub(super) tenant: u16,
-    pub(super) strict: bool,
-    heap: Vec<Entry>,
+/// Positions of the children of a heap node.
+pub(super) fn children_of(at: usize) -> std::ops::RangeInclusive<usize> {
+    at * ARITY + 1..=at * ARITY + ARITY
 }
 
 #[derive(Debug)]
@@ -67,14 +76,14 @@ pub(super) struct Forest {
     classes: Slab<Class>,
     by_key: HashMap<ClassKey, ClassIx, FixedState>,
     brackets: Slab<Bracket>,
-    lanes: Vec<Lane>,
+    pub(super) lanes: Lanes,
     make: fn() -> Box<dyn JobQueue>,
 }
 
 impl Forest {
     pub(super) fn new(make: fn() -> Box<dyn JobQueue>) -> Self {
         let (classes, by_key, brackets) = Default::default();
-        Self { classes, by_key, brackets, lanes: Vec::new(), make }
+        Self { classes, by_key, brackets, lanes: Lanes::default(), make }
     }
 
     /// Adds a job; returns its bracket.
@@ -106,11 +115,7 @@ impl Forest {
         if let Some(found) = self.by_key.get(key) {
             return *found;
         }
-        let same_lane = |lane: &Lane| lane.tenant == key.tenant && lane.strict == key.strict;
-        let lane = self.lanes.iter().position(same_lane).unwrap_or_else(|| {
-            self.lanes.push(Lane { tenant: key.tenant, strict: key.strict, heap: Vec::new() });
-            self.lanes.len() - 1
-        });
+        let lane = self.lanes.join(key.lane);
         let class = ClassIx::new(self.classes.insert(Class { key: *key, root: BracketIx::NONE, lane }));
         self.by_key.insert(*key, class);
         self.classes[class.at()].root = self.add_bracket(domains, class, Domains::fleet(), BracketIx::NONE);
@@ -143,8 +148,8 @@ impl Forest {
             below: 0,
             position: NOWHERE,
             shut_by: DomainIx::NONE,
+            shut_for: For::All,
             shut_position: NOWHERE,
-            shut_at: 0,
             head: None,
             children: Vec::new(),
             queue: None,
@@ -168,6 +173,7 @@ impl Forest {
             if parent.is_none() {
                 let class = self.classes.remove(class.at());
                 self.by_key.remove(&class.key);
+                self.lanes.quit(class.lane);
                 return;
             }
             self.brackets[parent.at()].below -= 1;
@@ -177,7 +183,7 @@ impl Forest {
 
     /// Works out anew which job a bracket puts forward, and tells the brackets above.
     ///
-    /// A shut bracket whose head became more urgent is shown again: the gate may stand otherwise for the new head.
+    /// A shut bracket is shown again when the gate may stand otherwise for the new head.
     fn publish(&mut self, domains: &mut Domains, mut at: BracketIx) {
         loop {
             let bracket = &mut self.brackets[at.at()];
@@ -185,8 +191,12 @@ impl Forest {
             let below = bracket.children.first().map(|entry| entry.key);
             let head = own.into_iter().chain(below).min();
             let before = std::mem::replace(&mut bracket.head, head);
-            let improved = head.is_some_and(|head| before.is_none_or(|before| head < before));
-            if improved && !bracket.shut_by.is_none() {
+            let reopens = match bracket.shut_for {
+                For::All => false,
+                For::LessUrgent => head.is_some_and(|head| before.is_none_or(|before| head < before)),
+                For::Top => head != before,
+            };
+            if reopens && !bracket.shut_by.is_none() {
                 self.unlist_shut(domains, at);
             }
             let Some(above) = self.put_forward(at, before) else { return };
@@ -213,9 +223,9 @@ impl Forest {
         }
         let Some(parent) = bracket.parent.some() else {
             let lane = self.classes[bracket.class.at()].lane;
-            let mut heap = std::mem::take(&mut self.lanes[lane].heap);
+            let mut heap = self.lanes.take_roots(lane);
             self.show(&mut heap, at, shown);
-            self.lanes[lane].heap = heap;
+            self.lanes.set_roots(lane, heap);
             return None;
         };
         let mut heap = std::mem::take(&mut self.brackets[parent.at()].children);
@@ -280,11 +290,11 @@ impl Forest {
     }
 
     /// Keeps a bracket back because a gate of `by` is closed for it.
-    pub(super) fn shut(&mut self, domains: &mut Domains, at: BracketIx, by: DomainIx) {
+    pub(super) fn shut(&mut self, domains: &mut Domains, at: BracketIx, by: DomainIx, closed_for: For) {
         let bracket = &mut self.brackets[at.at()];
         debug_assert!(bracket.shut_by.is_none(), "shut twice");
         bracket.shut_by = by;
-        bracket.shut_at = domains[by].openings;
+        bracket.shut_for = closed_for;
         bracket.shut_position = domains[by].shut.len() as u32;
         domains[by].shut.push(at);
         self.announce(domains, at);
@@ -311,21 +321,6 @@ impl Forest {
         !self.brackets[at.at()].shut_by.is_none()
     }
 
-    /// Whether the domain that keeps a bracket back may have opened since.
-    pub(super) fn is_stale(&self, domains: &Domains, at: BracketIx) -> bool {
-        let bracket = &self.brackets[at.at()];
-        bracket.shut_by.some().is_some_and(|by| domains[by].openings != bracket.shut_at)
-    }
-
-    /// The most urgent class of each lane.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = (&Lane, OrderKey, BracketIx)> {
-        self.lanes.iter().filter_map(|lane| lane.heap.first().map(|e| (lane, e.key, e.bracket)))
-    }
-
-    pub(super) fn any_candidate(&self) -> bool {
-        self.lanes.iter().any(|lane| !lane.heap.is_empty())
-    }
-
     /// The bracket right below that puts `at`'s head forward; none when the head stands in its own queue.
     pub(super) fn below(&self, at: BracketIx) -> Option<BracketIx> {
         let bracket = &self.brackets[at.at()];
@@ -341,9 +336,9 @@ impl Forest {
         &self.classes[class.at()].key
     }
 
-    /// The lane of a bracket's class: its tenant, and whether it is strict.
-    pub(super) fn lane(&self, at: BracketIx) -> &Lane {
-        &self.lanes[self.classes[self.brackets[at.at()].class.at()].lane]
+    /// What the jobs of a bracket need.
+    pub(super) fn need(&self, at: BracketIx) -> &Need {
+        &self.classes[self.brackets[at.at()].class.at()].key.lane.need
     }
 
     pub(super) fn head(&self, at: BracketIx) -> Option<OrderKey> {
@@ -374,7 +369,7 @@ impl Forest {
             while let Some(place) = places.pop() {
                 if let Some(entry) = bracket.children.get(place).filter(|entry| entry.key < *key) {
                     open.push(entry.bracket);
-                    places.extend(place * ARITY + 1..=place * ARITY + ARITY);
+                    places.extend(children_of(place));
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::state::JobState;
 use crate::time::Now;
 
 use super::Engine;
-use super::domain::{ClassKey, Domains, Shut};
+use super::domain::{ClassKey, Domains, LaneKey, Need, Shut};
 use super::index::{DemandIx, DomainIx, JobIx, ResourceIx};
 use super::job::Job;
 
@@ -49,15 +49,17 @@ impl Engine {
         let goes_on = entry.state == JobState::Paused;
         let (tolerated, _) = entry.tolerance(wall_ms);
         let extras = entry.extras.as_ref();
-        ClassKey {
-            technology: self.targets[entry.target.at()].technology,
-            destination: extras.map(|e| e.destination).unwrap_or_default(),
-            tenant: extras.map_or(0, |e| e.tenant),
+        let need = Need {
             strict: entry.key.is_strict(),
             tolerated,
             goes_on,
             band: self.demands.band(self.needed(entry)),
-            span: (entry.expected_ms.max(1).ilog2() / 2) as u8,
+            span: Need::span(entry.expected_ms),
+        };
+        ClassKey {
+            technology: self.targets[entry.target.at()].technology,
+            destination: extras.map(|e| e.destination).unwrap_or_default(),
+            lane: LaneKey { need, tenant: extras.map_or(0, |e| e.tenant) },
         }
     }
 
@@ -244,11 +246,11 @@ impl Engine {
         Scope::Instance(self.targets[job.target.at()].instance.clone())
     }
 
-    /// Whether a domain may be open for jobs of a class; the job itself may need a little more than its band.
-    pub(super) fn may_fit(&self, domain: DomainIx, class: &ClassKey) -> bool {
+    /// Whether a domain may be open for jobs of a need; the job itself may need a little more than its band.
+    pub(super) fn may_fit(&self, domain: DomainIx, need: &Need) -> bool {
         let entry = &self.domains[domain];
-        entry.closed(class.tolerated, class.goes_on).is_none()
-            && entry.lacks(self.demands.amounts(class.band)).is_none()
+        entry.closed(need.tolerated, need.goes_on).is_none()
+            && entry.lacks(self.demands.amounts(need.band)).is_none()
     }
 
     /// The fleet's own index, for readability where the root of the places is meant.

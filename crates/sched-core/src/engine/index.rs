@@ -53,6 +53,8 @@ indices! {
     ClassIx;
     /// The jobs of one class at or below one place.
     BracketIx;
+    /// Classes that compete by urgency alone.
+    LaneIx;
     /// An attempt under way.
     ActiveIx;
 }

@@ -30,9 +30,11 @@ mod gates;
 mod index;
 mod job;
 mod journal;
+mod lanes;
 mod moments;
 mod operators;
 mod orders;
+mod parked;
 mod report;
 mod requests;
 mod reservations;
@@ -92,10 +94,7 @@ pub struct Engine {
     domains: Domains,
     demands: Demands,
     forest: Forest,
-    tenants: Vec<Tenant>,
     tenant_index: HashMap<TenantName, u16, FixedState>,
-    /// Start tag of the tenant that was served last: virtual time of start-time fair queuing.
-    served: u64,
     actives: Vec<Active>,
     free_actives: Vec<ActiveIx>,
     timers: Timers,
@@ -139,14 +138,6 @@ struct Counts {
     moves: u64,
 }
 
-/// Whom work is for.
-#[derive(Debug)]
-struct Tenant {
-    weight: u32,
-    /// Its next start tag.
-    next: u64,
-}
-
 /// Something of a domain or attempt that time changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
@@ -188,9 +179,7 @@ impl Engine {
             free_targets: Vec::new(),
             domains,
             demands,
-            tenants: Vec::new(),
             tenant_index: HashMap::default(),
-            served: 0,
             actives: Vec::new(),
             free_actives: Vec::new(),
             timers: Timers::default(),
@@ -241,11 +230,8 @@ impl Engine {
     /// When [`advance`](Self::advance) should be called next if nothing happens before; `None`: not at all.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
         let now = self.wall.now().mono;
-        let at_once = !self.touched.is_empty()
-            || self.sweep.is_some()
-            || !self.reviews.is_empty()
-            || self.forest.any_candidate()
-            || self.domains[Domains::fleet()].touched;
+        let at_once =
+            !self.touched.is_empty() || self.sweep.is_some() || !self.reviews.is_empty() || self.any_turn();
         if at_once {
             return Some(now);
         }
@@ -326,9 +312,7 @@ impl Engine {
         let waited_for = !entry.shut.is_empty() || entry.gates.as_ref().is_some_and(|g| !g.parked.is_empty());
         if waited_for && !entry.touched {
             entry.touched = true;
-            if domain != Domains::fleet() {
-                self.touched.push_back(domain);
-            }
+            self.touched.push_back(domain);
         }
     }
 
@@ -338,9 +322,10 @@ impl Engine {
         }
         let weight = self.config.tenants.get(name).copied().unwrap_or(1).clamp(1, 1_000);
         // More tenants than that share the last one's place in turn.
-        let tenant = u16::try_from(self.tenants.len()).unwrap_or(u16::MAX);
-        if self.tenants.len() <= usize::from(u16::MAX) {
-            self.tenants.push(Tenant { weight, next: 0 });
+        let lanes = &mut self.forest.lanes;
+        let tenant = u16::try_from(lanes.tenants()).unwrap_or(u16::MAX);
+        if lanes.tenants() <= usize::from(u16::MAX) {
+            lanes.add_tenant(weight);
         }
         self.tenant_index.insert(name.clone(), tenant);
         tenant

@@ -205,8 +205,11 @@ impl Engine {
             return true;
         }
         if let Some(bracket) = job.bracket.some() {
-            return self.forest.key(self.forest.get(bracket).class).tolerated != tolerated;
+            return self.forest.need(bracket).tolerated != tolerated;
         }
-        job.parked.some().is_some_and(|at| self.domains[at].closed(tolerated, goes_on).is_none())
+        let Some(gates) = job.parked.some().and_then(|at| self.domains[at].gates.as_ref()) else {
+            return false;
+        };
+        !gates.parked.holds(&self.class_of(ix, now.wall.as_millisecond()).lane, job.key, ix)
     }
 }

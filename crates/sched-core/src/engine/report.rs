@@ -145,8 +145,7 @@ impl Engine {
         let count = |at, most| self.forest.before(at, &job.key, most);
         if let Some(domain) = job.parked.some() {
             let entry = &self.domains[domain];
-            let parked = entry.gates.iter().flat_map(|gates| &gates.parked);
-            let ahead = parked.filter(|other| self.jobs[other.at()].key < job.key);
+            let ahead = entry.gates.iter().flat_map(|gates| gates.parked.before(job.key, COUNTED_AHEAD));
             return (Some(ahead.take(COUNTED_AHEAD).count()), Some(entry.scope.clone()));
         }
         if job.bracket.is_none() {
@@ -162,9 +161,12 @@ impl Engine {
                 (Some(ahead), Some(self.domains[by].scope.clone()))
             }
             None => {
-                let roots = self.forest.candidates().map(|(_, _, root)| root);
+                // At the top, where it is passed over as long as the fleet has no room.
+                let roots = self.forest.lanes.roots();
                 let ahead = roots.fold(0, |ahead, root| ahead + count(root, COUNTED_AHEAD - ahead));
-                (Some(ahead), None)
+                let need = self.forest.need(job.bracket);
+                let full = !self.may_fit(self.fleet(), need);
+                (Some(ahead), full.then_some(Scope::Fleet))
             }
         }
     }

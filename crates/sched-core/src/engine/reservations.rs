@@ -8,15 +8,18 @@
 
 use std::time::Duration;
 
+use crate::queue::OrderKey;
 use crate::state::JobState;
 use crate::time::{MonoTime, Now};
 
-use super::domain::Claim;
+use super::domain::{Claim, Need};
 use super::index::{ActiveIx, DomainIx, JobIx, ResourceIx};
 use super::{Alarm, Engine};
 
 /// Lapsed claims after which nobody passes on the promise to end in time.
 const STRICT_AFTER_SLIPS: u8 = 2;
+/// Jobs that wait at one place and are looked at beyond the first: what that one cannot use, the next may.
+pub(super) const LOOKED_PAST: usize = 16;
 /// How much longer an attempt is expected to take that has run past its expected end: a tenth, at least this.
 const OVERRUN: Duration = Duration::from_secs(60);
 
@@ -45,22 +48,17 @@ impl Engine {
                 continue;
             }
             let key = self.jobs[ix.at()].key;
-            let needs = self.demands.amounts(self.needed(&self.jobs[ix.at()]));
-            if self.domains[place].lacks(needs).is_some() {
+            let needs = self.demands.amounts(self.needed(&self.jobs[ix.at()])).clone();
+            if self.domains[place].lacks(&needs).is_some() {
                 continue;
             }
-            let shut = self.domains[place].shut.iter().filter_map(|bracket| self.forest.head(*bracket));
-            let parked = self.domains[place].gates.iter().flat_map(|gates| &gates.parked);
-            let parked = parked.map(|other| self.jobs[other.at()].key);
-            let mut waiting: Vec<_> = shut.chain(parked).filter(|other| *other < key).collect();
-            waiting.sort_unstable();
-            for other in waiting {
+            for other in self.waiting_before(place, key) {
                 let Some(owner) = self.find(other.id).filter(|owner| *owner != ix) else { continue };
                 let first = &self.domains[place].claim;
                 if first.is_some_and(|claim| self.jobs[claim.owner.at()].key <= other) {
                     break;
                 }
-                if !self.both_fit_now(place, ix, owner)
+                if !self.both_fit_now(place, &needs, owner)
                     && self.lacks_only_room(now, owner)
                     && let Some(until) = self.finds_room_at(now, owner)
                 {
@@ -69,6 +67,24 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// The most urgent jobs before `key` that a place keeps back, in order. Of a long line only the first few of each
+    /// class or lane are looked at: they are the ones that have the next turns.
+    fn waiting_before(&self, place: DomainIx, key: OrderKey) -> Vec<OrderKey> {
+        let entry = &self.domains[place];
+        let shut = entry.shut.iter().filter_map(|bracket| self.forest.head(*bracket));
+        let parked = entry.gates.iter().flat_map(|gates| gates.parked.before(key, LOOKED_PAST));
+        let mut waiting: Vec<_> = shut.filter(|other| *other < key).chain(parked).collect();
+        if place == self.fleet() {
+            for (need, turns) in self.forest.lanes.needs() {
+                if !self.may_fit(place, need) {
+                    self.forest.lanes.before(turns, &key, LOOKED_PAST, &mut waiting);
+                }
+            }
+        }
+        waiting.sort_unstable();
+        waiting
     }
 
     /// Puts a claim on every place of `owner`, wherever nobody more urgent has one.
@@ -139,9 +155,8 @@ impl Engine {
 
     /// Whether a place has enough for both without waiting for anything: the common case, without a look at what
     /// runs there.
-    fn both_fit_now(&self, place: DomainIx, ix: JobIx, owner: JobIx) -> bool {
+    fn both_fit_now(&self, place: DomainIx, needs: &[(ResourceIx, u64)], owner: JobIx) -> bool {
         let reserved = self.demands.amounts(self.needed(&self.jobs[owner.at()]));
-        let needs = self.demands.amounts(self.needed(&self.jobs[ix.at()]));
         reserved.iter().all(|(resource, reserved)| {
             let Some(capacity) = self.domains[place].capacity(*resource) else { return true };
             let needed = needs.iter().find(|(r, _)| r == resource).map_or(0, |(_, amount)| *amount);
@@ -181,25 +196,45 @@ impl Engine {
 
     /// The more urgent job for which what is free at `place` is kept, if `ix` would delay it.
     pub(super) fn promised(&self, place: DomainIx, ix: JobIx, now: Now) -> Option<JobIx> {
-        let entry = &self.domains[place];
-        let Claim { owner, until } = entry.claim?;
-        let (job, first) = (&self.jobs[ix.at()], &self.jobs[owner.at()]);
-        if owner == ix || first.key >= job.key || self.both_fit_now(place, ix, owner) {
-            return None;
-        }
-        if first.slips < STRICT_AFTER_SLIPS && now.mono + job.expected() <= until {
-            return None;
-        }
+        let owner = self.domains[place].claim?.owner;
+        let job = &self.jobs[ix.at()];
         let needs = self.demands.amounts(self.needed(job));
-        let beside = self.demands.amounts(self.needed(first)).iter().all(|(resource, reserved)| {
+        let delayed = owner != ix && self.would_delay(place, job.key, needs, job.expected(), now);
+        delayed.then_some(owner)
+    }
+
+    /// Whether every job of a need that is not more urgent than `key` would delay the owner of a claim: even the
+    /// smallest and shortest.
+    pub(super) fn promised_to_another(&self, place: DomainIx, need: &Need, key: OrderKey, now: Now) -> bool {
+        self.domains[place].claim.is_some()
+            && self.would_delay(place, key, self.demands.amounts(need.band), need.shortest(), now)
+    }
+
+    fn would_delay(
+        &self,
+        place: DomainIx,
+        key: OrderKey,
+        needs: &[(ResourceIx, u64)],
+        expected: Duration,
+        now: Now,
+    ) -> bool {
+        let entry = &self.domains[place];
+        let Some(Claim { owner, until }) = entry.claim else { return false };
+        let first = &self.jobs[owner.at()];
+        if first.key >= key || self.both_fit_now(place, needs, owner) {
+            return false;
+        }
+        if first.slips < STRICT_AFTER_SLIPS && now.mono + expected <= until {
+            return false;
+        }
+        let fits_beside = self.demands.amounts(self.needed(first)).iter().all(|(resource, reserved)| {
             let Some(capacity) = entry.capacity(*resource) else { return true };
             let Some((_, needed)) = needs.iter().find(|(r, _)| r == resource) else { return true };
-            let still =
-                entry.attempts.iter().filter(|active| self.expected_end(now, *active, *resource) > until);
+            let still = entry.attempts.iter().filter(|a| self.expected_end(now, *a, *resource) > until);
             let used = still.fold(0_u64, |sum, active| sum.saturating_add(self.holds(active, *resource)));
             capacity.total.saturating_sub(used).saturating_sub(*reserved) >= *needed
         });
-        (!beside).then_some(owner)
+        !fits_beside
     }
 
     /// A claim's time has come without a start.
