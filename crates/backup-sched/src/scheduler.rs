@@ -12,7 +12,7 @@ use sched_core::{
     Page, PageCursor, PendingFilter, Priority, Progress, Reason, ResourceName, Scope, TechnologyName,
     UnknownJob,
 };
-use sched_limits::Rate;
+use sched_limits::{ProbeStatus, Rate};
 use sched_observe::HookStats;
 use sched_policy::Policies;
 
@@ -409,6 +409,8 @@ pub struct Status {
     pub running: Vec<RunningJob>,
     /// The present rate of all backups together.
     pub rate: Rate,
+    /// What is known of the probes: their signals, what is lost, and what asking them costs.
+    pub probes: Vec<ProbeStatus>,
     /// What became of events on their way to hooks.
     pub hooks: HookStats,
     /// Events that subscribers were too slow for.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use sched_core::{HostName, MonoTime, Now, Scope};
 use sysinfo::{DiskRefreshKind, Disks, Networks, System};
 
-use crate::probe::{CapacityProbe, ProbeError, Reading};
+use crate::probe::{CapacityProbe, ProbeError};
+use crate::reading::Reading;
 
 #[cfg(target_os = "linux")]
 mod psi;

@@ -8,7 +8,7 @@ use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms, Now,
     PauseMark, Reason, RunContext, UnknownJob, Wake,
 };
-use sched_limits::Reading;
+use sched_limits::Sample;
 use sched_workload::LoadReading;
 
 use crate::error::{AcquireError, JobError, Stopped};
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Subscribe(Sender<Arc<Event>>, Sender<()>),
     Mark(AttemptId, PauseMark),
     Ended(AttemptId, AttemptEnd),
-    Readings(usize, Result<Vec<Reading>, String>),
+    Sample(usize, Result<Sample, String>),
     Load(usize, Result<LoadReading, String>),
     Shutdown(Duration, Sender<ShutdownReport>),
     /// The clock was moved by hand.

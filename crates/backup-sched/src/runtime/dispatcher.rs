@@ -156,8 +156,8 @@ impl Dispatcher {
             Command::Mark(attempt, PauseMark::Standing) => _ = engine.paused(now, attempt),
             Command::Mark(attempt, PauseMark::Moving) => _ = engine.resumed(now, attempt),
             Command::Ended(attempt, end) => _ = engine.ended(now, attempt, end),
-            Command::Readings(probe, result) => {
-                let directives = self.parts.signals.readings(now, probe, result);
+            Command::Sample(probe, result) => {
+                let directives = self.parts.signals.sample(now, probe, result);
                 self.follow(directives);
             }
             Command::Load(detector, result) => {
@@ -354,6 +354,7 @@ impl Dispatcher {
             running: running.collect(),
             engine,
             rate: self.parts.signals.rate(),
+            probes: self.parts.signals.probes(self.parts.clock.now()),
             hooks: self.parts.hooks.stats(),
             missed_by_subscribers: self.missed_by_subscribers,
             wakeups: self.wakeups,

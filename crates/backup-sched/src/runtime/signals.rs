@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sched_core::{CapacityState, EventKind, LoadLevel, LoadState, MonoTime, Now, Reason, Scope, SignalName};
 use sched_limits::{
-    CapacityJudge, ControlLaw, LOST_AFTER_PERIODS, LatencySample, PiConfig, PiLaw, Rate, Reading, Share,
-    Thresholds, Verdict,
+    CapacityJudge, ControlLaw, LOST_AFTER_PERIODS, LatencySample, PiConfig, PiLaw, ProbeStatus, Rate, Sample,
+    Share, Thresholds, Verdict,
 };
 use sched_workload::{LatencyReading, LoadReading};
 
@@ -135,6 +135,11 @@ impl Signals {
         self.rate
     }
 
+    /// What is known of the probes.
+    pub(crate) fn probes(&self, now: Now) -> Vec<ProbeStatus> {
+        self.judge.status(now)
+    }
+
     /// When [`tick`](Self::tick) may have something to say although no signal came.
     pub(crate) fn next_look(&self) -> Option<MonoTime> {
         let detectors = self.detectors.iter().filter(|d| !d.lost);
@@ -143,16 +148,16 @@ impl Signals {
     }
 
     /// A probe answered.
-    pub(crate) fn readings(
+    pub(crate) fn sample(
         &mut self,
         now: Now,
         probe: usize,
-        result: Result<Vec<Reading>, String>,
+        result: Result<Sample, String>,
     ) -> Vec<Directive> {
-        let Some(ProbeTerms { name, period }) = self.probes.get(probe) else { return vec![] };
+        let Some(ProbeTerms { name, .. }) = self.probes.get(probe) else { return vec![] };
         let verdicts = match result {
-            Ok(readings) => self.judge.observe(now, name.as_str(), *period, &readings),
-            Err(why) => self.judge.lost(now, name.as_str(), *period, why),
+            Ok(sample) => self.judge.observe(now, name.as_str(), &sample),
+            Err(why) => self.judge.failed(now, name.as_str(), why),
         };
         verdicts.into_iter().map(directive).collect()
     }

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use procfs_core::{CpuPressure, FromRead, IoPressure, MemoryPressure, ProcResult};
 use sched_core::MonoTime;
 
-use crate::probe::Reading;
+use crate::reading::Reading;
 
 /// Reads the stall-time counters from descriptors that are kept open. The kernel's own averages are not used: after
 /// 7 s of stalling the one over 10 s has not reached half its value.
