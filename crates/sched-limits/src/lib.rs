@@ -15,6 +15,8 @@ mod judge;
 mod law;
 mod meter;
 mod probe;
+#[cfg(target_os = "linux")]
+mod process;
 mod rate;
 mod reading;
 mod sample;
@@ -25,11 +27,13 @@ mod watchdog;
 
 pub use counter::Counter;
 pub use given::{FixedProbe, FnProbe, ScriptedProbe};
-pub use host::HostProbe;
+pub use host::{HostProbe, Volume};
 pub use judge::{CapacityJudge, Verdict};
 pub use law::{ControlLaw, LatencySample, LawError, PiConfig, PiLaw, Share};
 pub use meter::{JobPacer, Meter};
 pub use probe::{CapacityProbe, ProbeError};
+#[cfg(target_os = "linux")]
+pub use process::ProcessProbe;
 pub use rate::Rate;
 pub use reading::{Reading, ReadingError};
 pub use sample::{Cost, Sample};
