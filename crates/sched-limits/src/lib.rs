@@ -17,6 +17,8 @@ mod meter;
 mod probe;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod rate;
 mod reading;
 mod sample;
