@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use sched_core::{CapacityState, Measured, MonoTime, Now, Reason, Scope, SignalName};
 
-use crate::reading::{Reading, ReadingError};
-use crate::sample::{Cost, Sample};
-use crate::status::{Freshness, LOST_AFTER_PERIODS, ProbeStatus, SignalStatus};
+use crate::reading::Reading;
+use crate::sample::Sample;
+use crate::status::ProbeStatus;
 use crate::threshold::Thresholds;
-use crate::watchdog::{MAX_SIGNALS, Watchdog};
+use crate::track::ProbeTrack;
 
-/// Signals that are lost for so many periods are forgotten.
-const FORGOTTEN_AFTER_PERIODS: u32 = 100;
 /// The period of a probe that answers though nobody expected it.
 const USUAL_PERIOD: Duration = Duration::from_secs(1);
 
@@ -44,42 +42,14 @@ pub enum Verdict {
 ///
 /// A scope is closed while any signal of any probe is over its threshold. A lost signal is unknown: it neither opens a
 /// scope that another signal closes, nor keeps one closed. What a signal said before it was lost holds until it is
-/// [`LOST_AFTER_PERIODS`] old.
+/// [`LOST_AFTER_PERIODS`](crate::LOST_AFTER_PERIODS) old.
 #[derive(Debug)]
 pub struct CapacityJudge {
     thresholds: Thresholds,
-    probes: BTreeMap<SignalName, ProbeState>,
+    probes: BTreeMap<SignalName, ProbeTrack>,
     /// Signals over their threshold by scope, probe and signal, with the reason.
     over: BTreeMap<(Scope, SignalName, SignalName), Over>,
     closed: BTreeSet<Scope>,
-}
-
-#[derive(Debug)]
-struct ProbeState {
-    period: Duration,
-    watchdog: Watchdog,
-    /// When it last gave anything usable, at first when it was started.
-    last: MonoTime,
-    lost: Option<Reason>,
-    signals: BTreeMap<(Scope, SignalName), Signal>,
-    answers: u64,
-    failures: u64,
-    rejected: u64,
-    cost: Cost,
-    total_cost: Cost,
-    /// When the next of its signals, or itself, may be lost.
-    next_look: Option<MonoTime>,
-}
-
-/// The last believed value of a signal. One that was only ever rejected has none.
-#[derive(Debug)]
-struct Signal {
-    reading: Option<Reading>,
-    taken: MonoTime,
-    /// Said to be lost.
-    lost: bool,
-    /// Its value is too old to count.
-    expired: bool,
 }
 
 #[derive(Debug)]
@@ -97,47 +67,26 @@ impl CapacityJudge {
 
     /// A probe was started, and is expected to answer once a `period`: one that never does is lost as well.
     pub fn expect(&mut self, now: Now, probe: &str, period: Duration) {
-        self.probes.insert(probe.into(), ProbeState::new(now.mono, period));
+        self.probes.insert(probe.into(), ProbeTrack::new(now.mono, period));
     }
 
     /// A probe answered. Readings that cannot be believed are lost signals; an answer of nothing else is a lost probe.
     pub fn observe(&mut self, now: Now, probe: &str, sample: &Sample) -> Vec<Verdict> {
         let name = SignalName::from(probe);
-        let state =
-            self.probes.entry(name.clone()).or_insert_with(|| ProbeState::new(now.mono, USUAL_PERIOD));
-        state.answers += 1;
-        state.cost = sample.cost;
-        state.total_cost += sample.cost;
-        let (good, bad) = state.watchdog.examine(sample);
-        state.rejected += bad.len() as u64;
-        if let (true, Some((_, error))) = (good.is_empty(), bad.first()) {
-            let why = error.to_string();
-            return self.probe_lost(now, name, why);
-        }
+        let probe =
+            self.probes.entry(name.clone()).or_insert_with(|| ProbeTrack::new(now.mono, USUAL_PERIOD));
         let mut verdicts = Vec::new();
-        state.last = now.mono;
-        if state.lost.take().is_some() {
-            verdicts.push(Verdict::Back { signal: name.clone() });
-            state.signals.values_mut().for_each(|signal| signal.lost = false);
-        }
-        for (reading, error) in &bad {
-            verdicts.extend(state.reject(now.mono, &name, reading, error));
-        }
-        for (reading, taken) in good {
-            let fresh = Freshness::of(now.mono, taken, state.period) != Freshness::Lost;
-            if state.keep(reading, taken, fresh) {
-                verdicts.push(Verdict::Back { signal: reading.signal.clone() });
-            }
-            if !fresh {
-                continue;
-            }
+        let usable = match probe.hear(now.mono, &name, sample, &mut verdicts) {
+            Ok(usable) => usable,
+            Err(error) => return self.probe_lost(now, name, error.to_string()),
+        };
+        for reading in usable {
             let key = (reading.scope.clone(), name.clone(), reading.signal.clone());
             match judge(&self.thresholds, self.over.contains_key(&key), reading) {
                 Some(over) => drop(self.over.insert(key, over)),
                 None => drop(self.over.remove(&key)),
             }
         }
-        state.plan();
         verdicts.extend(self.tick(now));
         verdicts
     }
@@ -145,24 +94,21 @@ impl CapacityJudge {
     /// A probe failed. What it said before counts until it is too old.
     pub fn failed(&mut self, now: Now, probe: &str, why: String) -> Vec<Verdict> {
         let name = SignalName::from(probe);
-        let state =
-            self.probes.entry(name.clone()).or_insert_with(|| ProbeState::new(now.mono, USUAL_PERIOD));
-        state.failures += 1;
+        let probe =
+            self.probes.entry(name.clone()).or_insert_with(|| ProbeTrack::new(now.mono, USUAL_PERIOD));
+        probe.count_failure();
         self.probe_lost(now, name, why)
     }
 
     /// Time has passed: signals may have become too old.
     pub fn tick(&mut self, now: Now) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        for (name, state) in &mut self.probes {
-            if state.next_look.is_some_and(|look| look <= now.mono) {
-                let over = &mut self.over;
-                let let_go = |scope: &Scope, signal: &SignalName| {
-                    over.remove(&(scope.clone(), name.clone(), signal.clone()));
-                };
-                state.expire(now.mono, name, let_go, &mut verdicts);
-                state.plan();
-            }
+        let over = &mut self.over;
+        for (name, probe) in &mut self.probes {
+            let let_go = |scope: &Scope, signal: &SignalName| {
+                over.remove(&(scope.clone(), name.clone(), signal.clone()));
+            };
+            probe.expire(now.mono, name, let_go, &mut verdicts);
         }
         self.publish(&mut verdicts);
         verdicts
@@ -170,22 +116,18 @@ impl CapacityJudge {
 
     /// When [`tick`](Self::tick) may have something to say.
     pub fn next_look(&self) -> Option<MonoTime> {
-        self.probes.values().filter_map(|state| state.next_look).min()
+        self.probes.values().filter_map(ProbeTrack::next_look).min()
     }
 
     /// What is known of every probe, by name.
     pub fn status(&self, now: Now) -> Vec<ProbeStatus> {
-        self.probes.iter().map(|(name, state)| state.status(now.mono, name)).collect()
+        self.probes.iter().map(|(name, probe)| probe.status(now.mono, name)).collect()
     }
 
     fn probe_lost(&mut self, now: Now, name: SignalName, why: String) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        if let Some(state) = self.probes.get_mut(&name) {
-            let told_before = state.lost.replace(Reason::new(why.clone())).is_some();
-            if !told_before {
-                verdicts.push(Verdict::Lost { signal: name, reason: Reason::new(why) });
-            }
-            state.plan();
+        if let Some(probe) = self.probes.get_mut(&name) {
+            verdicts.extend(probe.lose(&name, why));
         }
         verdicts.extend(self.tick(now));
         verdicts
@@ -233,134 +175,14 @@ fn judge(thresholds: &Thresholds, was_over: bool, reading: &Reading) -> Option<O
     Some(Over { by, reason: Reason::measured(text, measured) })
 }
 
-impl ProbeState {
-    fn new(now: MonoTime, period: Duration) -> Self {
-        let mut this = Self {
-            period,
-            watchdog: Watchdog::new(period),
-            last: now,
-            lost: None,
-            signals: BTreeMap::new(),
-            answers: 0,
-            failures: 0,
-            rejected: 0,
-            cost: Cost::default(),
-            total_cost: Cost::default(),
-            next_look: None,
-        };
-        this.plan();
-        this
-    }
-
-    fn limit(&self) -> Duration {
-        self.period.saturating_mul(LOST_AFTER_PERIODS)
-    }
-
-    /// Keeps a believed reading; `true` when its signal was said to be lost and is back, which a value that is too old
-    /// does not bring about.
-    fn keep(&mut self, reading: &Reading, taken: MonoTime, fresh: bool) -> bool {
-        let key = (reading.scope.clone(), reading.signal.clone());
-        let signal = self.signals.entry(key).or_insert_with(|| Signal::never(taken));
-        signal.reading = Some(reading.clone());
-        signal.taken = taken;
-        fresh && {
-            signal.expired = false;
-            std::mem::take(&mut signal.lost)
-        }
-    }
-
-    /// A reading could not be believed: its signal is lost, which is said once.
-    fn reject(
-        &mut self,
-        now: MonoTime,
-        probe: &SignalName,
-        bad: &Reading,
-        error: &ReadingError,
-    ) -> Option<Verdict> {
-        let key = (bad.scope.clone(), bad.signal.clone());
-        if self.signals.len() >= MAX_SIGNALS && !self.signals.contains_key(&key) {
-            return None;
-        }
-        let signal = self.signals.entry(key).or_insert_with(|| Signal::never(now));
-        if std::mem::replace(&mut signal.lost, true) {
-            return None;
-        }
-        let reason = Reason::new(format!("probe {probe}: {error}"));
-        Some(Verdict::Lost { signal: bad.signal.clone(), reason })
-    }
-
-    /// Lets go of values that are too old, and says which signals are lost; when the probe is lost, that says it all.
-    fn expire(
-        &mut self,
-        now: MonoTime,
-        probe: &SignalName,
-        mut let_go: impl FnMut(&Scope, &SignalName),
-        verdicts: &mut Vec<Verdict>,
-    ) {
-        let limit = self.limit();
-        if self.lost.is_none() && now >= self.last + limit {
-            let why = format!("no answer for {LOST_AFTER_PERIODS} periods of {:?}", self.period);
-            let reason = self.lost.insert(Reason::new(why)).clone();
-            verdicts.push(Verdict::Lost { signal: probe.clone(), reason });
-        }
-        for ((scope, name), signal) in &mut self.signals {
-            if now < signal.taken + limit || (signal.lost && signal.expired) {
-                continue;
-            }
-            signal.expired = true;
-            let_go(scope, name);
-            if !std::mem::replace(&mut signal.lost, true) && self.lost.is_none() {
-                let why = format!("probe {probe} has told no value of {scope} for {limit:?}");
-                verdicts.push(Verdict::Lost { signal: name.clone(), reason: Reason::new(why) });
-            }
-        }
-        let forgotten = self.period.saturating_mul(FORGOTTEN_AFTER_PERIODS);
-        self.signals.retain(|_, signal| !signal.expired || now.since(signal.taken) <= forgotten);
-    }
-
-    /// Sets when to look again.
-    fn plan(&mut self) {
-        let limit = self.limit();
-        let waited_for = self.signals.values().filter(|signal| !(signal.lost && signal.expired));
-        let probe = self.lost.is_none().then_some(self.last);
-        self.next_look =
-            waited_for.map(|signal| signal.taken).chain(probe).min().map(|oldest| oldest + limit);
-    }
-
-    fn status(&self, now: MonoTime, name: &SignalName) -> ProbeStatus {
-        let signals = self.signals.values().filter_map(|signal| {
-            let freshness = Freshness::of(now, signal.taken, self.period);
-            let reading = signal.reading.clone()?;
-            Some(SignalStatus { reading, age: now.since(signal.taken), freshness })
-        });
-        let answers = u32::try_from(self.answers).unwrap_or(u32::MAX).max(1);
-        let mean = Cost { wall: self.total_cost.wall / answers, cpu: self.total_cost.cpu / answers };
-        ProbeStatus {
-            probe: name.clone(),
-            period: self.period,
-            lost: self.lost.clone(),
-            answers: self.answers,
-            failures: self.failures,
-            rejected: self.rejected,
-            cost: self.cost,
-            cpu_per_sec: mean.cpu_per_sec(self.period),
-            signals: signals.collect(),
-        }
-    }
-}
-
-impl Signal {
-    /// A signal of which nothing was believed yet.
-    fn never(at: MonoTime) -> Self {
-        Self { reading: None, taken: at, lost: false, expired: false }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use sched_core::{Clock, ManualClock};
 
     use super::*;
+    use crate::sample::Cost;
+    use crate::status::{Freshness, LOST_AFTER_PERIODS};
 
     const PERIOD: Duration = Duration::from_secs(1);
 
@@ -534,5 +356,81 @@ mod tests {
         judge.observe(now, "host", &Sample { cost, ..cpu(now, 0.5) });
         let status = &judge.status(now)[0];
         assert_eq!((status.cost, status.cpu_per_sec), (cost, Duration::from_micros(50)));
+    }
+
+    #[test]
+    fn a_probe_that_tells_nothing_at_all_is_lost() {
+        let clock = ManualClock::default();
+        let mut judge = expecting(clock.now());
+        let mut all = Vec::new();
+        for _ in 0..8 {
+            all.extend(judge.observe(clock.now(), "host", &Sample::of(clock.now(), [])));
+            clock.advance(PERIOD);
+        }
+        assert_eq!(lost(&all), ["host: no usable answer for 5 periods of 1s"]);
+        let back = judge.observe(clock.now(), "host", &cpu(clock.now(), 0.5));
+        assert!(matches!(&back[..], [Verdict::Back { .. }]));
+    }
+
+    /// What a verdict switches, and whether on.
+    fn switch(verdict: &Verdict) -> (String, bool) {
+        match verdict {
+            Verdict::Capacity { scope, state } => (scope.to_string(), *state != CapacityState::Open),
+            Verdict::Lost { signal, .. } => (signal.to_string(), true),
+            Verdict::Back { signal } => (signal.to_string(), false),
+        }
+    }
+
+    proptest! {
+        /// Probes `a` and `b` answer with signals of their own, some nonsense and some old, fail, or are silent.
+        #[test]
+        fn every_verdict_is_a_change_and_silence_opens_everything(
+            steps in prop::collection::vec(
+                (0..2_usize, prop::option::of(prop::collection::vec((0..3_usize, -0.1..1.2_f64, 0..8_u64), 0..4)), 0..3_u64),
+                1..80,
+            ),
+        ) {
+            let clock = ManualClock::default();
+            clock.advance(Duration::from_secs(3600));
+            let threshold = crate::threshold::Threshold::new(0.9, 0.5).unwrap();
+            let names = [["a1", "a2", "a3"], ["b1", "b2", "b3"]];
+            let thresholds = names.iter().flatten().fold(Thresholds::none(), |t, name| t.with(*name, threshold));
+            let mut judge = CapacityJudge::new(thresholds);
+            for probe in ["a", "b"] {
+                judge.expect(clock.now(), probe, PERIOD);
+            }
+            let mut on: BTreeMap<String, bool> = BTreeMap::new();
+            let mut check = |verdicts: Vec<Verdict>| {
+                for verdict in verdicts {
+                    let (what, now_on) = switch(&verdict);
+                    let was_on = on.insert(what, now_on).unwrap_or(false);
+                    // A probe that is back says so of itself, and not of each of its signals; one that is lost neither.
+                    let of_signal = !matches!(verdict, Verdict::Capacity { .. }) && switch(&verdict).0.len() == 2;
+                    prop_assert!(of_signal || was_on != now_on, "{:?}", verdict);
+                }
+                Ok(on.clone())
+            };
+            for (probe, answer, pause) in steps {
+                let (now, name) = (clock.now(), ["a", "b"][probe]);
+                let verdicts = match answer {
+                    None => judge.failed(now, name, "no".into()),
+                    Some(readings) => {
+                        let reading = |(n, value, age): (usize, f64, u64)| {
+                            Reading::share(names[probe][n], value).aged(Duration::from_secs(age))
+                        };
+                        let sample = Sample::of(now, readings.into_iter().map(reading).collect::<Vec<_>>());
+                        judge.observe(now, name, &sample)
+                    }
+                };
+                check(verdicts)?;
+                clock.advance(PERIOD.mul_f64(pause as f64));
+                check(judge.tick(clock.now()))?;
+            }
+            clock.advance(PERIOD * LOST_AFTER_PERIODS);
+            let on = check(judge.tick(clock.now()))?;
+            prop_assert_eq!(on.get("fleet").copied().unwrap_or(false), false, "nothing is closed for ever");
+            prop_assert!(on["a"] && on["b"], "both are lost: {:?}", on);
+            prop_assert_eq!(judge.next_look(), None);
+        }
     }
 }

@@ -25,6 +25,7 @@ mod sample;
 pub mod signal;
 mod status;
 mod threshold;
+mod track;
 mod watchdog;
 
 pub use counter::Counter;
