@@ -69,4 +69,6 @@ mod documents {
     pub struct Readme;
     #[doc = include_str!("../../../docs/guide.md")]
     pub struct Guide;
+    #[doc = include_str!("../../../docs/probes.md")]
+    pub struct Probes;
 }
