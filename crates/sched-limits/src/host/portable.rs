@@ -1,12 +1,13 @@
 //! A host as `sysinfo` tells it, on systems other than Linux.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use sched_core::{MonoTime, Now, Scope};
 use sysinfo::{DiskRefreshKind, Disks, Networks, System};
 
-use super::settings::Settings;
+use super::settings::{Settings, Volume};
 use crate::counter::Counter;
 use crate::probe::ProbeError;
 use crate::reading::Reading;
@@ -17,7 +18,7 @@ pub(super) struct Source {
     system: System,
     disks: Disks,
     networks: Networks,
-    disk_bytes: Counter,
+    disk_bytes: BTreeMap<OsString, Counter>,
     network_bytes: BTreeMap<String, [Counter; 2]>,
     seen: bool,
     missing: Vec<String>,
@@ -26,18 +27,21 @@ pub(super) struct Source {
 impl Source {
     /// The root directory means nothing here.
     pub(super) fn open(_root: &Path, settings: &Settings) -> Result<Self, ProbeError> {
-        let volumes = settings.volumes.iter();
-        Ok(Self {
+        let mut this = Self {
             system: System::new().map_err(ProbeError::unavailable)?,
             disks: Disks::new().map_err(ProbeError::unavailable)?,
             networks: Networks::new().map_err(ProbeError::unavailable)?,
-            disk_bytes: Counter::default(),
+            disk_bytes: BTreeMap::new(),
             network_bytes: BTreeMap::new(),
             seen: false,
-            missing: volumes
-                .map(|v| format!("disk of volume {}: only Linux tells disks apart", v.name))
-                .collect(),
-        })
+            missing: Vec::new(),
+        };
+        this.refresh_disks();
+        let unknown = settings.volumes.iter().filter(|volume| this.disk_of(&volume.path).is_none());
+        let told =
+            |v: &Volume| format!("disk of volume {}: {} lies on no known disk", v.name, v.path.display());
+        this.missing = unknown.map(told).collect();
+        Ok(this)
     }
 
     pub(super) fn missing(&self) -> impl Iterator<Item = &String> {
@@ -58,24 +62,47 @@ impl Source {
             let share = f64::from(self.system.global_cpu_usage()) / 100.0;
             readings.push(Reading::share(signal::CPU, share.min(1.0)));
         }
-        let disk = self.disk_rate(now.mono);
-        readings.extend(disk.map(|rate| rated(signal::DISK.into(), rate, settings.disk_bytes_per_sec)));
+        let disks = self.disk_rates(now.mono);
+        if !disks.is_empty() {
+            readings.push(rated(signal::DISK.into(), disks.values().sum(), settings.disk_bytes_per_sec));
+        }
         readings.extend(self.network_rates(now.mono).into_iter().map(|(name, rate)| {
             let speed = settings.interfaces.get(&name).copied().or(settings.network_bytes_per_sec);
             rated(signal::on(signal::NETWORK, &name), rate, speed)
         }));
         let scope = Scope::Host(settings.host.clone());
-        Ok(readings.into_iter().map(|reading| reading.scope(scope.clone())).collect())
+        let mut readings: Vec<_> = readings.into_iter().map(|reading| reading.scope(scope.clone())).collect();
+        for volume in &settings.volumes {
+            let Some(rate) = self.disk_of(&volume.path).and_then(|disk| disks.get(&disk)) else { continue };
+            let scope = Scope::Volume(settings.host.clone(), volume.name.clone());
+            readings.push(rated(signal::DISK.into(), *rate, volume.bytes_per_sec).scope(scope));
+        }
+        Ok(readings)
     }
 
-    fn disk_rate(&mut self, at: MonoTime) -> Option<f64> {
+    fn refresh_disks(&mut self) {
         self.disks.refresh_specifics(true, DiskRefreshKind::nothing().with_io_usage());
-        // A device that is mounted twice is listed twice.
-        let by_device: BTreeMap<_, _> =
+    }
+
+    /// The device on which a path lies: that of the longest mount point above it.
+    fn disk_of(&self, path: &Path) -> Option<OsString> {
+        let above = self.disks.iter().filter(|disk| path.starts_with(disk.mount_point()));
+        let nearest = above.max_by_key(|disk| disk.mount_point().as_os_str().len());
+        nearest.map(|disk| disk.name().to_owned())
+    }
+
+    /// Bytes a second of each device; one that is mounted twice is listed twice.
+    fn disk_rates(&mut self, at: MonoTime) -> BTreeMap<OsString, f64> {
+        self.refresh_disks();
+        let bytes: BTreeMap<_, _> =
             self.disks.iter().map(|disk| (disk.name().to_owned(), disk.usage())).collect();
-        let bytes =
-            by_device.values().map(|usage| usage.total_read_bytes.saturating_add(usage.total_written_bytes));
-        self.disk_bytes.per_sec(at, bytes.fold(0, u64::saturating_add))
+        let mut rates = BTreeMap::new();
+        for (name, usage) in bytes {
+            let bytes = usage.total_read_bytes.saturating_add(usage.total_written_bytes);
+            let rate = self.disk_bytes.entry(name.clone()).or_default().per_sec(at, bytes);
+            rates.extend(rate.map(|rate| (name, rate)));
+        }
+        rates
     }
 
     /// The busier direction of each interface.
@@ -109,15 +136,17 @@ mod tests {
     use sched_core::{Clock, ManualClock};
 
     use super::*;
-    use crate::host::Volume;
 
     #[test]
     fn the_first_sample_has_no_rates_and_later_ones_are_sane() {
         let clock = ManualClock::default();
         let mut settings = Settings::new("db".into());
-        settings.volumes.push(Volume::at("/data"));
+        settings.volumes.push(Volume::at("relative/nowhere"));
         let mut source = Source::open(Path::new("/"), &settings).unwrap();
-        assert_eq!(source.missing().count(), 1);
+        assert!(
+            source.missing().all(|told| told.contains("lies on no known disk"))
+                && source.missing().count() == 1
+        );
         let first = source.sample(clock.now(), &settings).unwrap();
         assert_eq!(first.iter().map(|r| r.signal.as_str()).collect::<Vec<_>>(), ["memory"]);
         clock.advance(Duration::from_secs(1));
