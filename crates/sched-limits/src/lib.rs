@@ -4,9 +4,11 @@
 //! - [`CapacityProbe`] is the seam for your own measurements; [`HostProbe`] measures this host.
 //! - [`conformance`] checks a probe of your own.
 //! - [`CapacityJudge`] holds readings against [`Thresholds`] with hysteresis, and notices lost signals.
+//! - [`ConcurrencyLaw`] says how many jobs may run at once, from what is in use and what a job takes.
 //! - [`PiLaw`] chooses a share of the ceiling from foreground latency. Laws are pure: sample in, number out.
 //! - [`Meter`] enforces a [`Rate`] over all backups; a [`JobPacer`] is one job's place in it.
 
+mod concurrency;
 pub mod conformance;
 mod counter;
 mod given;
@@ -28,6 +30,7 @@ mod threshold;
 mod track;
 mod watchdog;
 
+pub use concurrency::{ConcurrencyConfig, ConcurrencyError, ConcurrencyLaw, Feed, JobDemand, Room};
 pub use counter::Counter;
 pub use given::{FixedProbe, FnProbe, ScriptedProbe};
 pub use host::{HostProbe, Volume};
