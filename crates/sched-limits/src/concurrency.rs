@@ -179,7 +179,8 @@ impl ConcurrencyLaw {
             return vec![];
         }
         let mut changed = std::collections::BTreeSet::new();
-        for reading in readings.iter().filter(|reading| reading.scope.is_place()) {
+        let usable = |scope: &Scope| scope.is_place() && scope.check().is_ok();
+        for reading in readings.iter().filter(|reading| usable(&reading.scope)) {
             let signal = &reading.signal;
             let (Some(threshold), Some(capacity), Some(demand)) =
                 (self.thresholds.of(signal), reading.capacity, self.config.demands.get(signal))

@@ -20,6 +20,7 @@ pub(crate) enum Command {
     Submit(Vec<Request>, Sender<Vec<Result<Accepted, AcquireError>>>),
     /// Whatever is asked of the engine and needs nothing else. The closure sends its own reply.
     Engine(EngineCall),
+    Explain(JobId, Sender<Result<Explanation, UnknownJob>>),
     Status(Sender<Status>),
     Subscribe(Sender<Arc<Event>>, Sender<()>),
     Mark(AttemptId, PauseMark),
@@ -111,7 +112,7 @@ impl Link {
     }
 
     pub(crate) fn explain(&self, job: JobId) -> Result<Explanation, JobError> {
-        self.job(move |engine, _| engine.explain(job))
+        Ok(self.ask(|reply| Command::Explain(job, reply)).map_err(|_| JobError::Stopped)??)
     }
 }
 

@@ -1,0 +1,158 @@
+//! How many jobs may run in each place: what the law says, in terms of the engine.
+//!
+//! Every job takes one of a resource named [`ROOM`], which a place has once something is measured there. So the
+//! operator's own slots and limits stay as they are beside it and the least counts; links and hosts count for
+//! themselves; a shrink keeps jobs from starting and has the least urgent pause that may; nothing is cancelled; and a
+//! critical job can take the room of a paused one. That none may run is said as a closed capacity, because a resource
+//! of 0 would refuse submissions for ever.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sched_core::{
+    CapacityState, ClosedGate, Engine, Event, EventKind, Explanation, Gate, MonoTime, Now, Reason,
+    ResourceName, Scope,
+};
+use sched_limits::{ConcurrencyLaw, Feed, Rate, Reading, Room};
+
+use super::signals::Directive;
+
+/// The resource of which every job takes one where room is measured.
+pub(crate) const ROOM: &str = "room";
+
+/// Which places have room for how many jobs.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    law: ConcurrencyLaw,
+    /// Why a place is closed: by its probes' thresholds, and because no job fits.
+    judged: BTreeMap<Scope, Reason>,
+    full: BTreeMap<Scope, Reason>,
+    /// What all jobs had moved when the rate was last looked at, and how many they were.
+    fed: Option<(MonoTime, u64, u32)>,
+    /// Whether jobs are kept to it, or it is only told.
+    enforce: bool,
+}
+
+impl Rooms {
+    pub(crate) fn new(law: ConcurrencyLaw, enforce: bool) -> Self {
+        Self { law, judged: BTreeMap::new(), full: BTreeMap::new(), fed: None, enforce }
+    }
+
+    /// When [`tick`](Self::tick) may have something to say.
+    pub(crate) fn next_look(&self) -> Option<MonoTime> {
+        self.law.next_look()
+    }
+
+    /// Every place where room is measured.
+    pub(crate) fn list(&self) -> Vec<Room> {
+        self.law.rooms().collect()
+    }
+
+    /// A probe answered.
+    pub(crate) fn readings(
+        &mut self,
+        now: Now,
+        period: Duration,
+        readings: &[Reading],
+        engine: &mut Engine,
+    ) -> Vec<Directive> {
+        let running = |scope: &Scope| running_in(engine, now, scope, self.enforce);
+        let rooms = self.law.observe(now.mono, period, readings, running);
+        rooms.into_iter().flat_map(|room| self.follow(room)).collect()
+    }
+
+    /// The rate of all jobs and the bytes that they have moved so far.
+    pub(crate) fn feed(&mut self, now: Now, rate: Rate, paced: u64, engine: &mut Engine) -> Vec<Directive> {
+        let running = running_in(engine, now, &Scope::Fleet, self.enforce);
+        let before = self.fed.replace((now.mono, paced, running));
+        let used = before.filter(|(_, _, jobs)| *jobs == running).and_then(|(at, bytes, _)| {
+            let passed = now.mono.since(at).as_secs_f64();
+            (passed > 0.0).then(|| paced.saturating_sub(bytes) as f64 / passed)
+        });
+        let feed = Feed { rate, used_bytes_per_sec: used, running };
+        let room = self.law.feed(now.mono, &Scope::Fleet, feed);
+        room.into_iter().flat_map(|room| self.follow(room)).collect()
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Now) -> Vec<Directive> {
+        self.law.tick(now.mono).into_iter().flat_map(|room| self.follow(room)).collect()
+    }
+
+    /// The thresholds opened or closed a scope, which stays closed while no job fits there.
+    pub(crate) fn judged(&mut self, scope: Scope, state: CapacityState) -> Directive {
+        match state {
+            CapacityState::Closed { reason } => self.judged.insert(scope.clone(), reason),
+            CapacityState::Open => self.judged.remove(&scope),
+        };
+        self.capacity(scope)
+    }
+
+    /// Says in a closed gate why there is no more room.
+    pub(crate) fn say_why(&self, closed: &mut ClosedGate) {
+        let for_room = matches!(&closed.gate, Gate::Resource(name) if name.as_str() == ROOM);
+        if let Some(room) = for_room.then(|| self.law.room(&closed.scope)).flatten() {
+            closed.reason = room.reason;
+        }
+    }
+
+    pub(crate) fn say_why_in(&self, explanation: &mut Explanation) {
+        explanation.closed.iter_mut().for_each(|closed| self.say_why(closed));
+    }
+
+    /// An event with the reason, where it is one of a job that lacks room.
+    pub(crate) fn say_why_deferred(&self, event: &Event) -> Option<Event> {
+        let EventKind::Deferred { by, advice_only } = &event.kind else { return None };
+        let mut why = by.clone();
+        self.say_why(&mut why);
+        let kind = EventKind::Deferred { by: why, advice_only: *advice_only };
+        (kind != event.kind).then(|| Event { at: event.at, job: event.job.clone(), kind })
+    }
+
+    fn follow(&mut self, room: Room) -> Vec<Directive> {
+        let Room { scope, jobs, reason } = room;
+        let mut directives = vec![Directive::Note(EventKind::RoomChanged {
+            scope: scope.clone(),
+            jobs,
+            reason: reason.clone(),
+        })];
+        if !self.enforce {
+            return directives;
+        }
+        directives.push(Directive::Room(scope.clone(), jobs.max(1)));
+        let was_full = match jobs {
+            0 => self.full.insert(scope.clone(), reason),
+            _ => self.full.remove(&scope),
+        };
+        if was_full.is_some() || jobs == 0 {
+            directives.push(self.capacity(scope));
+        }
+        directives
+    }
+
+    fn capacity(&self, scope: Scope) -> Directive {
+        let state = match self.judged.get(&scope).or_else(|| self.full.get(&scope)) {
+            Some(reason) => CapacityState::Closed { reason: reason.clone() },
+            None => CapacityState::Open,
+        };
+        Directive::Capacity(scope, state)
+    }
+}
+
+/// How many jobs run in a place and do not stand paused. Jobs that are not kept to it are not told apart.
+fn running_in(engine: &mut Engine, now: Now, scope: &Scope, enforce: bool) -> u32 {
+    if !enforce {
+        return u32::try_from(engine.active_count()).unwrap_or(u32::MAX);
+    }
+    let used = |engine: &Engine| {
+        let resources = engine.resources(scope);
+        let room = resources.into_iter().find(|(place, name, _)| place == scope && name.as_str() == ROOM);
+        room.map(|(_, _, capacity)| capacity.used)
+    };
+    let used = used(engine).or_else(|| {
+        // The engine counts from the moment at which there is something to count.
+        engine.set_resource(now, scope, ResourceName::from(ROOM), u64::MAX).ok()?;
+        used(engine)
+    });
+    used.map_or(0, |used| u32::try_from(used).unwrap_or(u32::MAX))
+}
