@@ -1,7 +1,7 @@
 //! How many jobs may run at once: [`ConcurrencyLaw`].
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sched_core::{MonoTime, Reason, Scope, SignalName};
@@ -35,6 +35,10 @@ pub struct ConcurrencyConfig {
     /// nothing. Default: `cpu`, `disk` and `network`, learned from an eighth of the capacity; `memory`, learned from a
     /// sixteenth.
     pub demands: BTreeMap<SignalName, JobDemand>,
+    /// Signals of what a job takes whole, however slowly it runs: where less than that is left, none may run. Of
+    /// anything else a job that is slowed takes less, so one may run while the threshold is not crossed. Default:
+    /// `memory`.
+    pub held: BTreeSet<SignalName>,
     /// What a job moves when nothing slows it, in bytes a second, at least 1. Default `None`: learned while the rate
     /// does not slow the jobs, and no bound before that.
     pub job_bytes_per_sec: Option<u64>,
@@ -76,6 +80,7 @@ impl Default for ConcurrencyConfig {
         let demands = shares.map(|(signal, share)| (SignalName::from(signal), JobDemand::Learned(share)));
         Self {
             demands: demands.into(),
+            held: BTreeSet::from(["memory".into()]),
             job_bytes_per_sec: None,
             max: 1_000,
             step: Duration::from_secs(30),
@@ -138,8 +143,9 @@ pub struct Feed {
 
 /// Says how many jobs of each place may run at once. Pure: no clock, no I/O.
 ///
-/// For each signal of a place `N = running + ⌊(threshold − in use) ÷ demand of a job⌋`, and for the rate
-/// `N = ⌈rate ÷ what a job moves⌉`, at least 1; the least counts. What is in use includes the jobs that run, and a
+/// For each signal of a place `N = running + ⌊(threshold − in use) ÷ demand of a job⌋`, at least 1 below the threshold
+/// of what is not [`held`](ConcurrencyConfig::held), and for the rate `N = ⌈rate ÷ what a job moves⌉`, at least 1; the
+/// least counts. What is in use includes the jobs that run, and a
 /// threshold is a share of the whole: so jobs that displace the foreground make no room for others.
 ///
 /// `N` falls at once to the median of the last answers, as far as it must. It rises by one at most once a
@@ -178,7 +184,7 @@ impl ConcurrencyLaw {
         if readings.iter().any(|reading| reading.check().is_err()) {
             return vec![];
         }
-        let mut changed = std::collections::BTreeSet::new();
+        let mut changed = BTreeSet::new();
         let usable = |scope: &Scope| scope.is_place() && scope.check().is_ok();
         for reading in readings.iter().filter(|reading| usable(&reading.scope)) {
             let signal = &reading.signal;
@@ -191,7 +197,8 @@ impl ConcurrencyLaw {
                 continue;
             }
             let place = self.places.entry(reading.scope.clone()).or_default();
-            let source = place.sources.entry(signal.clone()).or_insert_with(|| Source::new(*demand));
+            let held = self.config.held.contains(signal);
+            let source = place.sources.entry(signal.clone()).or_insert_with(|| Source::new(*demand, held));
             let (fits, seen) =
                 source.observe(reading, capacity, threshold, running(&reading.scope), self.config.max);
             answer(&mut source.bound, now, Some(period), fits, seen);
@@ -281,6 +288,7 @@ struct Place {
 #[derive(Debug)]
 struct Source {
     demand: DemandEstimate,
+    held: bool,
     /// Jobs that ran at the previous reading.
     running: u32,
     bound: Option<Bound>,
@@ -357,8 +365,8 @@ impl Place {
 }
 
 impl Source {
-    fn new(demand: JobDemand) -> Self {
-        Self { demand: DemandEstimate::new(demand), running: 0, bound: None }
+    fn new(demand: JobDemand, held: bool) -> Self {
+        Self { demand: DemandEstimate::new(demand), held, running: 0, bound: None }
     }
 
     /// How many fit by a reading taken while `running` jobs run.
@@ -375,15 +383,17 @@ impl Source {
         let job = self.demand.share_of(capacity);
         // A reading may cover the time since the one before: who has started or ended meanwhile may be in it or not.
         let before = std::mem::replace(&mut self.running, running);
-        let fits = |running: u32, threshold: f64| {
-            as_jobs(f64::from(running) + ((threshold - utilization) / job).floor(), max)
+        let fits = |running: u32, threshold: f64, open: bool| {
+            let jobs = as_jobs(f64::from(running) + ((threshold - utilization) / job).floor(), max);
+            jobs.max(u32::from(open && !self.held))
         };
+        let (close_above, open_below) = (threshold.close_above(), threshold.open_below());
         let fits = Fits {
-            most: fits(running.max(before), threshold.close_above()),
-            ample: fits(running.min(before), threshold.open_below()),
+            most: fits(running.max(before), close_above, utilization <= close_above),
+            ample: fits(running.min(before), open_below, utilization < open_below),
         };
-        let signal = reading.signal.clone();
-        (fits, Seen::Use { signal, utilization, job, threshold, running })
+        let (signal, held) = (reading.signal.clone(), self.held);
+        (fits, Seen::Use { signal, utilization, job, threshold, running, held })
     }
 }
 

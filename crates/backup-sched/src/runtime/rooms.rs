@@ -88,10 +88,15 @@ impl Rooms {
         self.capacity(scope)
     }
 
-    /// Says in a closed gate why there is no more room.
+    /// Says in a closed gate why there is no more room, by the newest values.
     pub(crate) fn say_why(&self, closed: &mut ClosedGate) {
-        let for_room = matches!(&closed.gate, Gate::Resource(name) if name.as_str() == ROOM);
-        if let Some(room) = for_room.then(|| self.law.room(&closed.scope)).flatten() {
+        let scope = &closed.scope;
+        let for_room = match &closed.gate {
+            Gate::Resource(name) => name.as_str() == ROOM,
+            Gate::Capacity => self.full.contains_key(scope) && !self.judged.contains_key(scope),
+            _ => false,
+        };
+        if let Some(room) = for_room.then(|| self.law.room(scope)).flatten() {
             closed.reason = room.reason;
         }
     }

@@ -25,7 +25,7 @@ pub(super) struct Fits {
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
     /// A reading: the share in use, beside what one of the running jobs takes of it.
-    Use { signal: SignalName, utilization: f64, job: f64, threshold: Threshold, running: u32 },
+    Use { signal: SignalName, utilization: f64, job: f64, threshold: Threshold, running: u32, held: bool },
     /// The rate, in bytes a second, beside what a job moves.
     Rate { rate: u64, job: f64 },
 }
@@ -123,14 +123,17 @@ impl Bound {
         let noun = if jobs == 1 { "job" } else { "jobs" };
         let percent = |share: f64| format!("{:.0} %", share * 100.0);
         let (mut text, measured) = match &self.seen {
-            Seen::Use { signal, utilization, job, threshold, running } => {
+            Seen::Use { signal, utilization, job, threshold, running, held } => {
                 let text = format!(
                     "{signal} of {scope} leaves room for {jobs} {noun}: {} in use, a job takes {}",
                     percent(*utilization),
                     percent(*job)
                 );
                 // From here on one more would fit.
-                let more = (f64::from(jobs) + 1.0 - f64::from(*running)).max(0.0);
+                let more = match jobs {
+                    0 if !held => 0.0,
+                    jobs => (f64::from(jobs) + 1.0 - f64::from(*running)).max(0.0),
+                };
                 let threshold = (threshold.open_below() - more * job).max(0.0);
                 let unit = "share".into();
                 (text, Measured { signal: signal.clone(), value: *utilization, threshold, unit })

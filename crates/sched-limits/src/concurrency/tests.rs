@@ -180,6 +180,23 @@ fn the_threshold_of_a_reason_is_where_one_more_fits() {
 }
 
 #[test]
+fn one_may_run_below_a_threshold_unless_it_takes_what_it_holds_whole() {
+    for (signal, expected) in [("cpu", 1), ("memory", 0)] {
+        let mut law = law(|config| config.demands = [(signal.into(), JobDemand::Fixed(0.2))].into());
+        let mut say = |second, share| {
+            law.observe(at(second), PERIOD, &[Reading::share(signal, share).scope(host())], |_| 0);
+            law.room(&host()).unwrap()
+        };
+        assert_eq!((0..10).map(|second| say(second, 0.84).jobs).last(), Some(expected), "{signal}");
+        let full = (10..20).map(|second| say(second, 0.97)).last().unwrap();
+        assert_eq!(full.jobs, 0, "{signal}");
+        let threshold = full.reason.measured.unwrap().threshold;
+        assert_eq!(say(20, threshold + 0.001).jobs, 0, "{signal}");
+        assert_eq!(say(51, threshold - 0.001).jobs, 1, "{signal}: fits below {threshold}");
+    }
+}
+
+#[test]
 fn a_rate_lets_run_as_many_as_it_feeds_and_always_one() {
     let mut law = law(|config| config.job_bytes_per_sec = Some(10_000_000));
     let mut feed = |second, rate| {
