@@ -31,8 +31,8 @@ const AMPLE_RATE: f64 = 0.9;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ConcurrencyConfig {
-    /// What a running job uses of each signal. A signal that is not named here, or has no [`Threshold`], bounds
-    /// nothing. Default: `cpu`, `disk` and `network`, learned from an eighth of the capacity; `memory`, learned from a
+    /// What a running job uses of each signal; `network` stands for `network:eth0` too. A signal that is not named here,
+    /// or has no [`Threshold`], bounds nothing. Default: `cpu`, `disk` and `network`, learned from an eighth of the capacity; `memory`, learned from a
     /// sixteenth.
     pub demands: BTreeMap<SignalName, JobDemand>,
     /// Signals of what a job takes whole, however slowly it runs: where less than that is left, none may run. Of
@@ -71,6 +71,15 @@ impl ConcurrencyConfig {
             Self { step: Duration::ZERO, .. } => Err(ConcurrencyError::Zero { setting: "step" }),
             _ => Ok(()),
         }
+    }
+
+    /// What a job takes of a signal, and whether it holds it. One of `network:eth0` is that of `network` where it has
+    /// none of its own.
+    fn demand_of(&self, signal: &SignalName) -> Option<(JobDemand, bool)> {
+        let kind = signal.as_str().split(':').next().map(SignalName::from)?;
+        let (name, demand) =
+            self.demands.get_key_value(signal).or_else(|| self.demands.get_key_value(&kind))?;
+        Some((*demand, self.held.contains(name)))
     }
 }
 
@@ -172,8 +181,8 @@ impl ConcurrencyLaw {
         Ok(Self { config, thresholds, places: BTreeMap::new(), job_rate })
     }
 
-    /// A probe with this period answered while `running` jobs of a scope run. Returns what changed. An answer with a
-    /// reading that cannot be believed counts as none.
+    /// A probe with this period answered while `running` jobs of a scope run. Returns what changed. A reading that
+    /// cannot be believed counts as none.
     pub fn observe(
         &mut self,
         now: MonoTime,
@@ -181,15 +190,12 @@ impl ConcurrencyLaw {
         readings: &[Reading],
         mut running: impl FnMut(&Scope) -> u32,
     ) -> Vec<Room> {
-        if readings.iter().any(|reading| reading.check().is_err()) {
-            return vec![];
-        }
         let mut changed = BTreeSet::new();
         let usable = |scope: &Scope| scope.is_place() && scope.check().is_ok();
-        for reading in readings.iter().filter(|reading| usable(&reading.scope)) {
+        for reading in readings.iter().filter(|reading| usable(&reading.scope) && reading.check().is_ok()) {
             let signal = &reading.signal;
-            let (Some(threshold), Some(capacity), Some(demand)) =
-                (self.thresholds.of(signal), reading.capacity, self.config.demands.get(signal))
+            let (Some(threshold), Some(capacity), Some((demand, held))) =
+                (self.thresholds.of(signal), reading.capacity, self.config.demand_of(signal))
             else {
                 continue;
             };
@@ -197,8 +203,7 @@ impl ConcurrencyLaw {
                 continue;
             }
             let place = self.places.entry(reading.scope.clone()).or_default();
-            let held = self.config.held.contains(signal);
-            let source = place.sources.entry(signal.clone()).or_insert_with(|| Source::new(*demand, held));
+            let source = place.sources.entry(signal.clone()).or_insert_with(|| Source::new(demand, held));
             let (fits, seen) =
                 source.observe(reading, capacity, threshold, running(&reading.scope), self.config.max);
             answer(&mut source.bound, now, Some(period), fits, seen);
