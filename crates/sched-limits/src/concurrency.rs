@@ -4,20 +4,23 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sched_core::{MonoTime, Reason, Scope, SignalName};
+use sched_core::{MonoTime, Reason, Scope};
 use serde::{Deserialize, Serialize};
 
 use crate::rate::Rate;
 use crate::reading::Reading;
-use crate::threshold::{Threshold, Thresholds};
+use crate::threshold::Thresholds;
 
 mod bound;
+mod config;
 mod demand;
+mod place;
 
+pub use config::{ConcurrencyConfig, ConcurrencyError};
 pub use demand::JobDemand;
 
-use bound::{Bound, Fits, Seen};
-use demand::DemandEstimate;
+use bound::{Fits, Seen};
+use place::{Place, Source, answer};
 
 /// Jobs that use at least this share of the rate may be slowed by it: what they move is not what they could.
 const SLOWED_FROM: f64 = 0.8;
@@ -25,108 +28,6 @@ const SLOWED_FROM: f64 = 0.8;
 const JOB_RATE_WEIGHT: f64 = 0.1;
 /// A rate lets in as many jobs as this part of it feeds; more than the whole feeds must not run.
 const AMPLE_RATE: f64 = 0.9;
-
-/// Settings of a [`ConcurrencyLaw`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ConcurrencyConfig {
-    /// What a running job uses of each signal; `network` stands for `network:eth0` too. A signal that is not named here,
-    /// or has no [`Threshold`], bounds nothing. Default: `cpu`, `disk` and `network`, learned from an eighth of the capacity; `memory`, learned from a
-    /// sixteenth.
-    pub demands: BTreeMap<SignalName, JobDemand>,
-    /// Signals of what a job takes whole, however slowly it runs: where less than that is left, none may run. Of
-    /// anything else a job that is slowed takes less, so one may run while the threshold is not crossed. Default:
-    /// `memory`.
-    pub held: BTreeSet<SignalName>,
-    /// What a job moves when nothing slows it, in bytes a second, at least 1. Default `None`: learned while the rate
-    /// does not slow the jobs, and no bound before that.
-    pub job_bytes_per_sec: Option<u64>,
-    /// The most that may run in any scope, at least 1. Default 1,000.
-    pub max: u32,
-    /// Time between two steps up, and the time for which one more must have fitted. Positive. Default 30 s.
-    pub step: Duration,
-    /// How many may run when a signal is lost. More than these become fewer, one every [`step`](Self::step). Default 1;
-    /// with 0 a lost signal may keep everything from starting until it is back.
-    pub blind: u32,
-}
-
-impl ConcurrencyConfig {
-    /// Whether it makes sense.
-    ///
-    /// # Errors
-    /// The first setting that does not, with what would be right.
-    pub fn check(&self) -> Result<(), ConcurrencyError> {
-        for (signal, demand) in &self.demands {
-            signal.check().map_err(|source| ConcurrencyError::Name { signal: signal.clone(), source })?;
-            if !demand.is_usable() {
-                return Err(ConcurrencyError::Demand { signal: signal.clone(), demand: *demand });
-            }
-        }
-        match self {
-            Self { max: 0, .. } => Err(ConcurrencyError::Zero { setting: "max" }),
-            Self { job_bytes_per_sec: Some(0), .. } => {
-                Err(ConcurrencyError::Zero { setting: "job_bytes_per_sec" })
-            }
-            Self { step: Duration::ZERO, .. } => Err(ConcurrencyError::Zero { setting: "step" }),
-            _ => Ok(()),
-        }
-    }
-
-    /// What a job takes of a signal, and whether it holds it. One of `network:eth0` is that of `network` where it has
-    /// none of its own.
-    fn demand_of(&self, signal: &SignalName) -> Option<(JobDemand, bool)> {
-        let kind = signal.as_str().split(':').next().map(SignalName::from)?;
-        let (name, demand) =
-            self.demands.get_key_value(signal).or_else(|| self.demands.get_key_value(&kind))?;
-        Some((*demand, self.held.contains(name)))
-    }
-}
-
-impl Default for ConcurrencyConfig {
-    fn default() -> Self {
-        let shares = [("cpu", 0.125), ("disk", 0.125), ("memory", 0.0625), ("network", 0.125)];
-        let demands = shares.map(|(signal, share)| (SignalName::from(signal), JobDemand::Learned(share)));
-        Self {
-            demands: demands.into(),
-            held: BTreeSet::from(["memory".into()]),
-            job_bytes_per_sec: None,
-            max: 1_000,
-            step: Duration::from_secs(30),
-            blind: 1,
-        }
-    }
-}
-
-/// A [`ConcurrencyConfig`] that cannot be used.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConcurrencyError {
-    /// A signal's name cannot be used.
-    #[error("demands: the signal name {signal:?} cannot be used: {source}")]
-    Name {
-        /// The name.
-        signal: SignalName,
-        /// Why.
-        source: sched_core::NameError,
-    },
-    /// A demand is not an amount.
-    #[error(
-        "demands: {demand:?} of {signal}; a fixed demand is positive, a learned one a share over 0 up to 1"
-    )]
-    Demand {
-        /// The signal.
-        signal: SignalName,
-        /// What was given.
-        demand: JobDemand,
-    },
-    /// A setting is 0 that has to be positive.
-    #[error("{setting} is 0; it must be positive")]
-    Zero {
-        /// Which.
-        setting: &'static str,
-    },
-}
 
 /// How many jobs of a scope may run at once, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,141 +172,6 @@ impl ConcurrencyLaw {
         let job = used / f64::from(feed.running);
         let before = self.job_rate.unwrap_or(job);
         self.job_rate = Some(before + JOB_RATE_WEIGHT * (job - before));
-    }
-}
-
-/// What bounds one place.
-#[derive(Debug, Default)]
-struct Place {
-    sources: BTreeMap<SignalName, Source>,
-    rate: Option<Bound>,
-    /// How many may run; `None` before the first answer.
-    jobs: Option<u32>,
-    /// When it rose last.
-    raised: Option<MonoTime>,
-    /// Since when one more has fitted all the time.
-    ample_since: MonoTime,
-    /// One would fit where none may run, but it has risen too lately.
-    rises_at: Option<MonoTime>,
-}
-
-/// One signal of a place.
-#[derive(Debug)]
-struct Source {
-    demand: DemandEstimate,
-    held: bool,
-    /// Jobs that ran at the previous reading.
-    running: u32,
-    bound: Option<Bound>,
-}
-
-impl Place {
-    /// Follows its bounds; returns whether the number changed.
-    fn decide(&mut self, now: MonoTime, config: &ConcurrencyConfig) -> bool {
-        self.rises_at = None;
-        let jobs = self.jobs.unwrap_or(config.max);
-        let full = jobs == 0;
-        let limit = Fits { most: config.max, ample: config.max };
-        let fits = self.bounds().map(|bound| bound.fits(full)).fold(limit, |least, fits| Fits {
-            most: least.most.min(fits.most),
-            ample: least.ample.min(fits.ample),
-        });
-        if self.jobs.is_none() {
-            self.jobs = Some(fits.ample.min(fits.most));
-            self.ample_since = now;
-            return true;
-        }
-        if fits.most < jobs {
-            self.jobs = Some(fits.most);
-            self.ample_since = now;
-            return true;
-        }
-        let blind = jobs < config.blind;
-        if fits.ample <= jobs || !self.bounds().all(|bound| bound.lets_rise(now, blind)) {
-            self.ample_since = now;
-            return false;
-        }
-        let next = self.raised.map(|at| at + config.step);
-        if full && next.is_some_and(|at| at > now) {
-            self.rises_at = next;
-        }
-        let lasts = full || now.since(self.ample_since) >= config.step;
-        if !lasts || next.is_some_and(|at| at > now) {
-            return false;
-        }
-        if full {
-            // The shortage is over: what was said in it must not close again.
-            self.bounds_mut().for_each(Bound::forget);
-        }
-        self.jobs = Some(jobs + 1);
-        self.raised = Some(now);
-        self.ample_since = now;
-        true
-    }
-
-    fn age(&mut self, now: MonoTime, config: &ConcurrencyConfig) {
-        let jobs = self.jobs.unwrap_or(config.max);
-        self.bounds_mut().for_each(|bound| bound.age(now, jobs, config.blind, config.step));
-    }
-
-    fn next_look(&self, config: &ConcurrencyConfig) -> Option<MonoTime> {
-        self.bounds().filter_map(|bound| bound.next_look(config.blind)).chain(self.rises_at).min()
-    }
-
-    fn room(&self, scope: &Scope) -> Option<Room> {
-        let jobs = self.jobs?;
-        let binds = self.bounds().min_by_key(|bound| bound.fits(false));
-        let reason =
-            binds.map_or_else(|| Reason::new("nothing bounds it"), |bound| bound.reason(scope, jobs));
-        Some(Room { scope: scope.clone(), jobs, reason })
-    }
-
-    fn bounds(&self) -> impl Iterator<Item = &Bound> {
-        self.sources.values().filter_map(|source| source.bound.as_ref()).chain(&self.rate)
-    }
-
-    fn bounds_mut(&mut self) -> impl Iterator<Item = &mut Bound> {
-        self.sources.values_mut().filter_map(|source| source.bound.as_mut()).chain(&mut self.rate)
-    }
-}
-
-impl Source {
-    fn new(demand: JobDemand, held: bool) -> Self {
-        Self { demand: DemandEstimate::new(demand), held, running: 0, bound: None }
-    }
-
-    /// How many fit by a reading taken while `running` jobs run.
-    fn observe(
-        &mut self,
-        reading: &Reading,
-        capacity: f64,
-        threshold: Threshold,
-        running: u32,
-        max: u32,
-    ) -> (Fits, Seen) {
-        let utilization = reading.value / capacity;
-        self.demand.observe(utilization, running, utilization >= threshold.close_above());
-        let job = self.demand.share_of(capacity);
-        // A reading may cover the time since the one before: who has started or ended meanwhile may be in it or not.
-        let before = std::mem::replace(&mut self.running, running);
-        let fits = |running: u32, threshold: f64, open: bool| {
-            let jobs = as_jobs(f64::from(running) + ((threshold - utilization) / job).floor(), max);
-            jobs.max(u32::from(open && !self.held))
-        };
-        let (close_above, open_below) = (threshold.close_above(), threshold.open_below());
-        let fits = Fits {
-            most: fits(running.max(before), close_above, utilization <= close_above),
-            ample: fits(running.min(before), open_below, utilization < open_below),
-        };
-        let (signal, held) = (reading.signal.clone(), self.held);
-        (fits, Seen::Use { signal, utilization, job, threshold, running, held })
-    }
-}
-
-fn answer(bound: &mut Option<Bound>, now: MonoTime, period: Option<Duration>, fits: Fits, seen: Seen) {
-    match bound {
-        Some(bound) => bound.answer(now, period, fits, seen),
-        none => *none = Some(Bound::new(now, period, fits, seen)),
     }
 }
 

@@ -145,6 +145,18 @@ fn one_wild_reading_changes_nothing() {
 }
 
 #[test]
+fn jobs_that_end_while_the_reading_lags_behind_leave_the_number_as_it_is() {
+    let mut law = law(|config| config.demands = [("cpu".into(), JobDemand::Fixed(0.25))].into());
+    let mut before = 3;
+    for (second, running) in [3, 3, 3, 3, 3, 3, 2, 1, 0, 0, 0].into_iter().enumerate() {
+        let reading = Reading::share("cpu", 0.08 + 0.25 * f64::from(before)).scope(host());
+        law.observe(at(second as u64), PERIOD, &[reading], |_| running);
+        assert_eq!(law.room(&host()).unwrap().jobs, 3, "second {second}");
+        before = running;
+    }
+}
+
+#[test]
 fn the_least_of_all_signals_counts_and_gives_the_reason() {
     let mut law = law(|config| {
         config.demands.insert("memory".into(), JobDemand::Fixed(2e9));
@@ -155,12 +167,12 @@ fn the_least_of_all_signals_counts_and_gives_the_reason() {
         Reading::new("memory", 4e9, "bytes").of(16e9).scope(host()),
     ];
     let rooms = law.observe(at(0), PERIOD, &readings, |_| 1);
-    // cpu: 1 + ⌊(.85 − .5) ÷ .25⌋, memory: 1 + ⌊(.88 · 16 − 4) ÷ 2⌋ with one that has just been seen.
+    // cpu: 1 + ⌊(.85 − .5) ÷ .25⌋, memory: 1 + ⌊(.88 · 16 − 4) ÷ 2⌋. A third would fit from .85 − 2 · .25 on.
     assert_eq!(rooms.len(), 1);
-    assert_eq!(rooms[0].jobs, 1);
+    assert_eq!(rooms[0].jobs, 2);
     assert_eq!(
         rooms[0].reason.to_string(),
-        "cpu of host db-1 leaves room for 1 job: 50 % in use, a job takes 25 % (cpu 0.5000 share, threshold 0.6000)"
+        "cpu of host db-1 leaves room for 2 jobs: 50 % in use, a job takes 25 % (cpu 0.5000 share, threshold 0.3500)"
     );
 }
 
