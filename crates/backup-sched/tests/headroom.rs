@@ -155,6 +155,17 @@ fn each_resource_alone_lets_fewer_run_and_then_as_many_again() {
 }
 
 #[test]
+fn jobs_that_ran_before_the_first_reading_are_counted_in_it() {
+    let rig = Rig::new(SECOND, twenty_of("disk"));
+    let uploads = ["a", "b"].map(|name| JobSpec::new(name, "cassandra").kind(BackupKind::Upload));
+    let jobs = uploads.map(|spec| rig.scheduler.submit(spec).unwrap());
+    (0..2).for_each(|_| _ = rig.started());
+    rig.say(&of_hundred("disk", 50.0));
+    assert_eq!(rig.room(), Some(3), "50 are in use by two that take 20 each, and up to 75 may be");
+    assert!(jobs.iter().all(|job| job.explain().unwrap().state == JobState::Running));
+}
+
+#[test]
 fn memory_that_a_control_group_takes_away_counts_like_memory_in_use() {
     let rig = Rig::new(SECOND, twenty_of("memory"));
     let memory = |used: f64, limit: f64| [Reading::new("memory", used, "bytes").of(limit).scope(local())];
