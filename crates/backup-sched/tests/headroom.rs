@@ -101,13 +101,20 @@ fn local() -> Scope {
     Scope::Host("local".into())
 }
 
+/// A reading in percent of what there is.
 fn of_hundred(signal: &str, value: f64) -> [Reading; 1] {
-    [Reading::new(signal, value, "units").of(100.0).scope(local())]
+    let reading = match signal {
+        "cpu" => Reading::share(signal, value / 100.0),
+        "memory" => Reading::new(signal, value, "bytes").of(100.0),
+        _ => Reading::new(signal, value, "bytes/s").of(100.0),
+    };
+    [reading.scope(local())]
 }
 
-/// A builder for which a job takes 20 of 100 units of `signal`.
+/// A builder for which a job takes 20 % of `signal`.
 fn twenty_of(signal: &'static str) -> impl FnOnce(SchedulerBuilder) -> SchedulerBuilder {
-    move |builder| builder.concurrency(|c| c.demands = [(signal.into(), JobDemand::Fixed(20.0))].into())
+    let job = if signal == "cpu" { 0.2 } else { 20.0 };
+    move |builder| builder.concurrency(|c| c.demands = [(signal.into(), JobDemand::Fixed(job))].into())
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl Plant {
         let used = foreground + self.job * f64::from(self.running);
         let noise = self.noise * self.capacity * (self.rng.f64() + self.rng.f64() - 1.0);
         let value = (used + noise).clamp(0.0, self.capacity);
-        let reading = Reading::new(self.signal, value, "units").of(self.capacity).scope(host());
+        let unit = RESOURCES.iter().find(|(signal, ..)| *signal == self.signal).unwrap().1;
+        let reading = Reading::new(self.signal, value, unit).of(self.capacity).scope(host());
         let running = self.running;
         self.law.observe(at(self.second), PERIOD, &[reading], |_| running);
         self.running = self.running.max(self.jobs().min(self.running + 1));
@@ -78,13 +79,17 @@ impl Plant {
     }
 }
 
-/// How much one job uses, and how much there is, in the units of each signal.
-const RESOURCES: [(&str, f64, f64); 4] =
-    [("cpu", 1.0, 0.125), ("memory", 16e9, 1e9), ("disk", 500e6, 62.5e6), ("network", 125e6, 15.625e6)];
+/// How much there is of each signal, in its unit, and how much one job uses.
+const RESOURCES: [(&str, &str, f64, f64); 4] = [
+    ("cpu", "share", 1.0, 0.125),
+    ("memory", "bytes", 16e9, 1e9),
+    ("disk", "bytes/s", 500e6, 62.5e6),
+    ("network", "bytes/s", 125e6, 15.625e6),
+];
 
 #[test]
 fn each_resource_alone_makes_the_number_fall_and_recover() {
-    for (signal, capacity, job) in RESOURCES {
+    for (signal, _, capacity, job) in RESOURCES {
         for seed in 0..12 {
             let mut plant = Plant::new(signal, capacity, job, seed);
             plant.noise = 0.02;
@@ -195,8 +200,12 @@ fn the_threshold_of_a_reason_is_where_one_more_fits() {
 fn one_may_run_below_a_threshold_unless_it_takes_what_it_holds_whole() {
     for (signal, expected) in [("cpu", 1), ("memory", 0)] {
         let mut law = law(|config| config.demands = [(signal.into(), JobDemand::Fixed(0.2))].into());
+        let of_share = |signal: &str, share: f64| {
+            let unit = if signal == "cpu" { "share" } else { "bytes" };
+            Reading::new(signal, share, unit).of(1.0).scope(host())
+        };
         let mut say = |second, share| {
-            law.observe(at(second), PERIOD, &[Reading::share(signal, share).scope(host())], |_| 0);
+            law.observe(at(second), PERIOD, &[of_share(signal, share)], |_| 0);
             law.room(&host()).unwrap()
         };
         assert_eq!((0..10).map(|second| say(second, 0.84).jobs).last(), Some(expected), "{signal}");
@@ -343,7 +352,8 @@ proptest! {
                     now = until;
                 }
                 Step::Read { signal, value, capacity, running } => {
-                    let reading = Reading::new(RESOURCES[signal].0, value, "x").of(capacity).scope(host());
+                    let (name, unit, ..) = RESOURCES[signal];
+                    let reading = Reading::new(name, value, unit).of(capacity).scope(host());
                     if reading.check().is_ok() && (value / capacity).is_finite() {
                         watch.heard.insert(signal, now);
                     }
