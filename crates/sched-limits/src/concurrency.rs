@@ -82,18 +82,21 @@ impl ConcurrencyLaw {
         Ok(Self { config, thresholds, places: BTreeMap::new(), job_rate })
     }
 
-    /// A probe with this period answered while `running` jobs of a scope run. Returns what changed. A reading that
-    /// cannot be believed counts as none.
-    pub fn observe(
+    /// A probe with this period answered while `running` jobs of a scope run: readings, each with the time at which it
+    /// was taken. Returns what changed. A reading that cannot be believed counts as none.
+    pub fn observe<'a>(
         &mut self,
         now: MonoTime,
         period: Duration,
-        readings: &[Reading],
+        readings: impl IntoIterator<Item = (&'a Reading, MonoTime)>,
         mut running: impl FnMut(&Scope) -> u32,
     ) -> Vec<Room> {
         let mut changed = BTreeSet::new();
         let usable = |scope: &Scope| scope.is_place() && scope.check().is_ok();
-        for reading in readings.iter().filter(|reading| usable(&reading.scope) && reading.check().is_ok()) {
+        for (reading, taken) in readings {
+            if !usable(&reading.scope) || reading.check().is_err() {
+                continue;
+            }
             let signal = &reading.signal;
             let (Some(threshold), Some(capacity), Some((demand, held))) =
                 (self.thresholds.of(signal), reading.capacity, self.config.demand_of(signal))
@@ -107,7 +110,7 @@ impl ConcurrencyLaw {
             let source = place.sources.entry(signal.clone()).or_insert_with(|| Source::new(demand, held));
             let (fits, seen) =
                 source.observe(reading, capacity, threshold, running(&reading.scope), self.config.max);
-            answer(&mut source.bound, now, Some(period), fits, seen);
+            answer(&mut source.bound, taken.min(now), Some(period), fits, seen);
             changed.insert(&reading.scope);
         }
         changed.into_iter().filter_map(|scope| self.decide(scope, now)).collect()

@@ -57,6 +57,7 @@ impl Rooms {
         engine: &mut Engine,
     ) -> Vec<Directive> {
         let running = |scope: &Scope| running_in(engine, now, scope, self.enforce);
+        let readings = readings.iter().map(|reading| (reading, now.mono));
         let rooms = self.law.observe(now.mono, period, readings, running);
         rooms.into_iter().flat_map(|room| self.follow(room)).collect()
     }

@@ -35,7 +35,7 @@ pub(super) enum Seen {
 pub(super) struct Bound {
     answers: VecDeque<Fits>,
     pub(super) seen: Seen,
-    /// When it last answered, and how often it should; the rate is a decision and does not grow old.
+    /// When its last answer was measured, and how often that should be; the rate is a decision and does not grow old.
     pub(super) at: MonoTime,
     period: Option<Duration>,
     lost: Option<Lost>,
@@ -50,17 +50,17 @@ struct Lost {
 }
 
 impl Bound {
-    pub(super) fn new(now: MonoTime, period: Option<Duration>, fits: Fits, seen: Seen) -> Self {
-        Self { answers: VecDeque::from([fits]), seen, at: now, period, lost: None }
+    pub(super) fn new(taken: MonoTime, period: Option<Duration>, fits: Fits, seen: Seen) -> Self {
+        Self { answers: VecDeque::from([fits]), seen, at: taken, period, lost: None }
     }
 
-    pub(super) fn answer(&mut self, now: MonoTime, period: Option<Duration>, fits: Fits, seen: Seen) {
+    pub(super) fn answer(&mut self, taken: MonoTime, period: Option<Duration>, fits: Fits, seen: Seen) {
         if self.lost.take().is_some() {
             // What it said long ago is no company for what it says now.
             self.answers.clear();
         }
         push(&mut self.answers, fits, ANSWERS);
-        (self.seen, self.at, self.period) = (seen, now, period);
+        (self.seen, self.at, self.period) = (seen, taken, period);
     }
 
     /// Only the newest answer counts from now on.

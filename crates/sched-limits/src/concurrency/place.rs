@@ -142,13 +142,13 @@ impl Source {
 
 pub(super) fn answer(
     bound: &mut Option<Bound>,
-    now: MonoTime,
+    taken: MonoTime,
     period: Option<Duration>,
     fits: Fits,
     seen: Seen,
 ) {
     match bound {
-        Some(bound) => bound.answer(now, period, fits, seen),
-        none => *none = Some(Bound::new(now, period, fits, seen)),
+        Some(bound) => bound.answer(taken, period, fits, seen),
+        none => *none = Some(Bound::new(taken, period, fits, seen)),
     }
 }

@@ -18,6 +18,11 @@ fn law(change: impl FnOnce(&mut ConcurrencyConfig)) -> ConcurrencyLaw {
     ConcurrencyLaw::new(config, Thresholds::default()).unwrap()
 }
 
+/// Readings that are taken and told at once.
+fn observe(law: &mut ConcurrencyLaw, now: MonoTime, readings: &[Reading], running: u32) -> Vec<Room> {
+    law.observe(now, PERIOD, readings.iter().map(|reading| (reading, now)), |_| running)
+}
+
 /// A machine with one resource that jobs and a foreground use, and a queue that is never empty.
 struct Plant {
     law: ConcurrencyLaw,
@@ -65,7 +70,7 @@ impl Plant {
         let unit = RESOURCES.iter().find(|(signal, ..)| *signal == self.signal).unwrap().1;
         let reading = Reading::new(self.signal, value, unit).of(self.capacity).scope(host());
         let running = self.running;
-        self.law.observe(at(self.second), PERIOD, &[reading], |_| running);
+        observe(&mut self.law, at(self.second), &[reading], running);
         self.running = self.running.max(self.jobs().min(self.running + 1));
         self.trace.push(self.jobs());
     }
@@ -140,7 +145,7 @@ fn one_wild_reading_changes_nothing() {
     let mut law = law(|_| {});
     let mut say = |second, share| {
         let reading = Reading::share("cpu", share).scope(host());
-        law.observe(at(second), PERIOD, &[reading], |_| 2);
+        observe(&mut law, at(second), &[reading], 2);
         law.room(&host()).unwrap().jobs
     };
     let calm: Vec<_> = (0..40).map(|second| say(second, 0.3)).collect();
@@ -155,7 +160,7 @@ fn jobs_that_end_while_the_reading_lags_behind_leave_the_number_as_it_is() {
     let mut before = 3;
     for (second, running) in [3, 3, 3, 3, 3, 3, 2, 1, 0, 0, 0].into_iter().enumerate() {
         let reading = Reading::share("cpu", 0.08 + 0.25 * f64::from(before)).scope(host());
-        law.observe(at(second as u64), PERIOD, &[reading], |_| running);
+        observe(&mut law, at(second as u64), &[reading], running);
         assert_eq!(law.room(&host()).unwrap().jobs, 3, "second {second}");
         before = running;
     }
@@ -171,7 +176,7 @@ fn the_least_of_all_signals_counts_and_gives_the_reason() {
         Reading::share("cpu", 0.5).scope(host()),
         Reading::new("memory", 4e9, "bytes").of(16e9).scope(host()),
     ];
-    let rooms = law.observe(at(0), PERIOD, &readings, |_| 1);
+    let rooms = observe(&mut law, at(0), &readings, 1);
     // cpu: 1 + ⌊(.85 − .5) ÷ .25⌋, memory: 1 + ⌊(.88 · 16 − 4) ÷ 2⌋. A third would fit from .85 − 2 · .25 on.
     assert_eq!(rooms.len(), 1);
     assert_eq!(rooms[0].jobs, 2);
@@ -186,7 +191,7 @@ fn the_threshold_of_a_reason_is_where_one_more_fits() {
     let mut law = law(|config| config.demands = [("cpu".into(), JobDemand::Fixed(0.25))].into());
     let mut say = |second, share| {
         let reading = Reading::share("cpu", share).scope(host());
-        law.observe(at(second), PERIOD, &[reading], |_| 1);
+        observe(&mut law, at(second), &[reading], 1);
         law.room(&host()).unwrap()
     };
     let room = (0..10).map(|second| say(second, 0.75)).last().unwrap();
@@ -205,7 +210,7 @@ fn one_may_run_below_a_threshold_unless_it_takes_what_it_holds_whole() {
             Reading::new(signal, share, unit).of(1.0).scope(host())
         };
         let mut say = |second, share| {
-            law.observe(at(second), PERIOD, &[of_share(signal, share)], |_| 0);
+            observe(&mut law, at(second), &[of_share(signal, share)], 0);
             law.room(&host()).unwrap()
         };
         assert_eq!((0..10).map(|second| say(second, 0.84).jobs).last(), Some(expected), "{signal}");
@@ -255,7 +260,7 @@ fn a_signal_that_stays_away_leaves_fewer_and_fewer_but_not_none() {
     let mut running = 0;
     let reading = |share: f64| [Reading::share("cpu", share).scope(host())];
     for second in 0..=100 {
-        law.observe(at(second), PERIOD, &reading(0.3), |_| running);
+        observe(&mut law, at(second), &reading(0.3), running);
         running = 3;
     }
     let jobs = |law: &ConcurrencyLaw| law.room(&host()).unwrap().jobs;
@@ -278,13 +283,29 @@ fn a_signal_that_stays_away_leaves_fewer_and_fewer_but_not_none() {
 fn a_shortage_whose_signal_is_lost_lets_one_start() {
     let mut law = law(|_| {});
     for second in 0..10 {
-        law.observe(at(second), PERIOD, &[Reading::share("cpu", 0.99).scope(host())], |_| 0);
+        observe(&mut law, at(second), &[Reading::share("cpu", 0.99).scope(host())], 0);
     }
     assert_eq!(law.room(&host()).unwrap().jobs, 0);
     assert_eq!(law.tick(at(13)), vec![]);
     let rooms = law.tick(at(14));
     assert_eq!(rooms.iter().map(|room| room.jobs).collect::<Vec<_>>(), [1]);
     assert_eq!(law.next_look(), None);
+}
+
+#[test]
+fn the_age_of_a_value_counts_and_not_when_it_was_told() {
+    let slow = Duration::from_secs(15);
+    for (age, rises) in [(20, true), (40, false)] {
+        let mut law = law(|config| config.demands = [("cpu".into(), JobDemand::Fixed(0.25))].into());
+        let mut say = |second, share: f64| {
+            let reading = Reading::share("cpu", share).scope(host());
+            law.observe(at(second), slow, [(&reading, at(second - age))], |_| 0);
+            law.room(&host()).unwrap().jobs
+        };
+        assert_eq!(say(100, 0.6), 1);
+        let most = (1..40).map(|scrape| say(100 + 15 * scrape, 0.1)).max();
+        assert_eq!(most > Some(1), rises, "{age} s old");
+    }
 }
 
 #[test]
@@ -357,7 +378,7 @@ proptest! {
                     if reading.check().is_ok() && (value / capacity).is_finite() {
                         watch.heard.insert(signal, now);
                     }
-                    law.observe(now, PERIOD, &[reading], |_| running);
+                    observe(&mut law, now, &[reading], running);
                 }
                 Step::Feed { rate, used, running } => {
                     let rate = Rate::BytesPerSec(rate);
