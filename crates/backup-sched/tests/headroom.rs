@@ -292,10 +292,10 @@ fn a_signal_that_is_lost_lets_nobody_more_in() {
     assert_eq!(rig.room(), Some(0));
     // It would fit now, but is told of something else only.
     rig.submit("a");
-    (0..4).for_each(|_| rig.say(&[Reading::share("other", 0.1).scope(local())]));
+    (0..3).for_each(|_| rig.say(&[Reading::share("other", 0.1).scope(local())]));
     assert_eq!((rig.room(), rig.nobody_starts()), (Some(0), true));
     // After five periods nobody knows, and one may try.
-    (0..2).for_each(|_| rig.say(&[Reading::share("other", 0.1).scope(local())]));
+    (0..3).for_each(|_| rig.say(&[Reading::share("other", 0.1).scope(local())]));
     rig.started();
     rig.submit("b");
     (0..200).for_each(|_| rig.say(&[Reading::share("other", 0.1).scope(local())]));

@@ -13,7 +13,7 @@ use sched_core::{
     CapacityState, ClosedGate, Engine, Event, EventKind, Explanation, Gate, MonoTime, Now, Reason,
     ResourceName, Scope,
 };
-use sched_limits::{ConcurrencyLaw, Feed, Rate, Reading, Room};
+use sched_limits::{ConcurrencyLaw, Feed, Rate, Room, Sample, Watchdog};
 
 use super::signals::Directive;
 
@@ -24,6 +24,8 @@ pub(crate) const ROOM: &str = "room";
 #[derive(Debug)]
 pub(crate) struct Rooms {
     law: ConcurrencyLaw,
+    /// What of each probe's samples can be believed.
+    watchdogs: BTreeMap<usize, Watchdog>,
     /// Why a place is closed: by its probes' thresholds, and because no job fits.
     judged: BTreeMap<Scope, Reason>,
     full: BTreeMap<Scope, Reason>,
@@ -35,7 +37,14 @@ pub(crate) struct Rooms {
 
 impl Rooms {
     pub(crate) fn new(law: ConcurrencyLaw, enforce: bool) -> Self {
-        Self { law, judged: BTreeMap::new(), full: BTreeMap::new(), fed: None, enforce }
+        Self {
+            law,
+            watchdogs: BTreeMap::new(),
+            judged: BTreeMap::new(),
+            full: BTreeMap::new(),
+            fed: None,
+            enforce,
+        }
     }
 
     /// When [`tick`](Self::tick) may have something to say.
@@ -49,16 +58,17 @@ impl Rooms {
     }
 
     /// A probe answered.
-    pub(crate) fn readings(
+    pub(crate) fn sample(
         &mut self,
         now: Now,
-        period: Duration,
-        readings: &[Reading],
+        (probe, period): (usize, Duration),
+        sample: &Sample,
         engine: &mut Engine,
     ) -> Vec<Directive> {
         let running = |scope: &Scope| running_in(engine, now, scope, self.enforce);
-        let readings = readings.iter().map(|reading| (reading, now.mono));
-        let rooms = self.law.observe(now.mono, period, readings, running);
+        let watchdog = self.watchdogs.entry(probe).or_insert_with(|| Watchdog::new(period));
+        let (believed, _) = watchdog.examine(sample);
+        let rooms = self.law.observe(now.mono, period, believed, running);
         rooms.into_iter().flat_map(|room| self.follow(room)).collect()
     }
 

@@ -184,7 +184,7 @@ impl Signals {
         self.pressure.sample(now, name, &result);
         let mut directives = self.directives(verdicts);
         if let Ok(sample) = &result {
-            directives.extend(self.rooms.readings(now, period, &sample.readings, engine));
+            directives.extend(self.rooms.sample(now, (probe, period), sample, engine));
         }
         self.publish_load(&mut directives);
         directives.extend(self.rooms.feed(now, self.rate, paced, engine));

@@ -8,7 +8,7 @@ use sched_core::{Measured, MonoTime, Reason, Scope, SignalName};
 use super::demand::push;
 use super::lower_median;
 use crate::rate::Rate;
-use crate::status::{HELD_AFTER_PERIODS, LOST_AFTER_PERIODS};
+use crate::status::{Freshness, LOST_AFTER_PERIODS};
 use crate::threshold::Threshold;
 
 /// Answers whose median counts: one wild reading changes nothing.
@@ -83,12 +83,12 @@ impl Bound {
         Fits { most, ample: ample.unwrap_or_default() }
     }
 
-    /// Whether it may let more in: its answer is new enough, or it is lost and `blind`.
+    /// Whether it may let more in: its answer is fresh, or it is lost and `blind`.
     pub(super) fn lets_rise(&self, now: MonoTime, blind: bool) -> bool {
-        let held_after = self.period.map(|period| period.saturating_mul(HELD_AFTER_PERIODS));
-        match self.lost {
-            Some(_) => blind,
-            None => held_after.is_none_or(|limit| now.since(self.at) <= limit),
+        match (self.lost, self.period) {
+            (Some(_), _) => blind,
+            (None, Some(period)) => Freshness::of(now, self.at, period) == Freshness::Fresh,
+            (None, None) => true,
         }
     }
 

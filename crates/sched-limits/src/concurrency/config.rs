@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use super::ConcurrencyLaw;
 use super::demand::JobDemand;
+use crate::signal;
 #[cfg(doc)]
 use crate::threshold::Threshold;
 
@@ -62,9 +63,9 @@ impl ConcurrencyConfig {
     /// What a job takes of a signal, and whether it holds it. One of `network:eth0` is that of `network` where it has
     /// none of its own.
     pub(super) fn demand_of(&self, signal: &SignalName) -> Option<(JobDemand, bool)> {
-        let kind = signal.as_str().split(':').next().map(SignalName::from)?;
+        let kind = || SignalName::from(signal::kind(signal));
         let (name, demand) =
-            self.demands.get_key_value(signal).or_else(|| self.demands.get_key_value(&kind))?;
+            self.demands.get_key_value(signal).or_else(|| self.demands.get_key_value(&kind()))?;
         Some((*demand, self.held.contains(name)))
     }
 }
