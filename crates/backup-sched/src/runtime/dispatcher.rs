@@ -151,7 +151,7 @@ impl Dispatcher {
             Command::Explain(job, reply) => {
                 let mut explained = engine.explain(job);
                 if let Ok(explanation) = &mut explained {
-                    self.parts.signals.rooms.say_why_in(explanation);
+                    self.parts.signals.rooms.say_why(explanation);
                 }
                 let _ = reply.send(explained);
             }

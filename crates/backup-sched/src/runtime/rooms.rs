@@ -20,6 +20,9 @@ use super::signals::Directive;
 /// The resource of which every job takes one where room is measured.
 pub(crate) const ROOM: &str = "room";
 
+/// What jobs move is counted over at least this time.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Which places have room for how many jobs.
 #[derive(Debug)]
 pub(crate) struct Rooms {
@@ -75,11 +78,7 @@ impl Rooms {
     /// The rate of all jobs and the bytes that they have moved so far.
     pub(crate) fn feed(&mut self, now: Now, rate: Rate, paced: u64, engine: &mut Engine) -> Vec<Directive> {
         let running = running_in(engine, now, &Scope::Fleet, self.enforce);
-        let before = self.fed.replace((now.mono, paced, running));
-        let used = before.filter(|(_, _, jobs)| *jobs == running).and_then(|(at, bytes, _)| {
-            let passed = now.mono.since(at).as_secs_f64();
-            (passed > 0.0).then(|| paced.saturating_sub(bytes) as f64 / passed)
-        });
+        let used = self.used(now.mono, paced, running);
         let feed = Feed { rate, used_bytes_per_sec: used, running };
         let room = self.law.feed(now.mono, &Scope::Fleet, feed);
         room.into_iter().flat_map(|room| self.follow(room)).collect()
@@ -99,30 +98,43 @@ impl Rooms {
         self.capacity(scope)
     }
 
-    /// Says in a closed gate why there is no more room, by the newest values.
-    pub(crate) fn say_why(&self, closed: &mut ClosedGate) {
+    /// Says in every closed gate of a job why there is no more room.
+    pub(crate) fn say_why(&self, explanation: &mut Explanation) {
+        for closed in &mut explanation.closed {
+            if let Some(reason) = self.why(closed) {
+                closed.reason = reason;
+            }
+        }
+    }
+
+    /// The event of a job that lacks room, with the reason for that.
+    pub(crate) fn say_why_deferred(&self, event: &Event) -> Option<Event> {
+        let EventKind::Deferred { by, advice_only } = &event.kind else { return None };
+        let by = ClosedGate { reason: self.why(by)?, ..by.clone() };
+        let kind = EventKind::Deferred { by, advice_only: *advice_only };
+        Some(Event { at: event.at, job: event.job.clone(), kind })
+    }
+
+    /// Why a closed gate leaves no more room, by the newest values; `None` when it is closed for something else.
+    fn why(&self, closed: &ClosedGate) -> Option<Reason> {
         let scope = &closed.scope;
         let for_room = match &closed.gate {
             Gate::Resource(name) => name.as_str() == ROOM,
             Gate::Capacity => self.full.contains_key(scope) && !self.judged.contains_key(scope),
             _ => false,
         };
-        if let Some(room) = for_room.then(|| self.law.room(scope)).flatten() {
-            closed.reason = room.reason;
+        for_room.then(|| self.law.room(scope)).flatten().map(|room| room.reason)
+    }
+
+    /// What all jobs moved in a second since the last look, if it is long enough ago and as many ran all the time.
+    fn used(&mut self, now: MonoTime, paced: u64, running: u32) -> Option<f64> {
+        let before = self.fed.filter(|(_, _, jobs)| *jobs == running);
+        let passed = before.map(|(at, ..)| now.since(at));
+        if passed.is_some_and(|passed| passed < LOOK) {
+            return None;
         }
-    }
-
-    pub(crate) fn say_why_in(&self, explanation: &mut Explanation) {
-        explanation.closed.iter_mut().for_each(|closed| self.say_why(closed));
-    }
-
-    /// An event with the reason, where it is one of a job that lacks room.
-    pub(crate) fn say_why_deferred(&self, event: &Event) -> Option<Event> {
-        let EventKind::Deferred { by, advice_only } = &event.kind else { return None };
-        let mut why = by.clone();
-        self.say_why(&mut why);
-        let kind = EventKind::Deferred { by: why, advice_only: *advice_only };
-        (kind != event.kind).then(|| Event { at: event.at, job: event.job.clone(), kind })
+        self.fed = Some((now, paced, running));
+        Some(paced.saturating_sub(before?.1) as f64 / passed?.as_secs_f64())
     }
 
     fn follow(&mut self, room: Room) -> Vec<Directive> {
