@@ -50,3 +50,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} {} after waiting {:.1} s", done.job.instance, done.state, done.waited.as_secs_f64());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backup_sched::limits::conformance;
+
+    #[test]
+    fn the_probe_keeps_the_contract() {
+        let used = Arc::new(AtomicU64::new(970));
+        conformance::check(BackupVolume { used }).unwrap();
+    }
+}

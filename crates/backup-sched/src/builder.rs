@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use sched_core::{Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, SignalName, TechnologyName};
-use sched_limits::{CapacityProbe, Meter, Rate, Thresholds};
+use sched_core::{
+    Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, Scope, SignalName, TechnologyName,
+};
+use sched_limits::{CapacityProbe, ConcurrencyConfig, ConcurrencyLaw, Meter, Rate, Thresholds};
 use sched_observe::{Hook, HookRunner};
 use sched_policy::Policies;
 use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDetector};
@@ -15,7 +17,8 @@ use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDet
 use crate::clock::SystemClock;
 use crate::error::StartError;
 use crate::runtime::{
-    DetectorTerms, Dispatcher, Link, Parts, ProbeTerms, RateLimit, Signals, Source, spawn_sampler,
+    DetectorTerms, Dispatcher, Link, Parts, ProbeTerms, ROOM, RateLimit, Rooms, SignalTerms, Signals, Source,
+    spawn_sampler,
 };
 use crate::scheduler::Scheduler;
 
@@ -38,6 +41,8 @@ pub struct SchedulerBuilder {
     policies: Policies,
     probes: Vec<Box<dyn CapacityProbe>>,
     thresholds: Thresholds,
+    busy: Thresholds,
+    concurrency: ConcurrencyConfig,
     foreground: Vec<(ForegroundLatency, LatencyGoal)>,
     detectors: Vec<Box<dyn LoadDetector>>,
     hooks: Vec<Box<dyn Hook>>,
@@ -53,6 +58,8 @@ impl Default for SchedulerBuilder {
             policies: Policies::builtin(),
             probes: Vec::new(),
             thresholds: Thresholds::default(),
+            busy: Thresholds::none(),
+            concurrency: ConcurrencyConfig::default(),
             foreground: Vec::new(),
             detectors: Vec::new(),
             hooks: Vec::new(),
@@ -123,6 +130,21 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Thresholds over which a probe's signal makes its scope busy: what can wait is deferred, high and critical jobs
+    /// start. Keep them below those of [`thresholds`](Self::thresholds), over which nothing starts. Default: none.
+    pub fn busy_thresholds(mut self, busy: Thresholds) -> Self {
+        self.busy = busy;
+        self
+    }
+
+    /// Changes how many jobs may run at once by what probes and the rate leave room for; see
+    /// [`ConcurrencyConfig`]. Default: bounded by `cpu`, `memory`, `disk` and `network` where a probe measures them.
+    /// [`max_running`](Self::max_running) and limits count beside it.
+    pub fn concurrency(mut self, change: impl FnOnce(&mut ConcurrencyConfig)) -> Self {
+        change(&mut self.concurrency);
+        self
+    }
+
     /// Adds a hook. Hooks run on a thread of their own; a slow one loses events rather than delay anything.
     pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
         self.hooks.push(Box::new(hook));
@@ -159,8 +181,22 @@ impl SchedulerBuilder {
             self.detectors.push(Box::new(detector));
         }
         let Self {
-            executors, policies, probes, thresholds, detectors, hooks, engine, ceiling, clock, ..
+            executors,
+            policies,
+            probes,
+            thresholds,
+            busy,
+            concurrency,
+            detectors,
+            hooks,
+            engine,
+            ceiling,
+            clock,
+            ..
         } = self;
+        let measures = !probes.is_empty() || !detectors.is_empty();
+        let takes_room = measures && !engine.advise_only;
+        let law = ConcurrencyLaw::new(concurrency, thresholds.clone()).map_err(setting("concurrency"))?;
         let (link, inbox, presence) = Link::new(INBOX);
         let limit = RateLimit {
             ceiling: ceiling.map_or(Rate::Unlimited, Rate::BytesPerSec),
@@ -174,8 +210,13 @@ impl SchedulerBuilder {
             period: detector.period(),
             latency_target: detector.latency_target(),
         });
-        let signals =
-            Signals::new(clock.now(), thresholds, probe_terms.collect(), detector_terms.collect(), limit);
+        let terms = SignalTerms {
+            thresholds,
+            busy,
+            probes: probe_terms.collect(),
+            detectors: detector_terms.collect(),
+        };
+        let signals = Signals::new(clock.now(), terms, Rooms::new(law, takes_room), limit);
         let enforced = if limit.enforce { signals.rate() } else { Rate::Unlimited };
         let meter = Arc::new(Meter::new(clock.clone(), enforced));
         let (sink, hooks) =
@@ -188,7 +229,12 @@ impl SchedulerBuilder {
             let sampler = spawn_sampler(index, source, clock.clone(), link.commands.clone());
             samplers.push(sampler.map_err(|source| thread_error(&name, source))?);
         }
-        let engine = Engine::new(engine, clock.now());
+        let mut engine = Engine::new(engine, clock.now());
+        if takes_room {
+            engine
+                .set_resource(clock.now(), &Scope::Fleet, ROOM.into(), u64::MAX)
+                .map_err(setting("concurrency"))?;
+        }
         let parts = Parts {
             engine,
             clock,
@@ -202,7 +248,7 @@ impl SchedulerBuilder {
             _presence: presence,
         };
         spawn_dispatcher(parts)?;
-        Ok(Scheduler::new(link, policies, executors))
+        Ok(Scheduler::new(link, policies, executors, takes_room))
     }
 
     fn check(&self) -> Result<(), StartError> {
@@ -222,6 +268,9 @@ impl SchedulerBuilder {
         for name in self.engine.resources.keys() {
             if let Err(error) = name.check() {
                 return wrong("resource", format!("the name {name:?} cannot be used: {error}"));
+            }
+            if name.as_str() == ROOM {
+                return wrong("resource", format!("{ROOM:?} is what the scheduler itself measures"));
             }
         }
         let probes = self.probes.iter().map(|probe| (probe.name(), probe.period()));

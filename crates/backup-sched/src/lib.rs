@@ -46,7 +46,7 @@ pub use sched_core::{
     JobId, JobSpec, JobState, JobStatus, LoadLevel, LoadState, ManualClock, Now, Order, Page, PageCursor,
     PendingFilter, Priority, Progress, Reason, RunContext, RunError, Scope,
 };
-pub use sched_limits::{CapacityProbe, HostProbe, ProbeError, Rate, Reading, Thresholds};
+pub use sched_limits::{CapacityProbe, HostProbe, ProbeError, ProbeStatus, Rate, Reading, Thresholds};
 pub use sched_observe::{Hook, TracingHook};
 pub use sched_policy::{Policies, Profile};
 pub use sched_workload::{Canary, ForegroundLatency, LatencyGoal, LoadDetector, LoadReading};
@@ -69,4 +69,6 @@ mod documents {
     pub struct Readme;
     #[doc = include_str!("../../../docs/guide.md")]
     pub struct Guide;
+    #[doc = include_str!("../../../docs/probes.md")]
+    pub struct Probes;
 }

@@ -12,14 +12,14 @@ use sched_core::{
     Page, PageCursor, PendingFilter, Priority, Progress, Reason, ResourceName, Scope, TechnologyName,
     UnknownJob,
 };
-use sched_limits::Rate;
+use sched_limits::{ProbeStatus, Rate, Room};
 use sched_observe::HookStats;
 use sched_policy::Policies;
 
 use crate::builder::{Executors, SchedulerBuilder};
 use crate::error::{AcquireError, ConfigureError, JobError, Stopped, SubmitError};
 use crate::handle::{JobHandle, Permit};
-use crate::runtime::{Accepted, Command, Grant, Link, Request, Route};
+use crate::runtime::{Accepted, Command, Grant, Link, ROOM, Request, Route};
 
 /// A running scheduler. Clones share it; when the last is dropped it is shut down without grace.
 ///
@@ -34,6 +34,8 @@ struct Inner {
     link: Link,
     policies: Policies,
     executors: Executors,
+    /// Whether every job takes one of the room that is measured.
+    takes_room: bool,
 }
 
 impl Scheduler {
@@ -42,8 +44,8 @@ impl Scheduler {
         SchedulerBuilder::default()
     }
 
-    pub(crate) fn new(link: Link, policies: Policies, executors: Executors) -> Self {
-        Self { inner: Arc::new(Inner { link, policies, executors }) }
+    pub(crate) fn new(link: Link, policies: Policies, executors: Executors, takes_room: bool) -> Self {
+        Self { inner: Arc::new(Inner { link, policies, executors, takes_room }) }
     }
 
     /// Asks for a full backup of `instance`; a registered executor of `technology` makes it.
@@ -356,7 +358,10 @@ impl Inner {
     fn resolve(&self, mut spec: JobSpec) -> Result<(JobSpec, JobTerms), SubmitError> {
         spec.check().map_err(sched_core::SubmitError::from)?;
         spec.technology = self.policies.canonical_name(&spec.technology)?;
-        let terms = self.policies.resolve(&spec)?;
+        let mut terms = self.policies.resolve(&spec)?;
+        if self.takes_room {
+            terms.demand.add(ROOM, 1);
+        }
         Ok((spec, terms))
     }
 
@@ -409,6 +414,10 @@ pub struct Status {
     pub running: Vec<RunningJob>,
     /// The present rate of all backups together.
     pub rate: Rate,
+    /// What is known of the probes: their signals, what is lost, and what asking them costs.
+    pub probes: Vec<ProbeStatus>,
+    /// How many jobs have room in each place where that is measured, and why not more.
+    pub rooms: Vec<Room>,
     /// What became of events on their way to hooks.
     pub hooks: HookStats,
     /// Events that subscribers were too slow for.

@@ -251,6 +251,43 @@ fn broken_signals_are_told_by_name() {
     assert!(scheduler.shutdown(LONG).is_some());
 }
 
+#[test]
+fn a_probe_that_hangs_is_asked_once_and_its_value_becomes_unknown() {
+    let (release, blocked) = bounded::<()>(0);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let period = Duration::from_secs(1);
+    let hangs = FnProbe::new("hanging", period, move |_| {
+        if count.fetch_add(1, SeqCst) > 0 {
+            let _ = blocked.recv();
+        }
+        Ok(vec![Reading::share("memory", 0.99)])
+    });
+    let clock = ManualClock::default();
+    let scheduler = quick().probe(hangs).clock(clock.clone()).start().unwrap();
+    let events = scheduler.subscribe(10_000).unwrap();
+    wait_for(&events, |kind| matches!(kind, EventKind::CapacityChanged { .. }));
+    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
+    wait_for(&events, |kind| matches!(kind, EventKind::Deferred { .. }));
+    while asked.load(SeqCst) < 2 {
+        clock.advance(period);
+        std::thread::yield_now();
+    }
+    clock.advance(period * 5);
+    let lost = wait_for(&events, |kind| matches!(kind, EventKind::SignalLost { .. }));
+    assert!(format!("{lost:?}").contains("no usable answer for 5 periods"), "{lost:?}");
+    assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Succeeded, "unknown is not full");
+    (0..20).for_each(|_| clock.advance(period));
+    assert_eq!(asked.load(SeqCst), 2, "one stuck thread, never more");
+    let status = scheduler.status().unwrap();
+    let probe = &status.probes[0];
+    assert_eq!((probe.probe.as_str(), probe.answers), ("hanging", 1));
+    assert!(probe.lost.as_ref().unwrap().text.contains("no usable answer"));
+    drop(release);
+    clock.advance(period);
+    wait_for(&events, |kind| matches!(kind, EventKind::SignalBack { .. }));
+}
+
 struct Scripted {
     answers: Receiver<Result<LoadReading, DetectError>>,
 }

@@ -187,6 +187,15 @@ pub enum EventKind {
         /// The new state.
         state: CapacityState,
     },
+    /// As many jobs of a scope may run at once now, as far as room goes.
+    RoomChanged {
+        /// Whom it concerns.
+        scope: Scope,
+        /// How many.
+        jobs: u32,
+        /// What leaves room for no more, its value, and the value from which on one more would fit.
+        reason: Reason,
+    },
     /// The total rate of all backups was changed.
     Rerated {
         /// The new rate; `None` when unlimited.

@@ -2,22 +2,47 @@
 //! turns foreground latency into a rate, and the meter that enforces a rate.
 //!
 //! - [`CapacityProbe`] is the seam for your own measurements; [`HostProbe`] measures this host.
+//! - [`conformance`] checks a probe of your own.
 //! - [`CapacityJudge`] holds readings against [`Thresholds`] with hysteresis, and notices lost signals.
+//! - [`ConcurrencyLaw`] says how many jobs may run at once, from what is in use and what a job takes.
 //! - [`PiLaw`] chooses a share of the ceiling from foreground latency. Laws are pure: sample in, number out.
 //! - [`Meter`] enforces a [`Rate`] over all backups; a [`JobPacer`] is one job's place in it.
 
+mod concurrency;
+pub mod conformance;
+mod counter;
+mod given;
 mod host;
 mod judge;
 mod law;
 mod meter;
 mod probe;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod rate;
+mod reading;
+mod sample;
+pub mod signal;
+mod status;
 mod threshold;
+mod track;
+mod watchdog;
 
-pub use host::HostProbe;
-pub use judge::{CapacityJudge, LOST_AFTER_PERIODS, Verdict};
+pub use concurrency::{ConcurrencyConfig, ConcurrencyError, ConcurrencyLaw, Feed, JobDemand, Room};
+pub use counter::Counter;
+pub use given::{FixedProbe, FnProbe, ScriptedProbe};
+pub use host::{HostProbe, Volume};
+pub use judge::{CapacityJudge, Verdict};
 pub use law::{ControlLaw, LatencySample, LawError, PiConfig, PiLaw, Share};
 pub use meter::{JobPacer, Meter};
-pub use probe::{CapacityProbe, FnProbe, ProbeError, Reading, ReadingError};
+pub use probe::{CapacityProbe, ProbeError};
+#[cfg(target_os = "linux")]
+pub use process::ProcessProbe;
 pub use rate::Rate;
+pub use reading::{Reading, ReadingError};
+pub use sample::{Cost, Sample};
+pub use status::{Freshness, HELD_AFTER_PERIODS, LOST_AFTER_PERIODS, ProbeStatus, SignalStatus};
 pub use threshold::{Threshold, ThresholdError, Thresholds};
+pub use watchdog::{Examined, MAX_SIGNALS, Watchdog};

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use sched_core::SignalName;
 use serde::{Deserialize, Serialize};
 
+use crate::signal;
+
 /// Two shares in use, with a gap between them so that a gate does not flap.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
@@ -65,7 +67,7 @@ pub struct ThresholdError {
 /// | `memory` | .92 | .88 | page cache is about to be taken from the database |
 /// | `psi.memory` | .20 | .10 | tasks stall on memory; systemd-oomd acts at .60 |
 /// | `disk` | .90 | .75 | only where the disk's speed was configured |
-/// | `network` | .90 | .75 | only where the link's speed was configured |
+/// | `network` | .90 | .75 | only where the link's speed is known or was configured |
 ///
 /// I/O pressure has none: backups themselves cause it, and the rate law is there to limit that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,9 +94,10 @@ impl Thresholds {
         self
     }
 
-    /// The threshold of a signal.
+    /// The threshold of a signal: its own, or that of its [`kind`](crate::signal::kind), as `network` for
+    /// `network:eth0`.
     pub fn of(&self, signal: &SignalName) -> Option<Threshold> {
-        self.0.get(signal).copied()
+        self.0.get(signal).or_else(|| self.0.get(&signal::kind(signal).into())).copied()
     }
 }
 
@@ -123,6 +126,15 @@ mod tests {
         for (close, open) in [(0.5, 0.5), (0.4, 0.5), (f64::NAN, 0.1), (0.5, -0.1), (f64::INFINITY, 0.5)] {
             assert!(Threshold::new(close, open).is_err(), "{close} {open}");
         }
+    }
+
+    #[test]
+    fn a_kind_of_signal_stands_for_those_without_a_threshold_of_their_own() {
+        let own = Threshold::new(0.5, 0.4).unwrap();
+        let thresholds = Thresholds::default().with("network:eth1", own);
+        assert_eq!(thresholds.of(&"network:eth0".into()), thresholds.of(&"network".into()));
+        assert_eq!(thresholds.of(&"network:eth1".into()), Some(own));
+        assert_eq!(thresholds.of(&"cpu.steal".into()), None);
     }
 
     #[test]

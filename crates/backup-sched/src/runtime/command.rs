@@ -8,7 +8,7 @@ use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms, Now,
     PauseMark, Reason, RunContext, UnknownJob, Wake,
 };
-use sched_limits::Reading;
+use sched_limits::Sample;
 use sched_workload::LoadReading;
 
 use crate::error::{AcquireError, JobError, Stopped};
@@ -20,11 +20,12 @@ pub(crate) enum Command {
     Submit(Vec<Request>, Sender<Vec<Result<Accepted, AcquireError>>>),
     /// Whatever is asked of the engine and needs nothing else. The closure sends its own reply.
     Engine(EngineCall),
+    Explain(JobId, Sender<Result<Explanation, UnknownJob>>),
     Status(Sender<Status>),
     Subscribe(Sender<Arc<Event>>, Sender<()>),
     Mark(AttemptId, PauseMark),
     Ended(AttemptId, AttemptEnd),
-    Readings(usize, Result<Vec<Reading>, String>),
+    Sample(usize, Result<Sample, String>),
     Load(usize, Result<LoadReading, String>),
     Shutdown(Duration, Sender<ShutdownReport>),
     /// The clock was moved by hand.
@@ -111,7 +112,7 @@ impl Link {
     }
 
     pub(crate) fn explain(&self, job: JobId) -> Result<Explanation, JobError> {
-        self.job(move |engine, _| engine.explain(job))
+        Ok(self.ask(|reply| Command::Explain(job, reply)).map_err(|_| JobError::Stopped)??)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use sched_core::{
     AttemptEnd, AttemptId, Clock, Engine, Event, JobId, JobState, JobStatus, MonoTime, Output, PauseMark,
-    Reason, RunContext, RunControl, RunError, RunParts, StartOrder, Wake,
+    Reason, ResourceName, RunContext, RunControl, RunError, RunParts, StartOrder, Wake,
 };
 use sched_limits::{JobPacer, Meter, Rate};
 use sched_observe::{EventSink, HookRunner};
@@ -17,7 +17,7 @@ use super::command::Request;
 use super::sampler::SamplerEnd;
 use super::signals::{Directive, Signals};
 use super::worker::{Work, Workers};
-use super::{Command, Grant, Link, Presence, Route};
+use super::{Command, Grant, Link, Presence, ROOM, Route};
 use crate::clock::SystemClock;
 use crate::error::AcquireError;
 use crate::handle::Outcome;
@@ -148,6 +148,13 @@ impl Dispatcher {
                 let _ = reply.send(accepted);
             }
             Command::Engine(call) => call(engine, now),
+            Command::Explain(job, reply) => {
+                let mut explained = engine.explain(job);
+                if let Ok(explanation) = &mut explained {
+                    self.parts.signals.rooms.say_why(explanation);
+                }
+                let _ = reply.send(explained);
+            }
             Command::Status(reply) => drop(reply.send(self.status())),
             Command::Subscribe(events, reply) => {
                 self.subscribers.push(events);
@@ -156,13 +163,16 @@ impl Dispatcher {
             Command::Mark(attempt, PauseMark::Standing) => _ = engine.paused(now, attempt),
             Command::Mark(attempt, PauseMark::Moving) => _ = engine.resumed(now, attempt),
             Command::Ended(attempt, end) => _ = engine.ended(now, attempt, end),
-            Command::Readings(probe, result) => {
-                let directives = self.parts.signals.readings(now, probe, result);
+            Command::Sample(probe, result) => {
+                let paced = self.paced_bytes();
+                let Parts { signals, engine, .. } = &mut self.parts;
+                let directives = signals.sample(now, probe, result, paced, engine);
                 self.follow(directives);
             }
             Command::Load(detector, result) => {
                 let paced = self.paced_bytes();
-                let directives = self.parts.signals.load(now, detector, result, paced);
+                let Parts { signals, engine, .. } = &mut self.parts;
+                let directives = signals.load(now, detector, result, paced, engine);
                 self.follow(directives);
             }
             Command::Shutdown(grace, reply) => self.close(grace, reply),
@@ -297,6 +307,8 @@ impl Dispatcher {
     }
 
     fn publish(&mut self, event: &Arc<Event>) {
+        let told = self.parts.signals.rooms.say_why_deferred(event).map(Arc::new);
+        let event = told.as_ref().unwrap_or(event);
         self.subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {
             Ok(()) => true,
             Err(e) if e.is_full() => {
@@ -332,6 +344,11 @@ impl Dispatcher {
             match directive {
                 Directive::Load(scope, state) => self.parts.engine.set_load(now, scope, state),
                 Directive::Capacity(scope, state) => self.parts.engine.set_capacity(now, scope, state),
+                Directive::Room(scope, jobs) => {
+                    let name = ResourceName::from(ROOM);
+                    let set = self.parts.engine.set_resource(now, &scope, name, u64::from(jobs));
+                    debug_assert!(set.is_ok(), "room is measured only where there may be resources: {set:?}");
+                }
                 Directive::Rate(rate) => {
                     self.parts.meter.set_rate(rate);
                     self.running.values().for_each(|running| running.control.wake());
@@ -356,6 +373,8 @@ impl Dispatcher {
             running: running.collect(),
             engine,
             rate: self.parts.signals.rate(),
+            probes: self.parts.signals.probes(self.parts.clock.now()),
+            rooms: self.parts.signals.rooms.list(),
             hooks: self.parts.hooks.stats(),
             missed_by_subscribers: self.missed_by_subscribers,
             wakeups: self.wakeups,

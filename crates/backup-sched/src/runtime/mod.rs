@@ -3,11 +3,14 @@
 
 mod command;
 mod dispatcher;
+mod pressure;
+mod rooms;
 mod sampler;
 mod signals;
 mod worker;
 
 pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
 pub(crate) use dispatcher::{Dispatcher, Parts};
+pub(crate) use rooms::{ROOM, Rooms};
 pub(crate) use sampler::{Source, spawn_sampler};
-pub(crate) use signals::{DetectorTerms, ProbeTerms, RateLimit, Signals};
+pub(crate) use signals::{DetectorTerms, ProbeTerms, RateLimit, SignalTerms, Signals};

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use sched_core::{Clock, Now, Wake};
-use sched_limits::CapacityProbe;
+use sched_core::{Clock, Wake};
+use sched_limits::{CapacityProbe, Sample};
 use sched_workload::LoadDetector;
 
 use super::Command;
@@ -35,16 +35,16 @@ impl Source {
         }
     }
 
-    fn ask(&mut self, index: usize, now: Now) -> Command {
+    fn ask(&mut self, index: usize, clock: &dyn Clock) -> Command {
         let text = |panic: Box<dyn std::any::Any + Send>| panic_text(&*panic);
         match self {
             Self::Probe(probe) => {
-                let caught = catch_unwind(AssertUnwindSafe(|| probe.sample(now)));
+                let caught = catch_unwind(AssertUnwindSafe(|| Sample::take(&mut **probe, clock)));
                 let result = caught.map_err(text).and_then(|r| r.map_err(|e| e.to_string()));
-                Command::Readings(index, result)
+                Command::Sample(index, result)
             }
             Self::Detector(detector) => {
-                let caught = catch_unwind(AssertUnwindSafe(|| detector.detect(now)));
+                let caught = catch_unwind(AssertUnwindSafe(|| detector.detect(clock.now())));
                 let result = caught.map_err(text).and_then(|r| r.map_err(|e| e.to_string()));
                 Command::Load(index, result)
             }
@@ -84,8 +84,7 @@ pub(crate) fn spawn_sampler(
             if !wait_until(&*clock, due, &poked) {
                 return;
             }
-            let now = clock.now();
-            if commands.send(source.ask(index, now)).is_err() {
+            if commands.send(source.ask(index, &*clock)).is_err() {
                 return;
             }
             // A source that took long is not asked twice in a row to catch up.

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sched_core::{CapacityState, EventKind, LoadLevel, LoadState, MonoTime, Now, Reason, Scope, SignalName};
+use sched_core::{
+    CapacityState, Engine, EventKind, LoadLevel, LoadState, MonoTime, Now, Reason, Scope, SignalName,
+};
 use sched_limits::{
-    CapacityJudge, ControlLaw, LOST_AFTER_PERIODS, LatencySample, PiConfig, PiLaw, Rate, Reading, Share,
-    Thresholds, Verdict,
+    CapacityJudge, ControlLaw, LOST_AFTER_PERIODS, LatencySample, PiConfig, PiLaw, ProbeStatus, Rate, Sample,
+    Share, Thresholds, Verdict,
 };
 use sched_workload::{LatencyReading, LoadReading};
+
+use super::pressure::Pressure;
+use super::rooms::Rooms;
 
 /// Backups that use at least this share of what they were granted would use more: they wait for the rate.
 const DEMAND_LIMITED_FROM: f64 = 0.8;
@@ -31,6 +36,8 @@ pub(crate) struct DetectorTerms {
 pub(crate) enum Directive {
     Load(Scope, LoadState),
     Capacity(Scope, CapacityState),
+    /// As many jobs have room in a place, at least one.
+    Room(Scope, u32),
     Rate(Rate),
     Note(EventKind),
 }
@@ -39,6 +46,8 @@ pub(crate) enum Directive {
 pub(crate) struct Signals {
     probes: Vec<ProbeTerms>,
     judge: CapacityJudge,
+    pressure: Pressure,
+    pub(crate) rooms: Rooms,
     detectors: Vec<Detector>,
     published: BTreeMap<Scope, LoadLevel>,
     limit: RateLimit,
@@ -47,6 +56,16 @@ pub(crate) struct Signals {
     told: Option<Rate>,
     /// What running jobs were promised, in bytes a second.
     floor: u64,
+}
+
+/// What probes and detectors were registered with, and what their values are held against.
+pub(crate) struct SignalTerms {
+    /// Over these, nothing new starts.
+    pub(crate) thresholds: Thresholds,
+    /// Over these, what can wait does.
+    pub(crate) busy: Thresholds,
+    pub(crate) probes: Vec<ProbeTerms>,
+    pub(crate) detectors: Vec<DetectorTerms>,
 }
 
 /// Bounds of the rate.
@@ -102,22 +121,21 @@ impl Steering {
 }
 
 impl Signals {
-    pub(crate) fn new(
-        now: Now,
-        thresholds: Thresholds,
-        probes: Vec<ProbeTerms>,
-        detectors: Vec<DetectorTerms>,
-        limit: RateLimit,
-    ) -> Self {
+    pub(crate) fn new(now: Now, terms: SignalTerms, rooms: Rooms, limit: RateLimit) -> Self {
+        let SignalTerms { thresholds, busy, probes, detectors } = terms;
         let mut judge = CapacityJudge::new(thresholds);
+        let mut pressure = Pressure::new(busy);
         for probe in &probes {
             judge.expect(now, probe.name.as_str(), probe.period);
+            pressure.expect(now, probe.name.as_str(), probe.period);
         }
         let detectors = detectors.into_iter().map(|terms| Detector::new(now.mono, terms));
         let rate = limit.ceiling;
         let mut this = Self {
             probes,
             judge,
+            pressure,
+            rooms,
             detectors: detectors.collect(),
             published: BTreeMap::new(),
             limit,
@@ -135,26 +153,42 @@ impl Signals {
         self.rate
     }
 
+    /// What is known of the probes.
+    pub(crate) fn probes(&self, now: Now) -> Vec<ProbeStatus> {
+        self.judge.status(now)
+    }
+
     /// When [`tick`](Self::tick) may have something to say although no signal came.
     pub(crate) fn next_look(&self) -> Option<MonoTime> {
         let detectors = self.detectors.iter().filter(|d| !d.lost);
         let detectors = detectors.map(|d| d.last + d.terms.lost_after());
-        detectors.chain(self.judge.next_look()).min()
+        let others = [self.judge.next_look(), self.pressure.next_look(), self.rooms.next_look()];
+        detectors.chain(others.into_iter().flatten()).min()
     }
 
-    /// A probe answered.
-    pub(crate) fn readings(
+    /// A probe answered. `paced` counts the bytes of all backups so far.
+    pub(crate) fn sample(
         &mut self,
         now: Now,
         probe: usize,
-        result: Result<Vec<Reading>, String>,
+        result: Result<Sample, String>,
+        paced: u64,
+        engine: &mut Engine,
     ) -> Vec<Directive> {
         let Some(ProbeTerms { name, period }) = self.probes.get(probe) else { return vec![] };
-        let verdicts = match result {
-            Ok(readings) => self.judge.observe(now, name.as_str(), *period, &readings),
-            Err(why) => self.judge.lost(now, name.as_str(), *period, why),
+        let (name, period) = (name.as_str(), *period);
+        let verdicts = match &result {
+            Ok(sample) => self.judge.observe(now, name, sample),
+            Err(why) => self.judge.failed(now, name, why.clone()),
         };
-        verdicts.into_iter().map(directive).collect()
+        self.pressure.sample(now, name, &result);
+        let mut directives = self.directives(verdicts);
+        if let Ok(sample) = &result {
+            directives.extend(self.rooms.sample(now, (probe, period), sample, engine));
+        }
+        self.publish_load(&mut directives);
+        directives.extend(self.rooms.feed(now, self.rate, paced, engine));
+        directives
     }
 
     /// A detector answered. `paced` counts the bytes of all backups so far.
@@ -164,6 +198,7 @@ impl Signals {
         index: usize,
         result: Result<LoadReading, String>,
         paced: u64,
+        engine: &mut Engine,
     ) -> Vec<Directive> {
         let granted = self.rate;
         let Some(detector) = self.detectors.get_mut(index) else { return vec![] };
@@ -184,12 +219,16 @@ impl Signals {
         }
         self.publish_load(&mut directives);
         self.publish_rate(&mut directives);
+        directives.extend(self.rooms.feed(now, self.rate, paced, engine));
         directives
     }
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Now) -> Vec<Directive> {
-        let mut directives: Vec<_> = self.judge.tick(now).into_iter().map(directive).collect();
+        let verdicts = self.judge.tick(now);
+        let mut directives = self.directives(verdicts);
+        directives.extend(self.rooms.tick(now));
+        let relieved = self.pressure.tick(now);
         for detector in &mut self.detectors {
             let limit = detector.terms.lost_after();
             if !detector.lost && now.mono.since(detector.last) >= limit {
@@ -197,7 +236,7 @@ impl Signals {
                 directives.extend(detector.miss(now.mono, reason));
             }
         }
-        if !directives.is_empty() {
+        if relieved || !directives.is_empty() {
             self.publish_load(&mut directives);
             self.publish_rate(&mut directives);
         }
@@ -213,13 +252,23 @@ impl Signals {
         directives
     }
 
+    fn directives(&mut self, verdicts: Vec<Verdict>) -> Vec<Directive> {
+        let directive = |verdict| match verdict {
+            Verdict::Capacity { scope, state } => self.rooms.judged(scope, state),
+            Verdict::Lost { signal, reason } => Directive::Note(EventKind::SignalLost { signal, reason }),
+            Verdict::Back { signal } => Directive::Note(EventKind::SignalBack { signal }),
+        };
+        verdicts.into_iter().map(directive).collect()
+    }
+
     /// Says the worst load of each scope where it has changed.
     fn publish_load(&mut self, directives: &mut Vec<Directive>) {
         let mut worst: BTreeMap<&Scope, &LoadState> = BTreeMap::new();
-        for detector in &self.detectors {
-            let state = worst.entry(&detector.terms.scope).or_insert(&detector.state);
-            if detector.state.level > state.level {
-                *state = &detector.state;
+        let by_detectors = self.detectors.iter().map(|detector| (&detector.terms.scope, &detector.state));
+        for (scope, said) in by_detectors.chain(self.pressure.states()) {
+            let state = worst.entry(scope).or_insert(said);
+            if said.level > state.level {
+                *state = said;
             }
         }
         for (scope, state) in worst {
@@ -300,13 +349,5 @@ fn alike(told: Rate, rate: Rate) -> bool {
     match (told, rate) {
         (Rate::BytesPerSec(a), Rate::BytesPerSec(b)) => a.abs_diff(b) <= a / TOLD_FROM,
         _ => told == rate,
-    }
-}
-
-fn directive(verdict: Verdict) -> Directive {
-    match verdict {
-        Verdict::Capacity { scope, state } => Directive::Capacity(scope, state),
-        Verdict::Lost { signal, reason } => Directive::Note(EventKind::SignalLost { signal, reason }),
-        Verdict::Back { signal } => Directive::Note(EventKind::SignalBack { signal }),
     }
 }
