@@ -348,6 +348,25 @@ mod tests {
     }
 
     #[test]
+    fn a_frozen_signal_is_lost_and_lets_go() {
+        let clock = ManualClock::default();
+        let mut judge = expecting(clock.now());
+        let frozen = Reading::share("memory", 0.99).moves_within(PERIOD * 3);
+        let sample = |at| Sample::of(at, [Reading::share("cpu", 0.5), frozen.clone()]);
+        assert!(closes(&judge.observe(clock.now(), "host", &sample(clock.now()))));
+        let mut all = Vec::new();
+        for _ in 0..12 {
+            clock.advance(PERIOD);
+            all.extend(judge.observe(clock.now(), "host", &sample(clock.now())));
+        }
+        assert_eq!(
+            lost(&all),
+            ["memory: probe host: memory has read 0.99 for 4s; a live source moves within 3s"]
+        );
+        assert!(opens(&all[1..]), "what it said last is too old: {all:?}");
+    }
+
+    #[test]
     fn the_cost_of_a_probe_is_told_a_second() {
         let now = ManualClock::default().now();
         let mut judge = CapacityJudge::new(Thresholds::none());
