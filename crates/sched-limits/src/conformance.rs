@@ -121,8 +121,7 @@ fn times(period: Duration, samples: u32) -> Vec<Now> {
     let mut now = ManualClock::default().now().plus(Duration::from_secs(24 * 3600));
     let mut step = |n| {
         now = now.plus(match n {
-            0 => Duration::ZERO,
-            2 => Duration::ZERO,
+            0 | 2 => Duration::ZERO,
             n if n + 1 == samples => Duration::from_secs(3600),
             _ => period.clamp(SHORTEST_PERIOD, LONGEST_PERIOD),
         });

@@ -311,8 +311,10 @@ mod tests {
         assert!(judge.observe(clock.now(), "host", &sample(clock.now(), -1.0)).is_empty(), "told once");
         let back = judge.observe(clock.now(), "host", &sample(clock.now(), 0.2));
         assert!(matches!(&back[..], [Verdict::Back { signal }] if signal.as_str() == "cpu"), "{back:?}");
+        let again = judge.observe(clock.now(), "host", &sample(clock.now(), 0.2));
+        assert!(again.is_empty(), "back is told once: {again:?}");
         let status = &judge.status(clock.now())[0];
-        assert_eq!((status.answers, status.rejected, status.failures), (3, 2, 0));
+        assert_eq!((status.answers, status.rejected, status.failures), (4, 2, 0));
     }
 
     #[test]
@@ -345,6 +347,39 @@ mod tests {
         assert!(closes(&judge.observe(now, "host", &cpu(now, 0.99))));
         assert!(judge.observe(now, "container", &cpu(now, 0.1)).is_empty());
         assert!(opens(&judge.observe(now, "host", &cpu(now, 0.1))));
+    }
+
+    #[test]
+    fn the_worst_signal_gives_the_reason() {
+        let now = ManualClock::default().now();
+        for (cpu, memory, worst) in [(0.951, 0.999, "memory"), (1.0, 0.921, "cpu")] {
+            let mut judge = expecting(now);
+            let sample = Sample::of(now, [Reading::share("cpu", cpu), Reading::share("memory", memory)]);
+            let verdicts = judge.observe(now, "host", &sample);
+            let [Verdict::Capacity { state: CapacityState::Closed { reason }, .. }] = &verdicts[..] else {
+                panic!("{verdicts:?}")
+            };
+            assert!(reason.text.starts_with(worst), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_frozen_signal_is_lost_and_lets_go() {
+        let clock = ManualClock::default();
+        let mut judge = expecting(clock.now());
+        let frozen = Reading::share("memory", 0.99).moves_within(PERIOD * 3);
+        let sample = |at| Sample::of(at, [Reading::share("cpu", 0.5), frozen.clone()]);
+        assert!(closes(&judge.observe(clock.now(), "host", &sample(clock.now()))));
+        let mut all = Vec::new();
+        for _ in 0..12 {
+            clock.advance(PERIOD);
+            all.extend(judge.observe(clock.now(), "host", &sample(clock.now())));
+        }
+        assert_eq!(
+            lost(&all),
+            ["memory: probe host: memory has read 0.99 for 4s; a live source moves within 3s"]
+        );
+        assert!(opens(&all[1..]), "what it said last is too old: {all:?}");
     }
 
     #[test]

@@ -161,10 +161,11 @@ impl ProcessProbe {
             None => reading,
         };
         let mut readings = Vec::with_capacity(3);
-        if let Some(used) = groups.tightest_cpu(now.mono)? {
+        let cpu = groups.cpu.first_mut().map(|group| group.sample(now.mono)).transpose()?.flatten();
+        if let Some(used) = cpu {
             readings.push(limited(self.reading(signal::PROCESS_CPU, used.cpus, "cpus"), used.limit));
         }
-        if let Some(used) = groups.tightest_memory()? {
+        if let Some(used) = groups.memory.first_mut().map(|group| group.sample()).transpose()? {
             let limit = used.limit.map(|limit| limit as f64);
             readings
                 .push(limited(self.reading(signal::PROCESS_MEMORY, used.held as f64, signal::BYTES), limit));

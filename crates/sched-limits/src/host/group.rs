@@ -69,15 +69,20 @@ impl GroupCpu {
         Ok(Self { dir, own, usage, stat, limit, nanos, periods, throttled })
     }
 
-    pub(crate) fn sample(&mut self, at: MonoTime) -> Result<Option<CpuUse>, ProbeError> {
-        let limit = match &mut self.limit {
-            None => None,
-            Some(CpuLimit::V2(max)) => max.parse(parse::cpu_max)?,
+    /// CPUs that it may use.
+    fn limit(&mut self) -> Result<Option<f64>, ProbeError> {
+        match &mut self.limit {
+            None => Ok(None),
+            Some(CpuLimit::V2(max)) => max.parse(parse::cpu_max),
             Some(CpuLimit::V1 { quota, period }) => {
                 let period = period.read()?.into_owned();
-                quota.parse(|quota| parse::cfs_quota(quota, &period))?
+                quota.parse(|quota| parse::cfs_quota(quota, &period))
             }
-        };
+        }
+    }
+
+    pub(crate) fn sample(&mut self, at: MonoTime) -> Result<Option<CpuUse>, ProbeError> {
+        let limit = self.limit()?;
         let nanos = match &self.dir {
             GroupDir::V1(_) => self.usage.parse(parse::number)?,
             GroupDir::V2(_) => self.usage.parse(|text| {
@@ -133,6 +138,11 @@ impl GroupMemory {
         Ok(Self { dir, own, usage, stat, limit })
     }
 
+    /// Bytes that it may hold.
+    fn limit(&mut self) -> Result<Option<u64>, ProbeError> {
+        self.limit.as_mut().map_or(Ok(None), |file| file.parse(parse::memory_limit))
+    }
+
     pub(crate) fn sample(&mut self) -> Result<MemoryUse, ProbeError> {
         let used = self.usage.parse(parse::number)?;
         // As `MemAvailable` counts the file cache of the whole machine.
@@ -146,11 +156,7 @@ impl GroupMemory {
             let found = keys.iter().filter_map(|key| parse::keyed(&text, key));
             reclaimable = found.fold(0, u64::saturating_add);
         }
-        let limit = match &mut self.limit {
-            Some(file) => file.parse(parse::memory_limit)?,
-            None => None,
-        };
-        Ok(MemoryUse { held: used.saturating_sub(reclaimable), limit })
+        Ok(MemoryUse { held: used.saturating_sub(reclaimable), limit: self.limit()? })
     }
 }
 
@@ -232,17 +238,33 @@ impl Groups {
         self
     }
 
-    /// The CPU use that is nearest to its limit, of the group and its ancestors; of the group itself where there is
-    /// no limit.
-    pub(crate) fn tightest_cpu(&mut self, at: MonoTime) -> Result<Option<CpuUse>, ProbeError> {
-        let all = self.cpu.iter_mut().map(|group| group.sample(at)).collect::<Result<Vec<_>, _>>()?;
-        Ok(tightest(all.into_iter().flatten(), |used| used.limit.map(|limit| used.cpus / limit)))
+    /// The CPU use that is nearest to its limit, of the group and its ancestors, with the share of the limit. Groups
+    /// without a limit are not looked at: adding up what they use costs the kernel more than all the rest.
+    pub(crate) fn tightest_cpu(&mut self, at: MonoTime) -> Result<Option<(f64, CpuUse)>, ProbeError> {
+        let mut tightest = None;
+        for group in &mut self.cpu {
+            if group.limit()?.is_some()
+                && let Some(used) = group.sample(at)?
+                && let Some(limit) = used.limit
+            {
+                keep_greater(&mut tightest, used.cpus / limit, used);
+            }
+        }
+        Ok(tightest)
     }
 
-    /// The memory use that is nearest to its limit, of the group and its ancestors.
-    pub(crate) fn tightest_memory(&mut self) -> Result<Option<MemoryUse>, ProbeError> {
-        let all = self.memory.iter_mut().map(GroupMemory::sample).collect::<Result<Vec<_>, _>>()?;
-        Ok(tightest(all.into_iter(), |used| used.limit.map(|limit| used.held as f64 / limit as f64)))
+    /// The memory use that is nearest to its limit, of the group and its ancestors, with the share of the limit.
+    pub(crate) fn tightest_memory(&mut self) -> Result<Option<(f64, MemoryUse)>, ProbeError> {
+        let mut tightest = None;
+        for group in &mut self.memory {
+            if group.limit()?.is_some() {
+                let used = group.sample()?;
+                if let Some(limit) = used.limit {
+                    keep_greater(&mut tightest, used.held as f64 / limit as f64, used);
+                }
+            }
+        }
+        Ok(tightest)
     }
 
     /// Forgets the ancestors: what matters is what the group itself uses.
@@ -257,10 +279,10 @@ impl Groups {
     }
 }
 
-fn tightest<T: Copy>(all: impl Iterator<Item = T>, of: impl Fn(&T) -> Option<f64>) -> Option<T> {
-    let all: Vec<T> = all.collect();
-    let limited = all.iter().filter_map(|used| Some((used, of(used)?)));
-    limited.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(used, _)| *used).or(all.first().copied())
+fn keep_greater<T>(kept: &mut Option<(f64, T)>, share: f64, used: T) {
+    if kept.as_ref().is_none_or(|(greatest, _)| share > *greatest) {
+        *kept = Some((share, used));
+    }
 }
 
 /// A group's name as the kernel writes it, of one that may be given as a path.
