@@ -32,13 +32,15 @@ impl CapacityProbe for BackupVolume {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let used = Arc::new(AtomicU64::new(970));
+    let used = Arc::new(AtomicU64::new(600));
     let scheduler = Scheduler::builder()
         .executor("postgresql", |ctx: &RunContext| Ok(ctx.pace(4096)?))
         .probe(BackupVolume { used: used.clone() })
         .thresholds(Thresholds::default().with("backup-volume", Threshold::new(0.95, 0.90)?))
         .start()?;
     let events = scheduler.subscribe(100)?;
+    println!("The volume fills up: it is 97 % full.");
+    used.store(970, Relaxed);
     let is_closed = |e: &Arc<Event>| matches!(e.kind, EventKind::CapacityChanged { .. });
     events.iter().find(is_closed);
 

@@ -253,19 +253,19 @@ fn broken_signals_are_told_by_name() {
 
 #[test]
 fn a_probe_that_hangs_is_asked_once_and_its_value_becomes_unknown() {
-    let (release, blocked) = bounded::<()>(0);
+    let (answer, answers) = unbounded::<()>();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let period = Duration::from_secs(1);
     let hangs = FnProbe::new("hanging", period, move |_| {
-        if count.fetch_add(1, SeqCst) > 0 {
-            let _ = blocked.recv();
-        }
+        count.fetch_add(1, SeqCst);
+        let _ = answers.recv();
         Ok(vec![Reading::share("memory", 0.99)])
     });
     let clock = ManualClock::default();
     let scheduler = quick().probe(hangs).clock(clock.clone()).start().unwrap();
     let events = scheduler.subscribe(10_000).unwrap();
+    answer.send(()).unwrap();
     wait_for(&events, |kind| matches!(kind, EventKind::CapacityChanged { .. }));
     let handle = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
     wait_for(&events, |kind| matches!(kind, EventKind::Deferred { .. }));
@@ -283,7 +283,7 @@ fn a_probe_that_hangs_is_asked_once_and_its_value_becomes_unknown() {
     let probe = &status.probes[0];
     assert_eq!((probe.probe.as_str(), probe.answers), ("hanging", 1));
     assert!(probe.lost.as_ref().unwrap().text.contains("no usable answer"));
-    drop(release);
+    drop(answer);
     clock.advance(period);
     wait_for(&events, |kind| matches!(kind, EventKind::SignalBack { .. }));
 }
