@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use sched_core::{Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, SignalName, TechnologyName};
-use sched_limits::{CapacityProbe, Meter, Rate, Thresholds};
+use sched_limits::{CapacityProbe, ControlLaw, Meter, Rate, Thresholds};
 use sched_observe::{Hook, HookRunner};
 use sched_policy::Policies;
 use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDetector};
@@ -15,7 +15,7 @@ use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDet
 use crate::clock::SystemClock;
 use crate::error::StartError;
 use crate::runtime::{
-    DetectorTerms, Dispatcher, Link, Parts, ProbeTerms, RateLimit, Signals, Source, spawn_sampler,
+    DetectorTerms, Dispatcher, LawTerms, Link, Parts, ProbeTerms, RateLimit, Signals, Source, spawn_sampler,
 };
 use crate::scheduler::Scheduler;
 
@@ -40,6 +40,7 @@ pub struct SchedulerBuilder {
     thresholds: Thresholds,
     foreground: Vec<(ForegroundLatency, LatencyGoal)>,
     detectors: Vec<Box<dyn LoadDetector>>,
+    laws: Vec<LawTerms>,
     hooks: Vec<Box<dyn Hook>>,
     engine: EngineConfig,
     ceiling: Option<u64>,
@@ -55,6 +56,7 @@ impl Default for SchedulerBuilder {
             thresholds: Thresholds::default(),
             foreground: Vec::new(),
             detectors: Vec::new(),
+            laws: Vec::new(),
             hooks: Vec::new(),
             engine: EngineConfig::default(),
             ceiling: None,
@@ -123,6 +125,18 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Steers the rate by a named signal: the latency of the detector of that name (`foreground` for
+    /// [`foreground`](Self::foreground)) in seconds, or a probe's reading as a share of its capacity. A law that
+    /// needs no signal, such as a schedule, may have any name. The least of all laws counts.
+    ///
+    /// Default: a [`PiLaw`](sched_limits::PiLaw) for each detector that tells a latency; where none does, a
+    /// [`PressureLaw`](sched_limits::PressureLaw) for each of `psi.cpu` and `psi.io` once a probe reads it. A law for
+    /// the same signal takes the default's place.
+    pub fn law(mut self, signal: impl Into<SignalName>, law: impl ControlLaw + 'static) -> Self {
+        self.laws.push(LawTerms { signal: signal.into(), law: Box::new(law) });
+        self
+    }
+
     /// Adds a hook. Hooks run on a thread of their own; a slow one loses events rather than delay anything.
     pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
         self.hooks.push(Box::new(hook));
@@ -159,7 +173,17 @@ impl SchedulerBuilder {
             self.detectors.push(Box::new(detector));
         }
         let Self {
-            executors, policies, probes, thresholds, detectors, hooks, engine, ceiling, clock, ..
+            executors,
+            policies,
+            probes,
+            thresholds,
+            detectors,
+            laws,
+            hooks,
+            engine,
+            ceiling,
+            clock,
+            ..
         } = self;
         let (link, inbox, presence) = Link::new(INBOX);
         let limit = RateLimit {
@@ -173,9 +197,16 @@ impl SchedulerBuilder {
             scope: detector.scope(),
             period: detector.period(),
             latency_target: detector.latency_target(),
+            healthy_latency: detector.healthy_latency(),
         });
-        let signals =
-            Signals::new(clock.now(), thresholds, probe_terms.collect(), detector_terms.collect(), limit);
+        let signals = Signals::new(
+            clock.now(),
+            thresholds,
+            probe_terms.collect(),
+            detector_terms.collect(),
+            limit,
+            laws,
+        );
         let enforced = if limit.enforce { signals.rate() } else { Rate::Unlimited };
         let meter = Arc::new(Meter::new(clock.clone(), enforced));
         let (sink, hooks) =
@@ -222,6 +253,11 @@ impl SchedulerBuilder {
         for name in self.engine.resources.keys() {
             if let Err(error) = name.check() {
                 return wrong("resource", format!("the name {name:?} cannot be used: {error}"));
+            }
+        }
+        for LawTerms { signal, .. } in &self.laws {
+            if let Err(error) = signal.check() {
+                return wrong("law", format!("the signal's name {signal:?} cannot be used: {error}"));
             }
         }
         let probes = self.probes.iter().map(|probe| (probe.name(), probe.period()));

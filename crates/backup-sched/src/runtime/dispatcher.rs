@@ -157,7 +157,8 @@ impl Dispatcher {
             Command::Mark(attempt, PauseMark::Moving) => _ = engine.resumed(now, attempt),
             Command::Ended(attempt, end) => _ = engine.ended(now, attempt, end),
             Command::Readings(probe, result) => {
-                let directives = self.parts.signals.readings(now, probe, result);
+                let paced = self.paced_bytes();
+                let directives = self.parts.signals.readings(now, probe, result, paced);
                 self.follow(directives);
             }
             Command::Load(detector, result) => {

@@ -5,9 +5,11 @@ mod command;
 mod dispatcher;
 mod sampler;
 mod signals;
+mod steering;
 mod worker;
 
 pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
 pub(crate) use dispatcher::{Dispatcher, Parts};
 pub(crate) use sampler::{Source, spawn_sampler};
-pub(crate) use signals::{DetectorTerms, ProbeTerms, RateLimit, Signals};
+pub(crate) use signals::{DetectorTerms, ProbeTerms, Signals};
+pub(crate) use steering::{LawTerms, RateLimit};

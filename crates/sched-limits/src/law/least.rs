@@ -30,10 +30,12 @@ impl Override {
     pub fn step(&mut self, now: Now, law: usize, sample: Option<Sample>) {
         let Some((law, last)) = self.laws.get_mut(law) else { return };
         *last = sane(law.step(now, sample), Some(last.share));
+        let Some((_, least)) = self.least() else { return };
         // A pause is no share that a law should come down to.
-        let Some(share) = self.least().filter(|least| least.pause.is_none()).map(Share::granted) else {
+        if least.pause.is_some() {
             return;
-        };
+        }
+        let share = least.share;
         for (law, last) in &mut self.laws {
             if last.share > share {
                 law.track(share);
@@ -41,10 +43,10 @@ impl Override {
         }
     }
 
-    /// The least share, and why; `None` without laws.
-    pub fn least(&self) -> Option<&Share> {
-        let all = self.laws.iter().map(|(_, last)| last);
-        all.min_by(|a, b| a.granted().total_cmp(&b.granted()))
+    /// The law whose share is the least, by its number, and what it says; `None` without laws.
+    pub fn least(&self) -> Option<(usize, &Share)> {
+        let all = self.laws.iter().map(|(_, last)| last).enumerate();
+        all.min_by(|(_, a), (_, b)| a.granted().total_cmp(&b.granted()))
     }
 }
 
