@@ -28,7 +28,7 @@ const LEAST_NOISE: f64 = 0.02;
 /// Harm grows with the square of the error, so an inexact level is taken lower, and an exact one a trace higher
 /// than the lowest: choosing the lowest is choosing the luckiest.
 const RISK: f64 = 0.25;
-const LUCK: f64 = 0.075;
+const LUCK: f64 = 0.055;
 
 /// Learns the healthy latency. See [`Learning`].
 #[derive(Clone, Debug)]
@@ -43,6 +43,7 @@ pub(super) struct Learned {
     used: VecDeque<f64>,
     settle_samples: usize,
     stretch: Stretch,
+    /// The newest readings, which belong to no stretch before it is clear that the foreground has not changed.
     watched: VecDeque<(f64, f64)>,
     present: Option<Level>,
     levels: Levels,
@@ -82,15 +83,21 @@ impl Learned {
         self.good = self.good.max(good);
         push(&mut self.used, used, self.settle_samples);
         let acting = self.used.iter().copied().fold(0.0, f64::max);
-        push(&mut self.watched, (acting, value), WATCHED);
-        let changed = self.changed();
-        if changed || self.stretch.count() >= LONGEST {
+        self.watched.push_back((acting, value));
+        if self.changed() {
             self.close(now);
-        }
-        if changed {
             self.watched.clear();
         }
-        self.stretch.add(acting, value);
+        if self.stretch.count() >= LONGEST {
+            self.close(now);
+        }
+        // The first stretch of all has nothing to be held against.
+        let quarantine = if self.lowest.is_none() { 0 } else { WATCHED };
+        while self.watched.len() > quarantine {
+            if let Some((share, value)) = self.watched.pop_front() {
+                self.stretch.add(share, value);
+            }
+        }
         if self.stretch.count() >= FEWEST {
             let alone = self.stretch.fit(self.noise, self.good, self.theta).alone;
             self.present = Some(alone);

@@ -7,7 +7,7 @@ use sched_core::MonoTime;
 use super::stretch::Level;
 
 /// Levels up to so many standard errors above the lowest are taken for the same.
-const SAME_WITHIN: f64 = 1.75;
+const SAME_WITHIN: f64 = 2.25;
 /// Levels that many standard errors above the lowest are certainly others.
 const OTHER_FROM: f64 = 2.0;
 /// Levels that are kept; the highest goes first, which only the lowest would miss.

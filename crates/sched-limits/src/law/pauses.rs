@@ -12,7 +12,7 @@ const FIRST: u32 = 10;
 /// Readings of a routine pause, after it has settled.
 const ROUTINE_READINGS: u32 = 4;
 /// Readings of a pause that asks whether the foreground has become quieter.
-const GROWTH_READINGS: u32 = 26;
+const GROWTH_READINGS: u32 = 32;
 /// Periods between routine pauses on average; each is drawn from half to one and a half of that.
 const INTERVAL: f64 = 1500.0;
 /// Periods over which slow running counts as recent: it shows as much as a pause.

@@ -162,11 +162,13 @@ impl PiLaw {
         let (healthy, noise) = (self.ln_healthy(), self.intake.noise());
         let (value, passed) = self.intake.take(sample.at, sample.value.ln());
         let periods = self.config.fail_slow.periods(passed).min(LONGEST_STEP_PERIODS);
+        // Bursts may exceed the ceiling a little; what is no number is no use.
+        let used = if sample.used.is_finite() { sample.used.clamp(0.0, 2.0) } else { 0.0 };
         self.freshness.seen(sample.at);
         if let Some(learned) = &mut self.learned {
-            learned.observe(now.mono, value, sample.used, self.integral.good(), noise);
+            learned.observe(now.mono, value, used, self.integral.good(), noise);
             let varies = learned.load_varies();
-            learned.pauses.step(now.mono, sample.used, self.share, varies);
+            learned.pauses.step(now.mono, used, self.share, varies);
             if let Some(left) = learned.pauses.left(now.mono) {
                 return self.pause(left);
             }
@@ -182,7 +184,7 @@ impl PiLaw {
         let step = Step {
             error,
             periods,
-            demand: sample.used >= DEMAND_FROM * self.granted,
+            demand: used >= DEMAND_FROM * self.granted,
             near: loudness(noise),
             reclaim: quiet,
         };

@@ -13,6 +13,7 @@ pub(super) struct Stretch {
     load: f64,
     load_squared: f64,
     value: f64,
+    value_squared: f64,
     product: f64,
 }
 
@@ -37,6 +38,7 @@ impl Stretch {
         self.load += load;
         self.load_squared += load * load;
         self.value += value;
+        self.value_squared += value * value;
         self.product += load * value;
     }
 
@@ -53,7 +55,17 @@ impl Stretch {
         let determinant = self.count * spread - self.load * self.load;
         let mean = (self.value * spread - self.load * (self.product + trust * guess)) / determinant;
         let effect = (self.product + trust * guess - mean * self.load) / spread;
-        Fit { alone: Level { mean, error: noise * (spread / determinant).sqrt() }, effect }
+        let error = noise.max(self.misfit(mean, effect)) * (spread / determinant).sqrt();
+        Fit { alone: Level { mean, error }, effect }
+    }
+
+    /// Root of the mean square of what a line leaves unexplained: more than noise when the load itself changed.
+    fn misfit(&self, mean: f64, effect: f64) -> f64 {
+        let explained = 2.0 * (mean * self.value + effect * self.product)
+            - mean * mean * self.count
+            - 2.0 * mean * effect * self.load
+            - effect * effect * self.load_squared;
+        ((self.value_squared - explained).max(0.0) / (self.count - 2.0).max(1.0)).sqrt()
     }
 }
 
