@@ -13,9 +13,10 @@ use sched_limits::{
 const MS: Duration = Duration::from_millis(1);
 
 type Law = Box<dyn ControlLaw>;
+type Make = fn() -> Law;
 
 /// Every law there is, twice the same.
-fn laws() -> Vec<(&'static str, fn() -> Law)> {
+fn laws() -> Vec<(&'static str, Make)> {
     vec![
         ("told", || Box::new(PiLaw::new(PiConfig::healthy(MS)).unwrap())),
         ("learned", || Box::new(PiLaw::new(PiConfig::learned()).unwrap())),

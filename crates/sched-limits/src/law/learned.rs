@@ -27,8 +27,8 @@ const NOISE: f64 = 0.2;
 const LEAST_NOISE: f64 = 0.02;
 /// Harm grows with the square of the error, so an inexact level is taken lower, and an exact one a trace higher
 /// than the lowest: choosing the lowest is choosing the luckiest.
-const RISK: f64 = 0.25;
-const LUCK: f64 = 0.055;
+const RISK: f64 = 0.1;
+const LUCK: f64 = 0.04;
 
 /// Learns the healthy latency. See [`Learning`].
 #[derive(Clone, Debug)]

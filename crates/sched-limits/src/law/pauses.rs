@@ -12,13 +12,13 @@ const FIRST: u32 = 10;
 /// Readings of a routine pause, after it has settled.
 const ROUTINE_READINGS: u32 = 4;
 /// Readings of a pause that asks whether the foreground has become quieter.
-const GROWTH_READINGS: u32 = 32;
+const GROWTH_READINGS: u32 = 36;
 /// Periods between routine pauses on average; each is drawn from half to one and a half of that.
 const INTERVAL: f64 = 1500.0;
 /// Periods over which slow running counts as recent: it shows as much as a pause.
 const RECENT: usize = 60;
 /// A share that has grown by this factor since the last look is not known to be harmless.
-const GROWN: f64 = 1.2;
+const GROWN: f64 = 1.15;
 /// Below these shares there is nothing to look away from.
 const WORTHWHILE: f64 = 0.02;
 const WORTHWHILE_GROWN: f64 = 0.03;
@@ -80,10 +80,11 @@ impl Pauses {
         if slowest <= 0.5 * share {
             self.looked_at = self.looked_at.max(share);
         }
-        let grown = load_varies && share > WORTHWHILE_GROWN && share > GROWN * self.looked_at;
+        let usual = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
+        let grown = load_varies && share > WORTHWHILE_GROWN && usual > GROWN * self.looked_at;
         let known = self.recent.len() == RECENT;
         if grown && known {
-            self.looked_at = share;
+            self.looked_at = usual;
             self.pause(now, self.settle + self.period * GROWTH_READINGS);
         } else if now >= self.next && slowest > WORTHWHILE && share > WORTHWHILE {
             self.looked_at = share;

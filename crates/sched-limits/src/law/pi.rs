@@ -21,7 +21,7 @@ const SMOOTHING_POWER: f64 = 1.5;
 /// Capacity is taken back in leaps while the mean is no noisier than it is with σ = .15 and the default smoothing.
 const RECLAIM_BELOW: f64 = 0.063;
 /// A median that is so many standard deviations away from the mean, and so many units, is a step and no noise.
-const STEP_DEVIATIONS: f64 = 4.0;
+const STEP_DEVIATIONS: f64 = 5.0;
 const STEP_UNITS: f64 = 3.0;
 
 /// Settings of a [`PiLaw`].
