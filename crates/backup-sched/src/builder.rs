@@ -9,7 +9,7 @@ use std::time::Duration;
 use sched_core::{
     Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, Scope, SignalName, TechnologyName,
 };
-use sched_limits::{CapacityProbe, ConcurrencyConfig, ConcurrencyLaw, Meter, Rate, Thresholds};
+use sched_limits::{CapacityProbe, ConcurrencyConfig, ConcurrencyLaw, ControlLaw, Meter, Rate, Thresholds};
 use sched_observe::{Hook, HookRunner};
 use sched_policy::Policies;
 use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDetector};
@@ -17,8 +17,8 @@ use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDet
 use crate::clock::SystemClock;
 use crate::error::StartError;
 use crate::runtime::{
-    DetectorTerms, Dispatcher, Link, Parts, ProbeTerms, ROOM, RateLimit, Rooms, SignalTerms, Signals, Source,
-    spawn_sampler,
+    DetectorTerms, Dispatcher, LawTerms, Link, Parts, ProbeTerms, ROOM, RateLimit, Rooms, SignalTerms,
+    Signals, Source, spawn_sampler,
 };
 use crate::scheduler::Scheduler;
 
@@ -45,6 +45,7 @@ pub struct SchedulerBuilder {
     concurrency: ConcurrencyConfig,
     foreground: Vec<(ForegroundLatency, LatencyGoal)>,
     detectors: Vec<Box<dyn LoadDetector>>,
+    laws: Vec<LawTerms>,
     hooks: Vec<Box<dyn Hook>>,
     engine: EngineConfig,
     ceiling: Option<u64>,
@@ -62,6 +63,7 @@ impl Default for SchedulerBuilder {
             concurrency: ConcurrencyConfig::default(),
             foreground: Vec::new(),
             detectors: Vec::new(),
+            laws: Vec::new(),
             hooks: Vec::new(),
             engine: EngineConfig::default(),
             ceiling: None,
@@ -145,6 +147,18 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Steers the rate by a named signal: the latency of the detector of that name (`foreground` for
+    /// [`foreground`](Self::foreground)) in seconds, or a probe's reading as a share of its capacity. A law that
+    /// needs no signal, such as a schedule, may have any name. The least of all laws counts.
+    ///
+    /// Default: a [`PiLaw`](sched_limits::PiLaw) for each detector that tells a latency; where none does, a
+    /// [`PressureLaw`](sched_limits::PressureLaw) for each of `psi.cpu` and `psi.io` once a probe reads it. A law for
+    /// the same signal takes the default's place.
+    pub fn law(mut self, signal: impl Into<SignalName>, law: impl ControlLaw + 'static) -> Self {
+        self.laws.push(LawTerms { signal: signal.into(), law: Box::new(law) });
+        self
+    }
+
     /// Adds a hook. Hooks run on a thread of their own; a slow one loses events rather than delay anything.
     pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
         self.hooks.push(Box::new(hook));
@@ -188,6 +202,7 @@ impl SchedulerBuilder {
             busy,
             concurrency,
             detectors,
+            laws,
             hooks,
             engine,
             ceiling,
@@ -209,12 +224,14 @@ impl SchedulerBuilder {
             scope: detector.scope(),
             period: detector.period(),
             latency_target: detector.latency_target(),
+            healthy_latency: detector.healthy_latency(),
         });
         let terms = SignalTerms {
             thresholds,
             busy,
             probes: probe_terms.collect(),
             detectors: detector_terms.collect(),
+            laws,
         };
         let signals = Signals::new(clock.now(), terms, Rooms::new(law, takes_room), limit);
         let enforced = if limit.enforce { signals.rate() } else { Rate::Unlimited };
@@ -271,6 +288,11 @@ impl SchedulerBuilder {
             }
             if name.as_str() == ROOM {
                 return wrong("resource", format!("{ROOM:?} is what the scheduler itself measures"));
+            }
+        }
+        for LawTerms { signal, .. } in &self.laws {
+            if let Err(error) = signal.check() {
+                return wrong("law", format!("the signal's name {signal:?} cannot be used: {error}"));
             }
         }
         let probes = self.probes.iter().map(|probe| (probe.name(), probe.period()));

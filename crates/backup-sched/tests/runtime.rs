@@ -462,5 +462,5 @@ fn the_rate_starts_low_until_the_foreground_was_measured() {
     let latency = backup_sched::ForegroundLatency::new();
     let goal = backup_sched::LatencyGoal::p99(Duration::from_millis(5));
     let scheduler = quick().rate_ceiling(1_000_000).foreground(latency, goal).start().unwrap();
-    assert_eq!(scheduler.status().unwrap().rate, backup_sched::Rate::BytesPerSec(50_000));
+    assert_eq!(scheduler.status().unwrap().rate, backup_sched::Rate::BytesPerSec(10_000));
 }

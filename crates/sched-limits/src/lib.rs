@@ -1,11 +1,13 @@
-//! Seeing what the machine has left and moving bytes no faster than that: capacity probes, the control law that
-//! turns foreground latency into a rate, and the meter that enforces a rate.
+//! Seeing what the machine has left and moving bytes no faster than that: capacity probes, the control laws that
+//! turn signals into a rate, and the meter that enforces a rate.
 //!
 //! - [`CapacityProbe`] is the seam for your own measurements; [`HostProbe`] measures this host.
 //! - [`conformance`] checks a probe of your own.
 //! - [`CapacityJudge`] holds readings against [`Thresholds`] with hysteresis, and notices lost signals.
 //! - [`ConcurrencyLaw`] says how many jobs may run at once, from what is in use and what a job takes.
-//! - [`PiLaw`] chooses a share of the ceiling from foreground latency. Laws are pure: sample in, number out.
+//! - [`ControlLaw`]s choose a share of the ceiling from a signal: [`PiLaw`] from foreground latency, [`PressureLaw`] where
+//!   there is none, and more. Laws are pure: observation in, number out. [`Override`] combines several.
+//! - [`plant`] has simulated machines to try a law on.
 //! - [`Meter`] enforces a [`Rate`] over all backups; a [`JobPacer`] is one job's place in it.
 
 mod concurrency;
@@ -16,6 +18,7 @@ mod host;
 mod judge;
 mod law;
 mod meter;
+pub mod plant;
 mod probe;
 #[cfg(target_os = "linux")]
 mod process;
@@ -35,7 +38,10 @@ pub use counter::Counter;
 pub use given::{FixedProbe, FnProbe, ScriptedProbe};
 pub use host::{HostProbe, Volume};
 pub use judge::{CapacityJudge, Verdict};
-pub use law::{ControlLaw, LatencySample, LawError, PiConfig, PiLaw, Share};
+pub use law::{
+    AimdConfig, AimdLaw, ControlLaw, DelayConfig, DelayLaw, FailSlow, FixedLaw, Healthy, LawError, Learning,
+    Observation, Override, PiConfig, PiLaw, Plan, PlanEntry, PressureConfig, PressureLaw, ScheduleLaw, Share,
+};
 pub use meter::{JobPacer, Meter};
 pub use probe::{CapacityProbe, ProbeError};
 #[cfg(target_os = "linux")]

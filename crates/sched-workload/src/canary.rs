@@ -77,6 +77,10 @@ where
         Some(self.goal.target)
     }
 
+    fn healthy_latency(&self) -> Option<Duration> {
+        self.goal.healthy
+    }
+
     fn detect(&mut self, now: Now) -> Result<LoadReading, DetectError> {
         let begun = self.clock.now().mono;
         (self.query)().map_err(|error| DetectError::Failed(format!("the canary failed: {error}")))?;

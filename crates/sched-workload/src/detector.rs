@@ -46,6 +46,12 @@ pub trait LoadDetector: Send {
         None
     }
 
+    /// The latency without backups, where it is known: the rate is then steered to stay within a tenth of it, rather
+    /// than by the target. Default: none.
+    fn healthy_latency(&self) -> Option<Duration> {
+        None
+    }
+
     /// Looks at the foreground.
     ///
     /// # Errors

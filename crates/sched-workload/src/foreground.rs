@@ -159,6 +159,10 @@ impl LoadDetector for ForegroundDetector {
         Some(self.goal.target)
     }
 
+    fn healthy_latency(&self) -> Option<Duration> {
+        self.goal.healthy
+    }
+
     fn detect(&mut self, now: Now) -> Result<LoadReading, DetectError> {
         let LatencyGoal { quantile, target, period, min_samples, .. } = self.goal;
         self.windows.push_back(self.latency.drain());

@@ -12,6 +12,9 @@ pub struct LatencyGoal {
     pub quantile: f64,
     /// The latency to be kept.
     pub target: Duration,
+    /// The latency without backups, where it is known: backups are then steered to add a tenth to it at most. Default
+    /// none: they are steered to stay within the target.
+    pub healthy: Option<Duration>,
     /// How often it is looked at. Default 1 s.
     pub period: Duration,
     /// Requests needed for a reading; with fewer, up to five periods are taken together. Default 50.
@@ -31,6 +34,7 @@ impl LatencyGoal {
         Self {
             quantile: 0.99,
             target,
+            healthy: None,
             period: Duration::from_secs(1),
             min_samples: 50,
             levels: LevelThresholds::default(),
@@ -42,6 +46,13 @@ impl LatencyGoal {
     #[must_use]
     pub fn quantile(mut self, quantile: f64) -> Self {
         self.quantile = quantile;
+        self
+    }
+
+    /// Says what the latency is without backups.
+    #[must_use]
+    pub fn healthy(mut self, latency: Duration) -> Self {
+        self.healthy = Some(latency);
         self
     }
 
@@ -77,6 +88,9 @@ impl LatencyGoal {
         if self.target.is_zero() {
             return Err(GoalError::ZeroTarget);
         }
+        if let Some(healthy) = self.healthy.filter(|healthy| healthy.is_zero() || *healthy > self.target) {
+            return Err(GoalError::Healthy { healthy, target: self.target });
+        }
         if self.period.is_zero() {
             return Err(GoalError::ZeroPeriod);
         }
@@ -100,6 +114,14 @@ pub enum GoalError {
     /// The target is zero.
     #[error("target: no request takes no time; give the latency to be kept")]
     ZeroTarget,
+    /// The healthy latency is zero, or above the target.
+    #[error("healthy: {healthy:?} is not over zero and at most the target of {target:?}")]
+    Healthy {
+        /// The healthy latency given.
+        healthy: Duration,
+        /// The target.
+        target: Duration,
+    },
     /// The period is zero.
     #[error("period: give a positive duration")]
     ZeroPeriod,

@@ -7,22 +7,20 @@ use sched_core::{
     CapacityState, Engine, EventKind, LoadLevel, LoadState, MonoTime, Now, Reason, Scope, SignalName,
 };
 use sched_limits::{
-    CapacityJudge, ControlLaw, LOST_AFTER_PERIODS, LatencySample, PiConfig, PiLaw, ProbeStatus, Rate, Sample,
-    Share, Thresholds, Verdict,
+    CapacityJudge, LOST_AFTER_PERIODS, PiConfig, PiLaw, PressureConfig, PressureLaw, ProbeStatus, Rate,
+    Reading, Sample, Thresholds, Verdict,
 };
-use sched_workload::{LatencyReading, LoadReading};
+use sched_workload::LoadReading;
 
 use super::pressure::Pressure;
 use super::rooms::Rooms;
+use super::steering::{LawTerms, RateLimit, Steering};
 
-/// Backups that use at least this share of what they were granted would use more: they wait for the rate.
-const DEMAND_LIMITED_FROM: f64 = 0.8;
 /// A goal is a promise to users, not the healthy latency: it is taken to lie this far above that. With a wider
 /// allowance the law counts in larger steps and takes free capacity sooner.
 const SLO_OVER_HEALTHY: f64 = 2.0;
-
-/// A rate is told as an event when it has changed by more than this part of what was last told.
-const TOLD_FROM: u64 = 10;
+/// Readings that steer where nobody tells a latency. Not that of memory: slower backups free none.
+const PRESSURE: [&str; 2] = ["psi.cpu", "psi.io"];
 
 /// What a detector was registered with.
 pub(crate) struct DetectorTerms {
@@ -30,6 +28,7 @@ pub(crate) struct DetectorTerms {
     pub(crate) scope: Scope,
     pub(crate) period: Duration,
     pub(crate) latency_target: Option<Duration>,
+    pub(crate) healthy_latency: Option<Duration>,
 }
 
 /// Something to be done.
@@ -50,15 +49,12 @@ pub(crate) struct Signals {
     pub(crate) rooms: Rooms,
     detectors: Vec<Detector>,
     published: BTreeMap<Scope, LoadLevel>,
-    limit: RateLimit,
-    rate: Rate,
-    /// The rate that was last told as an event.
-    told: Option<Rate>,
-    /// What running jobs were promised, in bytes a second.
-    floor: u64,
+    steering: Steering,
+    /// Whether some detector tells a latency: pressure steers only where none does.
+    latency_told: bool,
 }
 
-/// What probes and detectors were registered with, and what their values are held against.
+/// What probes and detectors were registered with, what their values are held against, and the host's laws.
 pub(crate) struct SignalTerms {
     /// Over these, nothing new starts.
     pub(crate) thresholds: Thresholds,
@@ -66,16 +62,7 @@ pub(crate) struct SignalTerms {
     pub(crate) busy: Thresholds,
     pub(crate) probes: Vec<ProbeTerms>,
     pub(crate) detectors: Vec<DetectorTerms>,
-}
-
-/// Bounds of the rate.
-#[derive(Clone, Copy)]
-pub(crate) struct RateLimit {
-    pub(crate) ceiling: Rate,
-    /// The rate at which a law's share is 1.
-    pub(crate) full_scale: u64,
-    /// Whether the rate is enforced, or only told.
-    pub(crate) enforce: bool,
+    pub(crate) laws: Vec<LawTerms>,
 }
 
 /// What a probe was registered with.
@@ -96,61 +83,41 @@ struct Detector {
     last: MonoTime,
     lost: bool,
     state: LoadState,
-    law: Option<Steering>,
-}
-
-/// A law that steers the rate by one detector's latency.
-struct Steering {
-    law: PiLaw,
-    share: f64,
-    reason: Reason,
-    paced: u64,
-    at: MonoTime,
-}
-
-impl Steering {
-    /// A law that has seen nothing; `None` when a detector's target or period cannot be steered by.
-    fn towards(now: MonoTime, target: Duration, period: Duration) -> Option<Self> {
-        let mut config = PiConfig::new(target);
-        config.period = period;
-        config.allowance = SLO_OVER_HEALTHY;
-        let mut law = PiLaw::new(config).ok()?;
-        let Share { share, reason } = law.missing(now);
-        Some(Self { law, share, reason, paced: 0, at: now })
-    }
 }
 
 impl Signals {
     pub(crate) fn new(now: Now, terms: SignalTerms, rooms: Rooms, limit: RateLimit) -> Self {
-        let SignalTerms { thresholds, busy, probes, detectors } = terms;
+        let SignalTerms { thresholds, busy, probes, detectors, laws } = terms;
         let mut judge = CapacityJudge::new(thresholds);
         let mut pressure = Pressure::new(busy);
         for probe in &probes {
             judge.expect(now, probe.name.as_str(), probe.period);
             pressure.expect(now, probe.name.as_str(), probe.period);
         }
-        let detectors = detectors.into_iter().map(|terms| Detector::new(now.mono, terms));
-        let rate = limit.ceiling;
+        let detectors = detectors.into_iter().map(|terms| Detector::new(now.mono, terms)).collect();
         let mut this = Self {
             probes,
             judge,
             pressure,
             rooms,
-            detectors: detectors.collect(),
+            detectors,
             published: BTreeMap::new(),
-            limit,
-            rate,
-            told: None,
-            floor: 0,
+            steering: Steering::new(now, limit, laws),
+            latency_told: false,
         };
+        for index in 0..this.detectors.len() {
+            if let Some(target) = this.detectors[index].terms.latency_target {
+                this.steer_by_latency(now, index, target);
+            }
+        }
         // A law that has seen nothing yet grants its blind share.
-        this.publish_rate(&mut Vec::new());
+        this.steering.publish(&mut Vec::new());
         this
     }
 
     /// The rate for all backups together.
     pub(crate) fn rate(&self) -> Rate {
-        self.rate
+        self.steering.rate()
     }
 
     /// What is known of the probes.
@@ -162,7 +129,12 @@ impl Signals {
     pub(crate) fn next_look(&self) -> Option<MonoTime> {
         let detectors = self.detectors.iter().filter(|d| !d.lost);
         let detectors = detectors.map(|d| d.last + d.terms.lost_after());
-        let others = [self.judge.next_look(), self.pressure.next_look(), self.rooms.next_look()];
+        let others = [
+            self.judge.next_look(),
+            self.pressure.next_look(),
+            self.rooms.next_look(),
+            self.steering.next_look(),
+        ];
         detectors.chain(others.into_iter().flatten()).min()
     }
 
@@ -185,10 +157,27 @@ impl Signals {
         let mut directives = self.directives(verdicts);
         if let Ok(sample) = &result {
             directives.extend(self.rooms.sample(now, (probe, period), sample, engine));
+            for reading in &sample.readings {
+                self.steer_by_reading(now, period, reading, paced);
+            }
         }
         self.publish_load(&mut directives);
-        directives.extend(self.rooms.feed(now, self.rate, paced, engine));
+        self.steering.publish(&mut directives);
+        directives.extend(self.rooms.feed(now, self.rate(), paced, engine));
         directives
+    }
+
+    fn steer_by_reading(&mut self, now: Now, period: Duration, reading: &Reading, paced: u64) {
+        let pressure = !self.latency_told && PRESSURE.contains(&reading.signal.as_str());
+        if pressure && !self.steering.hears(&reading.signal) {
+            let mut config = PressureConfig::default();
+            config.fail_slow.period = period;
+            if let Ok(law) = PressureLaw::new(config) {
+                self.steering.add(now, reading.signal.clone(), Box::new(law));
+            }
+        }
+        let value = reading.utilization().unwrap_or(reading.value);
+        self.steering.hear(now, &reading.signal, period, value, paced);
     }
 
     /// A detector answered. `paced` counts the bytes of all backups so far.
@@ -200,27 +189,49 @@ impl Signals {
         paced: u64,
         engine: &mut Engine,
     ) -> Vec<Directive> {
-        let granted = self.rate;
         let Some(detector) = self.detectors.get_mut(index) else { return vec![] };
         let mut directives = Vec::new();
         match result {
             Ok(reading) => {
+                let terms = &detector.terms;
+                let (signal, period) = (terms.name.clone(), terms.period);
                 detector.last = now.mono;
                 if std::mem::take(&mut detector.lost) {
-                    directives
-                        .push(Directive::Note(EventKind::SignalBack { signal: detector.terms.name.clone() }));
+                    directives.push(Directive::Note(EventKind::SignalBack { signal: signal.clone() }));
                 }
                 detector.state = reading.state;
                 if let Some(latency) = reading.latency {
-                    detector.steer(now.mono, &latency, granted, paced);
+                    self.steer_by_latency(now, index, latency.target);
+                    self.steering.hear(now, &signal, period, latency.value.as_secs_f64(), paced);
                 }
             }
-            Err(why) => directives.extend(detector.miss(now.mono, Reason::new(why))),
+            Err(why) => {
+                directives.extend(detector.miss(now.mono, Reason::new(why)));
+                self.steering.miss(now, &detector.terms.name);
+            }
         }
         self.publish_load(&mut directives);
-        self.publish_rate(&mut directives);
-        directives.extend(self.rooms.feed(now, self.rate, paced, engine));
+        self.steering.publish(&mut directives);
+        directives.extend(self.rooms.feed(now, self.rate(), paced, engine));
         directives
+    }
+
+    /// Makes sure that a law listens to a detector that tells latencies: the host's own, or the default.
+    fn steer_by_latency(&mut self, now: Now, index: usize, target: Duration) {
+        self.latency_told = true;
+        let terms = &self.detectors[index].terms;
+        if self.steering.hears(&terms.name) {
+            return;
+        }
+        let mut config = match terms.healthy_latency {
+            Some(healthy) => PiConfig::healthy(healthy),
+            None => PiConfig::goal(target, SLO_OVER_HEALTHY),
+        };
+        config.fail_slow.period = terms.period;
+        // A detector of the host's with a target or period of zero cannot be steered by.
+        if let Ok(law) = PiLaw::new(config) {
+            self.steering.add(now, terms.name.clone(), Box::new(law));
+        }
     }
 
     /// Time has passed.
@@ -238,7 +249,9 @@ impl Signals {
         }
         if relieved || !directives.is_empty() {
             self.publish_load(&mut directives);
-            self.publish_rate(&mut directives);
+        }
+        if self.steering.tick(now) {
+            self.steering.publish(&mut directives);
         }
         directives
     }
@@ -246,8 +259,8 @@ impl Signals {
     /// Running jobs were promised this much together: the rate does not fall below it, within the ceiling.
     pub(crate) fn set_floor(&mut self, floor: u64) -> Vec<Directive> {
         let mut directives = Vec::new();
-        if std::mem::replace(&mut self.floor, floor) != floor {
-            self.publish_rate(&mut directives);
+        if self.steering.set_floor(floor) {
+            self.steering.publish(&mut directives);
         }
         directives
     }
@@ -278,76 +291,21 @@ impl Signals {
             }
         }
     }
-
-    /// Says the least rate of all laws and the ceiling where it has changed.
-    fn publish_rate(&mut self, directives: &mut Vec<Directive>) {
-        let least = self.detectors.iter().filter_map(|d| d.law.as_ref());
-        let Some(least) = least.min_by(|a, b| a.share.total_cmp(&b.share)) else { return };
-        let steered = (least.share.clamp(0.0, 1.0) * self.limit.full_scale as f64) as u64;
-        let rate = Rate::BytesPerSec(steered.max(self.floor)).min(self.limit.ceiling);
-        if rate == self.rate {
-            return;
-        }
-        self.rate = rate;
-        if self.limit.enforce {
-            directives.push(Directive::Rate(rate));
-        }
-        if self.told.is_some_and(|told| alike(told, rate)) {
-            return;
-        }
-        self.told = Some(rate);
-        let bytes_per_sec = match rate {
-            Rate::BytesPerSec(bytes) => Some(bytes),
-            Rate::Unlimited => None,
-        };
-        let reason = least.reason.clone();
-        directives.push(Directive::Note(EventKind::Rerated { bytes_per_sec, reason }));
-    }
 }
 
 impl Detector {
     fn new(now: MonoTime, terms: DetectorTerms) -> Self {
         let state = LoadState { level: LoadLevel::Calm, reason: Reason::new("nothing measured yet") };
-        let law = terms.latency_target.and_then(|target| Steering::towards(now, target, terms.period));
-        Self { terms, last: now, lost: false, state, law }
-    }
-
-    fn steer(&mut self, now: MonoTime, latency: &LatencyReading, granted: Rate, paced: u64) {
-        if self.law.is_none() {
-            self.law = Steering::towards(now, latency.target, self.terms.period);
-        }
-        let Some(steering) = &mut self.law else { return };
-        let passed = now.since(steering.at).as_secs_f64();
-        let used = paced.saturating_sub(steering.paced) as f64;
-        let demand_limited = match granted {
-            Rate::Unlimited => false,
-            Rate::BytesPerSec(rate) => passed > 0.0 && used >= DEMAND_LIMITED_FROM * rate as f64 * passed,
-        };
-        (steering.paced, steering.at) = (paced, now);
-        let sample = LatencySample { at: now, latency: latency.value, demand_limited };
-        let share = steering.law.update(sample);
-        (steering.share, steering.reason) = (share.share, share.reason);
+        Self { terms, last: now, lost: false, state }
     }
 
     /// No usable answer. What it said before holds for a while, then is unknown: neither calm nor busy.
     fn miss(&mut self, now: MonoTime, reason: Reason) -> Option<Directive> {
-        if let Some(steering) = &mut self.law {
-            let share = steering.law.missing(now);
-            (steering.share, steering.reason) = (share.share, share.reason);
-        }
         if self.lost || now.since(self.last) < self.terms.lost_after() {
             return None;
         }
         self.lost = true;
         self.state = LoadState { level: LoadLevel::Calm, reason: Reason::new("unknown: the signal is lost") };
         Some(Directive::Note(EventKind::SignalLost { signal: self.terms.name.clone(), reason }))
-    }
-}
-
-/// Whether two rates are so close that telling the difference would only be noise.
-fn alike(told: Rate, rate: Rate) -> bool {
-    match (told, rate) {
-        (Rate::BytesPerSec(a), Rate::BytesPerSec(b)) => a.abs_diff(b) <= a / TOLD_FROM,
-        _ => told == rate,
     }
 }

@@ -1,0 +1,71 @@
+//! The proportional-integral part that laws share: [`Integral`].
+
+use super::reclaim::Reclaim;
+
+/// The proportional part counts errors from this many units below the target …
+const MOST_BELOW: f64 = 3.0;
+/// … and the integral up to this many above it, so that one lucky reading does not open the gate.
+const MOST_ABOVE: f64 = 3.0;
+
+/// Gains, as shares a unit of error.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gains {
+    pub(super) proportional: f64,
+    /// A period.
+    pub(super) integral: f64,
+    pub(super) cap: f64,
+}
+
+/// What one sample says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// How far below the target the signal is, in the law's unit; negative above it.
+    pub(super) error: f64,
+    /// Time since the sample before.
+    pub(super) periods: f64,
+    /// Whether backups use what they are granted: only then does a higher share mean anything.
+    pub(super) demand: bool,
+    /// How much the integral may move close to the target, from 0 to 1: less when the signal is noisy.
+    pub(super) near: f64,
+    /// How fast capacity may be taken back, from 0 (not at all) to 1.
+    pub(super) reclaim: f64,
+}
+
+/// u = clamp(i + Kp · clamp(e, −3, 1), 0, cap), i += Ki · e.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Integral {
+    value: f64,
+    reclaim: Reclaim,
+}
+
+impl Integral {
+    pub(super) fn new(value: f64) -> Self {
+        Self { value, reclaim: Reclaim::default() }
+    }
+
+    /// The share after a step.
+    pub(super) fn step(&mut self, gains: Gains, step: Step) -> f64 {
+        let error = step.error.min(MOST_ABOVE);
+        if error <= 0.0 || step.demand {
+            let near = error.abs().clamp(step.near, 1.0);
+            let moved = self.value + near * gains.integral * error * step.periods;
+            self.value = moved.clamp(0.0, gains.cap);
+            let reclaimed = self.reclaim.step(self.value, error, step.periods, step.reclaim);
+            self.value = reclaimed.min(gains.cap);
+        }
+        let proportional = gains.proportional * error.clamp(-MOST_BELOW, 1.0);
+        (self.value + proportional).clamp(0.0, gains.cap)
+    }
+
+    /// Follows a share that was granted instead, downwards only.
+    pub(super) fn follow(&mut self, granted: f64) {
+        if granted < self.value {
+            self.value = granted.max(0.0);
+        }
+    }
+
+    /// A share that was harmless.
+    pub(super) fn good(&self) -> f64 {
+        self.reclaim.good()
+    }
+}
