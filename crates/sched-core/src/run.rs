@@ -100,12 +100,19 @@ pub trait Pacer: Send + Sync + fmt::Debug {
     /// Charges `bytes`, at most [`max_chunk`](Self::max_chunk) of them, and returns their place in line.
     fn charge(&self, bytes: u64) -> Charge;
 
-    /// How long the bytes of `charge` must still wait at the present rate; zero when they may move.
-    /// `None`: the rate is 0, ask again later.
+    /// How long to wait before asking again, zero when the bytes of `charge` may move: the least time that they
+    /// must still wait as things stand. `None`: a rate of 0 stops them, ask again later.
     fn wait(&self, charge: Charge) -> Option<Duration>;
 
     /// The most that should be charged at once, at least 1: keeps waits short at low rates.
     fn max_chunk(&self) -> u64;
+
+    /// Makes up for a difference between what moved and what was charged: positive when more moved than was
+    /// charged, which later charges then wait for; negative when charged bytes will not move, whether they waited
+    /// still or not. The default does nothing.
+    fn correct(&self, difference: i64) {
+        let _ = difference;
+    }
 }
 
 /// A place in a [`Pacer`]'s line; meaningful only to the pacer that gave it.
