@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use sched_core::{Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, SignalName, TechnologyName};
-use sched_limits::{CapacityProbe, Meter, Rate, Thresholds};
+use sched_core::{
+    Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, Scope, SignalName, TechnologyName,
+};
+use sched_limits::{BandwidthTree, CapacityProbe, Rate, Thresholds};
 use sched_observe::{Hook, HookRunner};
 use sched_policy::Policies;
 use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDetector};
@@ -15,7 +17,7 @@ use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDet
 use crate::clock::SystemClock;
 use crate::error::StartError;
 use crate::runtime::{
-    DetectorTerms, Dispatcher, Link, Parts, ProbeTerms, RateLimit, Signals, Source, spawn_sampler,
+    DetectorTerms, Dispatcher, FleetRate, Link, Parts, ProbeTerms, RateLimit, Signals, Source, spawn_sampler,
 };
 use crate::scheduler::Scheduler;
 
@@ -43,6 +45,7 @@ pub struct SchedulerBuilder {
     hooks: Vec<Box<dyn Hook>>,
     engine: EngineConfig,
     ceiling: Option<u64>,
+    bandwidth: Vec<(Scope, u64)>,
     clock: Arc<dyn Clock>,
 }
 
@@ -58,6 +61,7 @@ impl Default for SchedulerBuilder {
             hooks: Vec::new(),
             engine: EngineConfig::default(),
             ceiling: None,
+            bandwidth: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -95,6 +99,14 @@ impl SchedulerBuilder {
     /// law's full share stands for. Default: no ceiling, and a full share of 1 GB/s.
     pub fn rate_ceiling(mut self, bytes_per_sec: u64) -> Self {
         self.ceiling = Some(bytes_per_sec);
+        self
+    }
+
+    /// The most that all backups at a place (fleet, link, host or volume) together may move, in bytes a second, at
+    /// least 1. Default: no limit. [`Scheduler::set_bandwidth`] changes it at run time. Unlike
+    /// [`rate_ceiling`](Self::rate_ceiling) it does not say what a control law's full share stands for.
+    pub fn bandwidth(mut self, place: Scope, bytes_per_sec: u64) -> Self {
+        self.bandwidth.push((place, bytes_per_sec));
         self
     }
 
@@ -159,7 +171,17 @@ impl SchedulerBuilder {
             self.detectors.push(Box::new(detector));
         }
         let Self {
-            executors, policies, probes, thresholds, detectors, hooks, engine, ceiling, clock, ..
+            executors,
+            policies,
+            probes,
+            thresholds,
+            detectors,
+            hooks,
+            engine,
+            ceiling,
+            bandwidth: places,
+            clock,
+            ..
         } = self;
         let (link, inbox, presence) = Link::new(INBOX);
         let limit = RateLimit {
@@ -176,8 +198,8 @@ impl SchedulerBuilder {
         });
         let signals =
             Signals::new(clock.now(), thresholds, probe_terms.collect(), detector_terms.collect(), limit);
-        let enforced = if limit.enforce { signals.rate() } else { Rate::Unlimited };
-        let meter = Arc::new(Meter::new(clock.clone(), enforced));
+        let steered = if limit.enforce { signals.rate() } else { Rate::Unlimited };
+        let (bandwidth, fleet_rate) = bandwidth_tree(clock.clone(), steered, places)?;
         let (sink, hooks) =
             HookRunner::start(hooks, HOOK_QUEUE).map_err(|source| thread_error("hooks", source))?;
         let probes = probes.into_iter().map(Source::Probe).enumerate();
@@ -194,7 +216,8 @@ impl SchedulerBuilder {
             clock,
             inbox,
             link: link.clone(),
-            meter,
+            bandwidth: bandwidth.clone(),
+            fleet_rate,
             signals,
             samplers,
             sink,
@@ -202,7 +225,7 @@ impl SchedulerBuilder {
             _presence: presence,
         };
         spawn_dispatcher(parts)?;
-        Ok(Scheduler::new(link, policies, executors))
+        Ok(Scheduler::new(link, policies, executors, bandwidth))
     }
 
     fn check(&self) -> Result<(), StartError> {
@@ -275,6 +298,30 @@ fn setting<E: fmt::Display>(setting: &'static str) -> impl Fn(E) -> StartError {
 
 fn thread_error(name: &str, source: std::io::Error) -> StartError {
     StartError::Thread { name: name.to_owned(), source }
+}
+
+/// The tree with the rates that were set for places.
+fn bandwidth_tree(
+    clock: Arc<dyn Clock>,
+    steered: Rate,
+    places: Vec<(Scope, u64)>,
+) -> Result<(BandwidthTree, FleetRate), StartError> {
+    let mut fleet = FleetRate { steered, set: Rate::Unlimited };
+    let tree = BandwidthTree::new(clock, Rate::Unlimited);
+    for (place, bytes_per_sec) in places {
+        if bytes_per_sec == 0 {
+            let problem =
+                format!("0 bytes a second at {place} would never finish; leave it out for no limit");
+            return Err(StartError::Setting { setting: "bandwidth", problem });
+        }
+        let rate = Rate::BytesPerSec(bytes_per_sec);
+        tree.set_rate(&place, rate).map_err(setting("bandwidth"))?;
+        if place == Scope::Fleet {
+            fleet.set = rate;
+        }
+    }
+    tree.set_rate(&Scope::Fleet, fleet.least()).map_err(setting("bandwidth"))?;
+    Ok((tree, fleet))
 }
 
 fn spawn_dispatcher(parts: Parts) -> Result<(), StartError> {

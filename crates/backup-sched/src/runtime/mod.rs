@@ -1,12 +1,14 @@
 //! The threads around the engine: one dispatcher that owns it, one worker a running job, one sampler a probe or
 //! detector, one for hooks.
 
+mod bandwidth;
 mod command;
 mod dispatcher;
 mod sampler;
 mod signals;
 mod worker;
 
+pub(crate) use bandwidth::FleetRate;
 pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
 pub(crate) use dispatcher::{Dispatcher, Parts};
 pub(crate) use sampler::{Source, spawn_sampler};
