@@ -18,13 +18,13 @@ use sched_limits::{BandwidthTree, ControlLaw, JobPacer, JobShare, LatencySample,
 #[derive(Clone, Debug)]
 struct QuantaClock {
     clock: quanta::Clock,
-    origin: quanta::Instant,
+    origin: u64,
 }
 
 impl QuantaClock {
     fn new() -> Self {
         let clock = quanta::Clock::new();
-        let origin = clock.now();
+        let origin = clock.raw();
         Self { clock, origin }
     }
 }
@@ -35,7 +35,7 @@ impl Clock for QuantaClock {
     }
 
     fn mono(&self) -> MonoTime {
-        MonoTime::ZERO + self.clock.now().duration_since(self.origin)
+        MonoTime::from_nanos(self.clock.delta_as_nanos(self.origin, self.clock.raw()))
     }
 }
 

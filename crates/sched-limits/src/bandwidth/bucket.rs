@@ -41,6 +41,8 @@ pub(super) fn bytes_in(rate: u64, time: Duration) -> u64 {
 #[derive(Debug)]
 pub(super) struct Bucket {
     rate: Rate,
+    /// Worked out once: a division is dear beside the rest.
+    burst: u64,
     /// In billionths of a byte.
     credit: u128,
     /// The burst without what is out on lease, in billionths of a byte.
@@ -51,7 +53,8 @@ pub(super) struct Bucket {
 impl Bucket {
     /// A bucket at `rate` that is empty.
     pub(super) fn new(rate: Rate, now: MonoTime) -> Self {
-        Self { rate, credit: 0, cap: u128::from(burst(rate)) * NANO, at: now }
+        let burst = burst(rate);
+        Self { rate, burst, credit: 0, cap: u128::from(burst) * NANO, at: now }
     }
 
     pub(super) fn rate(&self) -> Rate {
@@ -60,14 +63,14 @@ impl Bucket {
 
     /// The most that can ever be there; a chunk when the rate has no limit, 0 when it is 0.
     pub(super) fn burst(&self) -> u64 {
-        burst(self.rate)
+        self.burst
     }
 
     /// Changes the rate. What is there stays, up to the new burst; nothing may be out on lease.
     pub(super) fn set_rate(&mut self, rate: Rate, now: MonoTime) {
         self.refill(now);
-        self.rate = rate;
-        self.cap = u128::from(burst(rate)) * NANO;
+        (self.rate, self.burst) = (rate, burst(rate));
+        self.cap = u128::from(self.burst) * NANO;
         self.credit = if rate == Rate::Unlimited { 0 } else { self.credit.min(self.cap) };
     }
 

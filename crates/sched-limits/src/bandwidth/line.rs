@@ -1,6 +1,8 @@
 //! The line of one job: [`Line`].
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 /// More than any real chunk, and small enough that places in line never wrap around each other.
 pub(super) const LARGEST_CHARGE: u64 = 1 << 32;
@@ -18,35 +20,36 @@ pub(super) struct Line {
 impl Line {
     /// Adds bytes to the end of the line and returns their place.
     pub(super) fn issue(&self, bytes: u64) -> u64 {
-        self.issued.fetch_add(bytes, SeqCst).wrapping_add(bytes)
+        self.issued.fetch_add(bytes, AcqRel).wrapping_add(bytes)
     }
 
     /// Whether the bytes up to `place` were let through.
     pub(super) fn has_passed(&self, place: u64) -> bool {
-        ahead(place, self.passed.load(SeqCst)) == 0
+        ahead(place, self.passed.load(Acquire)) == 0
     }
 
     pub(super) fn set_chunk(&self, bytes: u64) {
-        self.chunk.store(bytes, SeqCst);
+        self.chunk.store(bytes, Relaxed);
     }
 
     pub(super) fn chunk(&self) -> u64 {
-        self.chunk.load(SeqCst)
+        self.chunk.load(Relaxed)
     }
 
     pub(super) fn backlog(&self) -> u64 {
-        ahead(self.issued.load(SeqCst), self.passed.load(SeqCst))
+        ahead(self.issued.load(Acquire), self.passed.load(Acquire))
     }
 
     pub(super) fn pass(&self, bytes: u64) {
-        self.passed.fetch_add(bytes, SeqCst);
+        // Only the tree writes it, under its lock.
+        self.passed.store(self.passed.load(Relaxed).wrapping_add(bytes), Release);
     }
 
     /// Takes back what was let through and not asked for. Somebody who asks at this very moment may still pass;
     /// those bytes are then behind in the line and taken from the tree with the next ones.
     pub(super) fn recall(&self) -> u64 {
-        let unused = ahead(self.passed.load(SeqCst), self.issued.load(SeqCst));
-        self.passed.fetch_sub(unused, SeqCst);
+        let unused = ahead(self.passed.load(Acquire), self.issued.load(Acquire));
+        self.passed.store(self.passed.load(Relaxed).wrapping_sub(unused), Release);
         unused
     }
 }
