@@ -103,7 +103,8 @@ fn a_pause_stops_it_and_a_new_rate_or_a_cancellation_is_felt_at_once() {
 
         tree.set_rate(&Scope::Fleet, Rate::BytesPerSec(0)).unwrap();
         let task = tokio::spawn(async move { ctx.async_writer(Vec::new()).write_all(&[7; 1000]).await });
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Between two looks by itself.
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
         control.cancel(Reason::new("over"));
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(task.is_finished());

@@ -11,6 +11,9 @@ use super::line::{LARGEST_CHARGE, Line};
 use super::tree::Ix;
 use crate::rate::Rate;
 
+/// A charge that was let through when it was made: beyond every place in line.
+const PASSED: Charge = Charge(u128::MAX);
+
 /// One job's place in a [`BandwidthTree`](super::BandwidthTree). May be used from several threads, which then stand
 /// in one line. It leaves the tree when it is dropped, and what it still asked for is forgotten.
 pub struct JobPacer {
@@ -47,21 +50,21 @@ impl JobPacer {
 impl Pacer for JobPacer {
     /// No lock is taken while a lease lasts.
     fn charge(&self, bytes: u64) -> Charge {
-        let place = self.line.issue(bytes.min(LARGEST_CHARGE));
-        if !self.line.has_passed(place) {
-            self.shared.look(|tree, now| tree.enter(self.ix, now));
+        let bytes = bytes.min(LARGEST_CHARGE);
+        if self.line.spend(bytes) {
+            return PASSED;
         }
-        Charge(place.into())
+        let place = self.shared.look(|tree, now| tree.charge(self.ix, bytes, now));
+        place.map_or(PASSED, |place| Charge(place.into()))
     }
 
-    fn wait(&self, Charge(place): Charge) -> Option<Duration> {
-        // Only the low half is ever set.
-        let place = place as u64;
+    fn wait(&self, charge: Charge) -> Option<Duration> {
+        let Ok(place) = u64::try_from(charge.0) else { return Some(Duration::ZERO) };
         if self.line.has_passed(place) {
             return Some(Duration::ZERO);
         }
         self.shared.look(|tree, now| {
-            tree.enter(self.ix, now);
+            tree.serve(now);
             match self.line.has_passed(place) {
                 true => Some(Duration::ZERO),
                 false => tree.time_to_next(self.ix),
@@ -78,7 +81,7 @@ impl Pacer for JobPacer {
     fn correct(&self, difference: i64) {
         self.shared.look(|tree, now| {
             tree.correct(self.ix, difference);
-            tree.enter(self.ix, now);
+            tree.serve(now);
         });
     }
 }

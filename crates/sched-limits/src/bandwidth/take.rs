@@ -13,40 +13,29 @@ use crate::rate::Rate;
 const MOST_DEBT: Duration = Duration::from_secs(1);
 
 impl Tree {
-    /// Takes what a job has asked for from every bucket on its way, or nothing from any. When there is enough, more
-    /// is taken for what it will ask next.
-    pub(super) fn take_at_once(&mut self, ix: Ix, now: MonoTime) -> bool {
-        let spent = match self.nodes[ix].job_mut() {
-            // Whoever has a backlog has used up its lease.
-            Some(job) if job.leased > 0 => std::mem::take(&mut job.leased),
-            _ => 0,
-        };
-        self.leases -= usize::from(spent > 0);
-        let need = self.backlog(ix);
+    /// Takes bytes for a job from every bucket on its way, or nothing from any. When there is enough, more is taken
+    /// for what it will ask next.
+    pub(super) fn take_at_once(&mut self, ix: Ix, need: u64, now: MonoTime) -> bool {
+        self.recall_lease(ix);
         let (mut enough, mut plenty) = (true, self.lease > 0);
-        let mut at = Some(ix);
-        while let Some(here) = at {
-            let node = &mut self.nodes[here];
-            node.bucket.refill(now);
-            if spent > 0 {
-                node.bucket.end_lease(spent);
-            }
-            enough &= node.bucket.affords(need);
-            plenty &= node.bucket.affords(need.saturating_add(self.lease));
-            at = node.parent;
+        self.on_path(ix, |node| node.bucket.refill(now));
+        for here in self.path(ix) {
+            let bucket = &self.nodes[here].bucket;
+            enough &= bucket.affords(need);
+            plenty &= bucket.affords(need.saturating_add(self.lease));
         }
         if !enough {
             return false;
         }
         let extra = if plenty { self.lease } else { 0 };
         self.take(ix, need + extra, false);
-        if let Some(job) = self.nodes[ix].job_mut() {
-            job.pass(need + extra);
-            job.leased = extra;
-        }
         if extra > 0 {
             self.leases += 1;
             self.on_path(ix, |node| node.bucket.begin_lease(extra));
+            if let Some(job) = self.nodes[ix].job_mut() {
+                job.leased = extra;
+                job.line.prepay(extra);
+            }
         }
         true
     }
@@ -89,8 +78,7 @@ impl Tree {
 
     /// More, or less, was moved than charged.
     pub(super) fn correct(&mut self, ix: Ix, difference: i64) {
-        let Some(job) = self.nodes[ix].job() else { return };
-        let (line, backlog) = (job.line.clone(), job.backlog());
+        let backlog = self.backlog(ix);
         let bytes = difference.unsigned_abs();
         if difference > 0 {
             let most = self.path(ix).map(|ix| match self.nodes[ix].bucket.rate() {
@@ -98,7 +86,7 @@ impl Tree {
                 rate @ Rate::BytesPerSec(bytes) => bytes_in(bytes, MOST_DEBT).max(chunk(rate, 1)),
             });
             let most = most.min().unwrap_or(0).min(LARGEST_CHARGE);
-            line.issue(bytes.min(most.saturating_sub(backlog)));
+            self.line_up(ix, bytes.min(most.saturating_sub(backlog)));
             return;
         }
         let not_yet_taken = bytes.min(backlog);

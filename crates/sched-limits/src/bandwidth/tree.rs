@@ -51,6 +51,8 @@ type Configured = bool;
 pub(super) struct Job {
     pub(super) line: Arc<Line>,
     pub(super) floor: Bucket,
+    /// Bytes that were put in line since it began, modulo 2⁶⁴.
+    pub(super) issued: u64,
     /// Let through in advance; some of it may be used.
     pub(super) leased: u64,
     /// Charged and given up before it was let through. It stands at the end of the line and passes when all else has.
@@ -62,7 +64,7 @@ pub(super) struct Job {
 impl Job {
     /// Bytes asked for that were not let through.
     pub(super) fn backlog(&self) -> u64 {
-        self.line.backlog().saturating_sub(self.given_up)
+        self.line.missing(self.issued).saturating_sub(self.given_up)
     }
 
     /// Lets through bytes that were taken.
@@ -239,7 +241,8 @@ impl Tree {
         let parent = self.place(place)?;
         let line = Arc::<Line>::default();
         let floor_bucket = Bucket::new(Rate::BytesPerSec(0), now);
-        let job = Job { line: line.clone(), floor: floor_bucket, leased: 0, given_up: 0, piece: 0 };
+        let job =
+            Job { line: line.clone(), floor: floor_bucket, issued: 0, leased: 0, given_up: 0, piece: 0 };
         let ix = self.insert(node(ceiling, Some(parent), weight, now, Kind::Job(job)));
         self.set_floor(ix, floor, now);
         self.on_path(ix, |node| node.jobs += 1);
@@ -295,14 +298,16 @@ impl Tree {
         self.nodes[ix].job().map_or(0, Job::backlog)
     }
 
-    /// Puts what a job has asked for in line, on all levels.
-    pub(super) fn line_up(&mut self, ix: Ix) {
-        let backlog = self.backlog(ix);
-        if backlog > 0 {
-            // What others hold in advance would keep a bucket from filling for a large piece.
-            self.recall_leases();
-        }
-        self.set_waiting(ix, backlog);
+    /// Puts bytes in a job's line, on all levels, and returns their place.
+    pub(super) fn line_up(&mut self, ix: Ix, bytes: u64) -> u64 {
+        // What others hold in advance would keep a bucket from filling for a large piece.
+        self.recall_leases();
+        let place = self.nodes[ix].job_mut().map_or(0, |job| {
+            job.issued = job.issued.wrapping_add(bytes);
+            job.issued
+        });
+        self.set_waiting(ix, self.backlog(ix));
+        place
     }
 
     pub(super) fn set_waiting(&mut self, ix: Ix, waiting: u64) {

@@ -22,17 +22,15 @@ struct Turn {
 }
 
 impl Tree {
-    /// Lets through what a job has asked for if it can be done now, else puts it in line.
-    pub(super) fn enter(&mut self, ix: Ix, now: MonoTime) {
-        if self.backlog(ix) == 0 {
-            return;
-        }
+    /// Lets through bytes of a job if it can be done now, else puts them in line and returns their place.
+    pub(super) fn charge(&mut self, ix: Ix, bytes: u64, now: MonoTime) -> Option<u64> {
         let nobody_waits = self.nodes[self.fleet()].waiting == 0;
-        if nobody_waits && self.take_at_once(ix, now) {
-            return;
+        if nobody_waits && self.take_at_once(ix, bytes, now) {
+            return None;
         }
-        self.line_up(ix);
+        let place = self.line_up(ix, bytes);
         self.serve(now);
+        Some(place)
     }
 
     /// Lets through all that may pass now, in turn.
