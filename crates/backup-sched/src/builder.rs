@@ -9,7 +9,9 @@ use std::time::Duration;
 use sched_core::{
     Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, Scope, SignalName, TechnologyName,
 };
-use sched_limits::{CapacityProbe, ConcurrencyConfig, ConcurrencyLaw, ControlLaw, Meter, Rate, Thresholds};
+use sched_limits::{
+    BandwidthTree, CapacityProbe, ConcurrencyConfig, ConcurrencyLaw, ControlLaw, Rate, Thresholds,
+};
 use sched_observe::{Hook, HookRunner};
 use sched_policy::Policies;
 use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDetector};
@@ -17,8 +19,8 @@ use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDet
 use crate::clock::SystemClock;
 use crate::error::StartError;
 use crate::runtime::{
-    DetectorTerms, Dispatcher, LawTerms, Link, Parts, ProbeTerms, ROOM, RateLimit, Rooms, SignalTerms,
-    Signals, Source, spawn_sampler,
+    DetectorTerms, Dispatcher, FleetRate, LawTerms, Link, Parts, ProbeTerms, ROOM, RateLimit, Rooms,
+    SignalTerms, Signals, Source, spawn_sampler,
 };
 use crate::scheduler::Scheduler;
 
@@ -49,6 +51,7 @@ pub struct SchedulerBuilder {
     hooks: Vec<Box<dyn Hook>>,
     engine: EngineConfig,
     ceiling: Option<u64>,
+    bandwidth: Vec<(Scope, u64)>,
     clock: Arc<dyn Clock>,
 }
 
@@ -67,6 +70,7 @@ impl Default for SchedulerBuilder {
             hooks: Vec::new(),
             engine: EngineConfig::default(),
             ceiling: None,
+            bandwidth: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -104,6 +108,14 @@ impl SchedulerBuilder {
     /// law's full share stands for. Default: no ceiling, and a full share of 1 GB/s.
     pub fn rate_ceiling(mut self, bytes_per_sec: u64) -> Self {
         self.ceiling = Some(bytes_per_sec);
+        self
+    }
+
+    /// The most that all backups at a place (fleet, link, host or volume) together may move, in bytes a second, at
+    /// least 1. Default: no limit. [`Scheduler::set_bandwidth`] changes it at run time. Unlike
+    /// [`rate_ceiling`](Self::rate_ceiling) it does not say what a control law's full share stands for.
+    pub fn bandwidth(mut self, place: Scope, bytes_per_sec: u64) -> Self {
+        self.bandwidth.push((place, bytes_per_sec));
         self
     }
 
@@ -206,6 +218,7 @@ impl SchedulerBuilder {
             hooks,
             engine,
             ceiling,
+            bandwidth: places,
             clock,
             ..
         } = self;
@@ -234,8 +247,8 @@ impl SchedulerBuilder {
             laws,
         };
         let signals = Signals::new(clock.now(), terms, Rooms::new(law, takes_room), limit);
-        let enforced = if limit.enforce { signals.rate() } else { Rate::Unlimited };
-        let meter = Arc::new(Meter::new(clock.clone(), enforced));
+        let steered = if limit.enforce { signals.rate() } else { Rate::Unlimited };
+        let (bandwidth, fleet_rate) = bandwidth_tree(clock.clone(), steered, places)?;
         let (sink, hooks) =
             HookRunner::start(hooks, HOOK_QUEUE).map_err(|source| thread_error("hooks", source))?;
         let probes = probes.into_iter().map(Source::Probe).enumerate();
@@ -257,7 +270,8 @@ impl SchedulerBuilder {
             clock,
             inbox,
             link: link.clone(),
-            meter,
+            bandwidth: bandwidth.clone(),
+            fleet_rate,
             signals,
             samplers,
             sink,
@@ -265,7 +279,7 @@ impl SchedulerBuilder {
             _presence: presence,
         };
         spawn_dispatcher(parts)?;
-        Ok(Scheduler::new(link, policies, executors, takes_room))
+        Ok(Scheduler::new(link, policies, executors, takes_room, bandwidth))
     }
 
     fn check(&self) -> Result<(), StartError> {
@@ -346,6 +360,30 @@ fn setting<E: fmt::Display>(setting: &'static str) -> impl Fn(E) -> StartError {
 
 fn thread_error(name: &str, source: std::io::Error) -> StartError {
     StartError::Thread { name: name.to_owned(), source }
+}
+
+/// The tree with the rates that were set for places.
+fn bandwidth_tree(
+    clock: Arc<dyn Clock>,
+    steered: Rate,
+    places: Vec<(Scope, u64)>,
+) -> Result<(BandwidthTree, FleetRate), StartError> {
+    let mut fleet = FleetRate { steered, set: Rate::Unlimited };
+    let tree = BandwidthTree::new(clock, Rate::Unlimited);
+    for (place, bytes_per_sec) in places {
+        if bytes_per_sec == 0 {
+            let problem =
+                format!("0 bytes a second at {place} would never finish; leave it out for no limit");
+            return Err(StartError::Setting { setting: "bandwidth", problem });
+        }
+        let rate = Rate::BytesPerSec(bytes_per_sec);
+        tree.set_rate(&place, rate).map_err(setting("bandwidth"))?;
+        if place == Scope::Fleet {
+            fleet.set = rate;
+        }
+    }
+    tree.set_rate(&Scope::Fleet, fleet.least()).map_err(setting("bandwidth"))?;
+    Ok((tree, fleet))
 }
 
 fn spawn_dispatcher(parts: Parts) -> Result<(), StartError> {

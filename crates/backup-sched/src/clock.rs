@@ -16,8 +16,12 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the real clock")]
     fn now(&self) -> Now {
+        Now { mono: self.mono(), wall: Timestamp::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the real clock")]
+    fn mono(&self) -> MonoTime {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        let passed = ORIGIN.get_or_init(Instant::now).elapsed();
-        Now { mono: MonoTime::ZERO + passed, wall: Timestamp::now() }
+        MonoTime::ZERO + ORIGIN.get_or_init(Instant::now).elapsed()
     }
 }

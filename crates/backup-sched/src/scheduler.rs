@@ -12,7 +12,7 @@ use sched_core::{
     Page, PageCursor, PendingFilter, Priority, Progress, Reason, ResourceName, Scope, TechnologyName,
     UnknownJob,
 };
-use sched_limits::{ProbeStatus, Rate, Room};
+use sched_limits::{BandwidthTree, ProbeStatus, Rate, Room};
 use sched_observe::HookStats;
 use sched_policy::Policies;
 
@@ -36,6 +36,7 @@ struct Inner {
     executors: Executors,
     /// Whether every job takes one of the room that is measured.
     takes_room: bool,
+    bandwidth: BandwidthTree,
 }
 
 impl Scheduler {
@@ -44,8 +45,14 @@ impl Scheduler {
         SchedulerBuilder::default()
     }
 
-    pub(crate) fn new(link: Link, policies: Policies, executors: Executors, takes_room: bool) -> Self {
-        Self { inner: Arc::new(Inner { link, policies, executors, takes_room }) }
+    pub(crate) fn new(
+        link: Link,
+        policies: Policies,
+        executors: Executors,
+        takes_room: bool,
+        bandwidth: BandwidthTree,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { link, policies, executors, takes_room, bandwidth }) }
     }
 
     /// Asks for a full backup of `instance`; a registered executor of `technology` makes it.
@@ -309,7 +316,23 @@ impl Scheduler {
     /// # Errors
     /// When the tree would have a cycle, jobs wait or run below, or the scheduler has ended.
     pub fn set_parent(&self, child: Scope, parent: Scope) -> Result<(), ConfigureError> {
-        Ok(self.inner.link.engine(move |engine, now| engine.set_parent(now, &child, &parent))??)
+        let bandwidth = self.inner.bandwidth.clone();
+        Ok(self.inner.link.engine(move |engine, now| {
+            engine.set_parent(now, &child, &parent)?;
+            bandwidth.set_parent(&child, &parent)
+        })??)
+    }
+
+    /// Sets the most that all jobs at a place (fleet, link, host or volume) together may move, in bytes a second;
+    /// `None` lifts the limit, 0 stops them. Felt at once. The jobs share it by class (low 1, normal 2, high 4,
+    /// critical 8) as long as they ask for it; what one does not use goes to the others. At the fleet the lower of
+    /// this and the control laws' rate counts.
+    ///
+    /// # Errors
+    /// When the scope is not a place, its name cannot be used, or the scheduler has ended.
+    pub fn set_bandwidth(&self, place: Scope, bytes_per_sec: Option<u64>) -> Result<(), ConfigureError> {
+        let rate = bytes_per_sec.map_or(Rate::Unlimited, Rate::BytesPerSec);
+        Ok(self.inner.link.ask(|reply| Command::Bandwidth(place, rate, reply))??)
     }
 
     /// Tells that a host or an instance is down, with the reason, or up again (`None`).

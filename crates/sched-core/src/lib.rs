@@ -58,6 +58,8 @@ pub use name::{
 };
 pub use queue::{IndexedQueue, JobQueue, OrderKey};
 pub use resource::{Capacity, DemandError, PlaceError};
+#[cfg(feature = "tokio")]
+pub use run::{AsyncPacedReader, AsyncPacedWriter};
 pub use run::{
     Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress, RECHECK, RunContext,
     RunControl, RunError, RunParts, Unpaced,

@@ -4,12 +4,20 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
+mod paced;
+#[cfg(feature = "tokio")]
+mod paced_async;
+
 use jiff::Timestamp;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
+pub use self::paced::{PacedReader, PacedWriter};
+#[cfg(feature = "tokio")]
+pub use self::paced_async::{AsyncPacedReader, AsyncPacedWriter};
 use crate::gate::{Reason, Scope};
 use crate::name::InstanceName;
 use crate::spec::{JobId, JobSpec};
@@ -18,6 +26,11 @@ use crate::time::{Clock, MonoTime};
 
 /// No wait for pace is longer than this before rate and cancellation are looked at again.
 pub const RECHECK: Duration = Duration::from_millis(100);
+
+/// A charge that is so many times larger than it should be by now is made anew in smaller ones.
+const TOO_LARGE: u64 = 4;
+/// Bytes that a paced adapter moves in one go.
+const ADAPTER_CHUNK: usize = 128 << 10;
 
 /// Makes backups of one technology.
 ///
@@ -100,12 +113,19 @@ pub trait Pacer: Send + Sync + fmt::Debug {
     /// Charges `bytes`, at most [`max_chunk`](Self::max_chunk) of them, and returns their place in line.
     fn charge(&self, bytes: u64) -> Charge;
 
-    /// How long the bytes of `charge` must still wait at the present rate; zero when they may move.
-    /// `None`: the rate is 0, ask again later.
+    /// How long to wait before asking again, zero when the bytes of `charge` may move: the least time that they
+    /// must still wait as things stand. `None`: a rate of 0 stops them, ask again later.
     fn wait(&self, charge: Charge) -> Option<Duration>;
 
     /// The most that should be charged at once, at least 1: keeps waits short at low rates.
     fn max_chunk(&self) -> u64;
+
+    /// Makes up for a difference between what moved and what was charged: positive when more moved than was
+    /// charged, which later charges then wait for; negative when charged bytes will not move, whether they waited
+    /// still or not. The default does nothing.
+    fn correct(&self, difference: i64) {
+        let _ = difference;
+    }
 }
 
 /// A place in a [`Pacer`]'s line; meaningful only to the pacer that gave it.
@@ -137,6 +157,7 @@ pub struct RunControl {
     done_bytes: AtomicU64,
     total_bytes: AtomicU64,
     paced_bytes: AtomicU64,
+    measured: Mutex<Option<Measurement>>,
     notify: Box<dyn Fn(PauseMark) + Send + Sync>,
 }
 
@@ -145,6 +166,15 @@ struct Orders {
     cancel: Option<Reason>,
     pause: bool,
     standing: bool,
+    /// Tasks that wait for news.
+    wakers: Vec<Waker>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Measurement {
+    bytes: u64,
+    /// What was charged beyond the paced bytes because of it.
+    corrected: i128,
 }
 
 /// Told to the scheduler when an attempt reaches or leaves a pause.
@@ -165,14 +195,16 @@ impl RunControl {
             done_bytes: AtomicU64::new(0),
             total_bytes: AtomicU64::new(0),
             paced_bytes: AtomicU64::new(0),
+            measured: Mutex::default(),
             notify: Box::new(notify),
         }
     }
 
     /// Tells the attempt to stop at its next checkpoint. The first reason stays.
     pub fn cancel(&self, reason: Reason) {
-        self.orders.lock().cancel.get_or_insert(reason);
-        self.changed.notify_all();
+        let mut orders = self.orders.lock();
+        orders.cancel.get_or_insert(reason);
+        self.tell(orders);
     }
 
     /// Tells the attempt to stand still at its next checkpoint, or to go on.
@@ -181,15 +213,20 @@ impl RunControl {
         orders.pause = pause;
         // An attempt that has not noticed that it might go on reports anew that it stands.
         orders.standing &= !pause;
-        drop(orders);
-        self.changed.notify_all();
+        self.tell(orders);
     }
 
     /// Makes waiting attempts look at clock and rate again.
     pub fn wake(&self) {
         // Taking the lock orders this after a waiter's check, so that the wake cannot fall between check and wait.
-        drop(self.orders.lock());
+        self.tell(self.orders.lock());
+    }
+
+    fn tell(&self, mut orders: MutexGuard<'_, Orders>) {
+        let wakers = std::mem::take(&mut orders.wakers);
+        drop(orders);
         self.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Why the attempt was told to stop, if it was.
@@ -204,7 +241,8 @@ impl RunControl {
         let paced_bytes = self.paced_bytes.load(Relaxed);
         // An executor that only uses the paced adapters need not report: what they moved is its progress.
         let done_bytes = if done == 0 && total == 0 { paced_bytes } else { done };
-        Progress { done_bytes, total_bytes: (total > 0).then_some(total), paced_bytes }
+        let measured_bytes = self.measured.lock().map(|measured| measured.bytes);
+        Progress { done_bytes, total_bytes: (total > 0).then_some(total), paced_bytes, measured_bytes }
     }
 
     /// Returns when the attempt may go on.
@@ -227,6 +265,34 @@ impl RunControl {
             (self.notify)(PauseMark::Moving);
         }
         if cancelled { Err(Cancelled) } else { Ok(()) }
+    }
+
+    /// Ready when the attempt may go on; else the task is woken when there is news.
+    pub fn poll_checkpoint(&self, waker: &Waker) -> Poll<Result<(), Cancelled>> {
+        let mut orders = self.orders.lock();
+        if orders.cancel.is_some() {
+            return Poll::Ready(Err(Cancelled));
+        }
+        let pause = orders.pause;
+        let stood = std::mem::replace(&mut orders.standing, pause);
+        if pause {
+            orders.wakers.push(waker.clone());
+        }
+        drop(orders);
+        match (pause, stood) {
+            (true, false) => (self.notify)(PauseMark::Standing),
+            (false, true) => (self.notify)(PauseMark::Moving),
+            _ => {}
+        }
+        if pause { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Has a task woken when there is news: an order, or a reason to look at clock and rate again.
+    pub fn wake_on_news(&self, waker: &Waker) {
+        let mut orders = self.orders.lock();
+        if !orders.wakers.iter().any(|known| known.will_wake(waker)) {
+            orders.wakers.push(waker.clone());
+        }
     }
 
     /// Waits for at most `real`, or until something changed. Returns at once when there is news already.
@@ -264,6 +330,9 @@ pub struct Progress {
     pub total_bytes: Option<u64>,
     /// Bytes that went through the pacer.
     pub paced_bytes: u64,
+    /// Bytes that really moved, where they are measured.
+    #[serde(default)]
+    pub measured_bytes: Option<u64>,
 }
 
 /// What an executor works with during one attempt. Cloning gives another handle on the same attempt.
@@ -381,23 +450,55 @@ impl RunContext {
         self.checkpoint()?;
         while left > 0 {
             let chunk = left.min(self.pacer.max_chunk().max(1));
-            self.pace_chunk(chunk)?;
-            left -= chunk;
+            left -= self.pace_chunk(chunk)?;
         }
         Ok(())
     }
 
-    fn pace_chunk(&self, bytes: u64) -> Result<(), Cancelled> {
+    /// Returns what may move: all, or nothing when the rate has fallen so far that smaller chunks are called for.
+    fn pace_chunk(&self, bytes: u64) -> Result<u64, Cancelled> {
         let charge = self.pacer.charge(bytes);
         loop {
             match self.pacer.wait(charge) {
                 Some(Duration::ZERO) => break,
                 wait => self.nap(wait.unwrap_or(RECHECK).min(RECHECK)),
             }
-            self.checkpoint()?;
+            let going_on = self.checkpoint();
+            let too_large = bytes / TOO_LARGE > self.pacer.max_chunk();
+            if going_on.is_err() || too_large {
+                self.give_back(bytes);
+                return going_on.map(|()| 0);
+            }
         }
         self.control.paced_bytes.fetch_add(bytes, Relaxed);
-        Ok(())
+        Ok(bytes)
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.pacer.correct(-i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Tells how many bytes the attempt has really moved so far, by measurement, such as the counters of the process
+    /// that makes the backup. What that is more, or less, than was paced is charged, or given back; less only by
+    /// what exceeds a chunk, which may be on its way. The measure must not fall.
+    ///
+    /// Without pacing at all this keeps an attempt to its rate only in the long run: pace as well as you can.
+    pub fn measured(&self, total_bytes: u64) {
+        let mut measured = self.control.measured.lock();
+        let measurement = measured.get_or_insert_default();
+        measurement.bytes = measurement.bytes.max(total_bytes);
+        let charged = i128::from(self.control.paced_bytes.load(Relaxed)) + measurement.corrected;
+        let under_way = i128::from(self.pacer.max_chunk().max(ADAPTER_CHUNK as u64));
+        let difference = match i128::from(measurement.bytes) - charged {
+            less @ ..0 => (less + under_way).min(0),
+            more => more,
+        };
+        measurement.corrected += difference;
+        drop(measured);
+        if difference != 0 {
+            let bounds = (i128::from(i64::MIN), i128::from(i64::MAX));
+            self.pacer.correct(difference.clamp(bounds.0, bounds.1) as i64);
+        }
     }
 
     fn nap(&self, wait: Duration) {
@@ -419,64 +520,27 @@ impl RunContext {
 
     /// `inner`, read at the granted rate. A cancellation surfaces as an [`io::Error`] that holds [`Cancelled`].
     pub fn reader<R: Read>(&self, inner: R) -> PacedReader<R> {
-        PacedReader { inner, ctx: self.clone() }
+        PacedReader::new(inner, self.clone())
     }
 
     /// `inner`, written at the granted rate. A cancellation surfaces as an [`io::Error`] that holds [`Cancelled`].
     pub fn writer<W: Write>(&self, inner: W) -> PacedWriter<W> {
-        PacedWriter { inner, ctx: self.clone() }
+        PacedWriter::new(inner, self.clone())
+    }
+
+    /// `inner`, read at the granted rate without blocking the runtime. Errors as [`reader`](Self::reader).
+    #[cfg(feature = "tokio")]
+    pub fn async_reader<R: tokio::io::AsyncRead>(&self, inner: R) -> AsyncPacedReader<R> {
+        AsyncPacedReader::new(inner, self.clone())
+    }
+
+    /// `inner`, written at the granted rate without blocking the runtime. Errors as [`writer`](Self::writer).
+    #[cfg(feature = "tokio")]
+    pub fn async_writer<W: tokio::io::AsyncWrite>(&self, inner: W) -> AsyncPacedWriter<W> {
+        AsyncPacedWriter::new(inner, self.clone())
     }
 }
-
-/// Bytes that a paced adapter moves in one go.
-const ADAPTER_CHUNK: usize = 128 << 10;
 
 fn cancelled(_: Cancelled) -> io::Error {
     io::Error::other(Cancelled)
-}
-
-/// A reader at the granted rate; see [`RunContext::reader`].
-#[derive(Debug)]
-pub struct PacedReader<R> {
-    inner: R,
-    ctx: RunContext,
-}
-
-impl<R: Read> Read for PacedReader<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.ctx.checkpoint().map_err(cancelled)?;
-        let most = buf.len().min(ADAPTER_CHUNK);
-        let read = self.inner.read(&mut buf[..most])?;
-        // Charged after the read: only then is it known how much the source had.
-        self.ctx.pace(read as u64).map_err(cancelled)?;
-        Ok(read)
-    }
-}
-
-/// A writer at the granted rate; see [`RunContext::writer`].
-#[derive(Debug)]
-pub struct PacedWriter<W> {
-    inner: W,
-    ctx: RunContext,
-}
-
-impl<W> PacedWriter<W> {
-    /// The writer inside.
-    pub fn into_inner(self) -> W {
-        self.inner
-    }
-}
-
-impl<W: Write> Write for PacedWriter<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let most = buf.len().min(ADAPTER_CHUNK);
-        self.ctx.pace(most as u64).map_err(cancelled)?;
-        // Paced bytes must all move, or they would be charged again.
-        self.inner.write_all(&buf[..most])?;
-        Ok(most)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }

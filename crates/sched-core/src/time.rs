@@ -100,6 +100,12 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The present reading.
     fn now(&self) -> Now;
 
+    /// The monotonic side of [`now`](Self::now) alone, for callers that count nanoseconds: reading the wall costs
+    /// as much again. The default reads both.
+    fn mono(&self) -> MonoTime {
+        self.now().mono
+    }
+
     /// How long a thread that waits for `until` may really sleep before it looks at the clock again.
     /// `None`: until it is woken, which is what a hand-moved clock wants. The default is the remaining time.
     fn sleep_for(&self, until: MonoTime) -> Option<Duration> {

@@ -1,5 +1,5 @@
 //! Seeing what the machine has left and moving bytes no faster than that: capacity probes, the control laws that
-//! turn signals into a rate, and the meter that enforces a rate.
+//! turn signals into a rate, and the tree that enforces rates.
 //!
 //! - [`CapacityProbe`] is the seam for your own measurements; [`HostProbe`] measures this host.
 //! - [`conformance`] checks a probe of your own.
@@ -8,16 +8,18 @@
 //! - [`ControlLaw`]s choose a share of the ceiling from a signal: [`PiLaw`] from foreground latency, [`PressureLaw`] where
 //!   there is none, and more. Laws are pure: observation in, number out. [`Override`] combines several.
 //! - [`plant`] has simulated machines to try a law on.
-//! - [`Meter`] enforces a [`Rate`] over all backups; a [`JobPacer`] is one job's place in it.
+//! - [`BandwidthTree`] enforces a [`Rate`] at every place and for every job; a [`JobPacer`] is one job's leaf in it.
+//! - [`FileSink`] writes a file without piling up dirty pages; [`ProcessIo`] measures what a process really moves.
 
+mod bandwidth;
 mod concurrency;
 pub mod conformance;
 mod counter;
 mod given;
 mod host;
+mod io;
 mod judge;
 mod law;
-mod meter;
 pub mod plant;
 mod probe;
 #[cfg(target_os = "linux")]
@@ -33,16 +35,17 @@ mod threshold;
 mod track;
 mod watchdog;
 
+pub use bandwidth::{BandwidthTree, JobPacer, JobShare};
 pub use concurrency::{ConcurrencyConfig, ConcurrencyError, ConcurrencyLaw, Feed, JobDemand, Room};
 pub use counter::Counter;
 pub use given::{FixedProbe, FnProbe, ScriptedProbe};
 pub use host::{HostProbe, Volume};
+pub use io::{FileSink, ProcessIo};
 pub use judge::{CapacityJudge, Verdict};
 pub use law::{
     AimdConfig, AimdLaw, ControlLaw, DelayConfig, DelayLaw, FailSlow, FixedLaw, Healthy, LawError, Learning,
     Observation, Override, PiConfig, PiLaw, Plan, PlanEntry, PressureConfig, PressureLaw, ScheduleLaw, Share,
 };
-pub use meter::{JobPacer, Meter};
 pub use probe::{CapacityProbe, ProbeError};
 #[cfg(target_os = "linux")]
 pub use process::ProcessProbe;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms, Now,
-    PauseMark, Reason, RunContext, UnknownJob, Wake,
+    PauseMark, PlaceError, Reason, RunContext, Scope, UnknownJob, Wake,
 };
-use sched_limits::Sample;
+use sched_limits::{Rate, Sample};
 use sched_workload::LoadReading;
 
 use crate::error::{AcquireError, JobError, Stopped};
@@ -27,6 +27,7 @@ pub(crate) enum Command {
     Ended(AttemptId, AttemptEnd),
     Sample(usize, Result<Sample, String>),
     Load(usize, Result<LoadReading, String>),
+    Bandwidth(Scope, Rate, Sender<Result<(), PlaceError>>),
     Shutdown(Duration, Sender<ShutdownReport>),
     /// The clock was moved by hand.
     Look,

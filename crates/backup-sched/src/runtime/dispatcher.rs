@@ -7,11 +7,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use sched_core::{
     AttemptEnd, AttemptId, Clock, Engine, Event, JobId, JobState, JobStatus, MonoTime, Output, PauseMark,
-    Reason, ResourceName, RunContext, RunControl, RunError, RunParts, StartOrder, Wake,
+    PlaceError, Reason, ResourceName, RunContext, RunControl, RunError, RunParts, Scope, StartOrder, Wake,
 };
-use sched_limits::{JobPacer, Meter, Rate};
+use sched_limits::{BandwidthTree, JobPacer, Rate};
 use sched_observe::{EventSink, HookRunner};
 
+use super::bandwidth::{FleetRate, ceiling, place, share};
 use super::command::Accepted;
 use super::command::Request;
 use super::sampler::SamplerEnd;
@@ -38,7 +39,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) inbox: Receiver<Command>,
     pub(crate) link: Link,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) bandwidth: BandwidthTree,
+    pub(crate) fleet_rate: FleetRate,
     pub(crate) signals: Signals,
     pub(crate) samplers: Vec<Arc<SamplerEnd>>,
     pub(crate) sink: EventSink,
@@ -175,8 +177,9 @@ impl Dispatcher {
                 let directives = signals.load(now, detector, result, paced, engine);
                 self.follow(directives);
             }
+            Command::Bandwidth(place, rate, reply) => drop(reply.send(self.set_bandwidth(place, rate))),
             Command::Shutdown(grace, reply) => self.close(grace, reply),
-            Command::Look => self.running.values().for_each(|running| running.control.wake()),
+            Command::Look => self.wake_all(),
         }
     }
 
@@ -263,9 +266,17 @@ impl Dispatcher {
         let Some(route) = self.jobs.0.get(&attempt.job).map(|entry| entry.route.clone()) else { return };
         let floor = order.terms.floor_bytes_per_sec;
         let own_ceiling = order.spec.max_bytes_per_sec;
-        let pacer =
-            JobPacer::new(self.parts.meter.clone(), ceiling(own_ceiling, order.ceiling_bytes_per_sec));
-        let pacer = Arc::new(pacer);
+        let pacer = match self.parts.bandwidth.join(&place(&order), share(&order)) {
+            Ok(pacer) => Arc::new(pacer),
+            // Names were checked with the request.
+            Err(error) => {
+                let result = Err(RunError::Permanent(error.to_string()));
+                let now = self.parts.clock.now();
+                self.parts.engine.started(now, attempt);
+                self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result });
+                return;
+            }
+        };
         let ctx = self.context(order, pacer.clone());
         let control = ctx.control().clone();
         let begun = match route {
@@ -350,12 +361,33 @@ impl Dispatcher {
                     debug_assert!(set.is_ok(), "room is measured only where there may be resources: {set:?}");
                 }
                 Directive::Rate(rate) => {
-                    self.parts.meter.set_rate(rate);
-                    self.running.values().for_each(|running| running.control.wake());
+                    self.parts.fleet_rate.steered = rate;
+                    self.apply_rate(&Scope::Fleet, self.parts.fleet_rate.least());
                 }
                 Directive::Note(kind) => self.parts.engine.note(now, kind),
             }
         }
+    }
+
+    fn set_bandwidth(&mut self, place: Scope, rate: Rate) -> Result<(), PlaceError> {
+        if place == Scope::Fleet {
+            self.parts.fleet_rate.set = rate;
+            self.apply_rate(&place, self.parts.fleet_rate.least());
+            return Ok(());
+        }
+        self.parts.bandwidth.set_rate(&place, rate)?;
+        self.wake_all();
+        Ok(())
+    }
+
+    fn apply_rate(&self, place: &Scope, rate: Rate) {
+        // Only names can be wrong, and the fleet has none.
+        let _ = self.parts.bandwidth.set_rate(place, rate);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        self.running.values().for_each(|running| running.control.wake());
     }
 
     fn paced_bytes(&self) -> u64 {
@@ -438,11 +470,6 @@ impl Dispatcher {
             }
         }
     }
-}
-
-/// The lower of what the request and an operator allow.
-fn ceiling(asked: Option<u64>, ordered: Option<u64>) -> Rate {
-    asked.into_iter().chain(ordered).min().map_or(Rate::Unlimited, Rate::BytesPerSec)
 }
 
 /// Jobs that somebody may wait for. Should the dispatcher itself fail, nobody waits for ever.

@@ -1,6 +1,7 @@
 //! The threads around the engine: one dispatcher that owns it, one worker a running job, one sampler a probe or
 //! detector, one for hooks.
 
+mod bandwidth;
 mod command;
 mod dispatcher;
 mod pressure;
@@ -10,6 +11,7 @@ mod signals;
 mod steering;
 mod worker;
 
+pub(crate) use bandwidth::FleetRate;
 pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
 pub(crate) use dispatcher::{Dispatcher, Parts};
 pub(crate) use rooms::{ROOM, Rooms};

@@ -1,0 +1,6 @@
+//! The bandwidth tree in virtual time.
+
+mod bounds;
+mod shares;
+mod sim;
+mod surprises;

@@ -1,0 +1,114 @@
+//! Paced tokio readers and writers, in the runtime's own virtual time.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use sched_core::{
+    Clock, JobId, JobSpec, MonoTime, Now, PauseMark, Reason, RunContext, RunControl, RunError, RunParts,
+    Scope,
+};
+use sched_limits::{BandwidthTree, JobShare, Rate};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+#[derive(Debug)]
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Now {
+        Now {
+            mono: MonoTime::ZERO + Instant::now().duration_since(self.0),
+            wall: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+fn context(rate: u64) -> (RunContext, BandwidthTree, Receiver<PauseMark>) {
+    let clock = Arc::new(RuntimeClock(Instant::now()));
+    let tree = BandwidthTree::new(clock.clone(), Rate::BytesPerSec(rate));
+    let (marks, seen) = channel();
+    let ctx = RunContext::new(RunParts {
+        job: JobId(1),
+        attempt: 1,
+        spec: Arc::new(JobSpec::new("a", "sqlite")),
+        terms: Arc::default(),
+        member: None,
+        control: Arc::new(RunControl::new(move |mark| marks.send(mark).unwrap())),
+        pacer: Arc::new(tree.join(&Scope::Fleet, JobShare::default()).unwrap()),
+        clock,
+    });
+    (ctx, tree, seen)
+}
+
+#[test]
+fn readers_and_writers_hold_the_rate_and_the_runtime_goes_on() {
+    run(async {
+        let data: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+        let (ctx, _tree, _marks) = context(1_000_000);
+        let from = Instant::now();
+        let ticks = tokio::spawn(async move {
+            let mut ticks = 0;
+            while from.elapsed() < Duration::from_millis(1900) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                ticks += 1;
+            }
+            ticks
+        });
+        let mut read = Vec::new();
+        ctx.async_reader(&data[..]).read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, data);
+        let took = from.elapsed();
+        assert!(took.abs_diff(Duration::from_secs(1)) < Duration::from_millis(30), "reading took {took:?}");
+        let mut writer = ctx.async_writer(Vec::new());
+        writer.write_all(&data).await.unwrap();
+        let took = from.elapsed() - took;
+        assert!(took.abs_diff(Duration::from_secs(1)) < Duration::from_millis(60), "writing took {took:?}");
+        assert_eq!(ticks.await.unwrap(), 190, "nobody blocked the one thread");
+        drop(writer);
+        assert_eq!(ctx.control().progress().paced_bytes, 2_000_000);
+    });
+}
+
+#[test]
+fn a_pause_stops_it_and_a_new_rate_or_a_cancellation_is_felt_at_once() {
+    run(async {
+        let (ctx, tree, marks) = context(1);
+        let control = ctx.control().clone();
+        let task = tokio::spawn({
+            let ctx = ctx.clone();
+            async move { ctx.async_writer(Vec::new()).write_all(&[7; 1000]).await }
+        });
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        control.set_paused(true);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(marks.try_recv(), Ok(PauseMark::Standing));
+        tree.set_rate(&Scope::Fleet, Rate::Unlimited).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!task.is_finished(), "it stands");
+        control.set_paused(false);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(task.is_finished());
+        assert_eq!(marks.try_recv(), Ok(PauseMark::Moving));
+        task.await.unwrap().unwrap();
+
+        tree.set_rate(&Scope::Fleet, Rate::BytesPerSec(0)).unwrap();
+        let task = tokio::spawn(async move { ctx.async_writer(Vec::new()).write_all(&[7; 1000]).await });
+        // Between two looks by itself.
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        control.cancel(Reason::new("over"));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(task.is_finished());
+        assert_eq!(RunError::from(task.await.unwrap().unwrap_err()), RunError::Cancelled);
+        assert_eq!(tree.waiting(&Scope::Fleet), Some(0), "what was charged is given up with it");
+    });
+}
