@@ -64,8 +64,10 @@ pub(super) struct Gates {
     pub(super) orders_end: Option<MonoTime>,
     /// Jobs that wait for this very domain, outside every queue.
     pub(super) parked: Parked,
-    /// Jobs whose choice of a member depends on whether it is up, and jobs whose back-off ends when it opens.
-    pub(super) watchers: BTreeSet<JobIx>,
+    /// Jobs of which a member is here: their choice depends on these gates.
+    pub(super) choosers: BTreeSet<JobIx>,
+    /// Jobs whose back-off ends when it opens: what made them fail is over then.
+    pub(super) backing_off: BTreeSet<JobIx>,
 }
 
 /// An operator's hold.

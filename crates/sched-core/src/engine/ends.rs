@@ -11,7 +11,7 @@ use crate::run::RunError;
 use crate::spec::JobId;
 use crate::state::JobState;
 use crate::status::JobStatus;
-use crate::time::Now;
+use crate::time::{MonoTime, Now};
 
 use super::breaker::Change;
 use super::index::{DomainIx, JobIx};
@@ -51,7 +51,7 @@ impl Engine {
             (Err(RunError::Permanent(error)), None) => self.end(now, ix, EventKind::Failed { error }),
             (Err(RunError::Retryable(error)), None) => self.failed(now, ix, error, None),
             (Err(RunError::Unavailable { what, error }), None) => {
-                let blamed = self.domains.find_or_make(&what);
+                let blamed = self.domain(&what);
                 self.failed(now, ix, format!("{what} is not available: {error}"), Some(blamed));
             }
             (Err(RunError::Cancelled), None) => {
@@ -98,7 +98,6 @@ impl Engine {
         if target.waiting.is_none() {
             (target.waiting, target.begun) = (ix, JobIx::NONE);
         }
-        self.choose_member(ix);
         // Orders may have come and gone while it ran.
         self.set_express(now, ix);
         self.enter(now, ix);
@@ -219,13 +218,52 @@ impl Engine {
     fn watch_cause(&mut self, ix: JobIx) {
         let mut domains = Vec::new();
         self.domains_of(&self.jobs[ix.at()], &mut domains);
-        let cause = domains.into_iter().find(|domain| {
-            let gates = self.domains[*domain].gates.as_ref();
-            gates.is_some_and(|g| g.short.is_some() || g.down.is_some())
-                || self.domains[*domain].load_level() == LoadLevel::Peak
-        });
-        if let Some(cause) = cause {
-            self.domains[cause].gates_mut().watchers.insert(ix);
+        self.unwatch(ix);
+        if let Some(cause) = domains.into_iter().find(|domain| self.may_be_cause(*domain)) {
+            self.extras_mut(ix).cause = cause;
+            self.domains[cause].gates_mut().backing_off.insert(ix);
+        }
+    }
+
+    fn may_be_cause(&self, domain: DomainIx) -> bool {
+        let gates = self.domains[domain].gates.as_ref();
+        gates.is_some_and(|gates| gates.short.is_some() || gates.down.is_some())
+            || self.domains[domain].load_level() == LoadLevel::Peak
+    }
+
+    /// The job's back-off ends with its time alone.
+    pub(super) fn unwatch(&mut self, ix: JobIx) {
+        let cause = self.jobs[ix.at()].extras.as_mut().map(|extras| std::mem::take(&mut extras.cause));
+        if let Some(cause) = cause.and_then(DomainIx::some) {
+            self.domains[cause].gates_mut().backing_off.remove(&ix);
+        }
+    }
+
+    pub(super) fn end_back_off(&mut self, ix: JobIx) {
+        self.unwatch(ix);
+        if let Some(extras) = &mut self.jobs[ix.at()].extras {
+            extras.back_off_until = MonoTime::ZERO;
+        }
+    }
+
+    /// Ends the back-offs that opened domains caused.
+    pub(super) fn end_back_offs(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0
+            && let Some(domain) = self.recovered.first().copied()
+        {
+            let gates = self.domains[domain].gates.as_ref();
+            let next = gates.and_then(|gates| gates.backing_off.first().copied());
+            let Some(ix) = next.filter(|_| !self.may_be_cause(domain)) else {
+                self.recovered.remove(&domain);
+                continue;
+            };
+            *budget -= 1;
+            let job = &self.jobs[ix.at()];
+            let backs_off = job.state.is_waiting() && job.back_off_until() > now.mono;
+            self.end_back_off(ix);
+            if backs_off {
+                self.reenter(now, ix);
+            }
         }
     }
 
@@ -264,6 +302,7 @@ impl Engine {
 
     fn forget_job(&mut self, now: Now, ix: JobIx) {
         self.unwatch(ix);
+        self.watch_members(ix, false);
         self.count_out_of_places(ix);
         let job = self.jobs.remove(ix.at());
         if let Ok(entry) = self.ids.find_entry(hash_id(job.id()), |other| *other == ix) {

@@ -81,9 +81,27 @@ impl Engine {
             into.extend(extras.destination.some());
             into.extend(&extras.groups);
         }
-        let target = &self.targets[job.target.at()];
-        into.push(target.technology);
-        into.extend(target.domain.some());
+        into.push(self.targets[job.target.at()].technology);
+        into.extend(self.instances_of(job));
+    }
+
+    /// The instances that a job backs up: the one it is named after, and the member taken.
+    pub(super) fn instances_of(&self, job: &Job) -> impl Iterator<Item = DomainIx> + use<> {
+        let own = self.targets[job.target.at()].domain.some();
+        let member = job.extras.as_ref().and_then(|extras| extras.members.get(extras.member));
+        let member = member.map(|member| member.instance).filter(|member| own != Some(*member));
+        own.into_iter().chain(member)
+    }
+
+    /// An attempt's job that makes the same backup of an instance, under whichever of its names that was asked for.
+    pub(super) fn overlapping(&self, job: &Job, instance: DomainIx) -> Option<JobIx> {
+        let entry = &self.domains[instance];
+        if job.state == JobState::Paused || !matches!(entry.scope, Scope::Instance(_)) {
+            return None;
+        }
+        let kind = |job: &Job| self.targets[job.target.at()].kind;
+        let mut others = entry.attempts.iter().map(|active| self.actives[active.at()].job);
+        others.find(|other| kind(&self.jobs[other.at()]) == kind(job))
     }
 
     /// The places whose resources a job uses: those on its way to the fleet, then those [`beside`](Self::beside).
@@ -129,6 +147,7 @@ impl Engine {
         let amounts = self.demands.amounts(self.needed(job));
         for domain in domains {
             let entry = &self.domains[domain];
+            closed.extend(self.overlapping(job, domain).map(Closed::Overlap));
             closed
                 .extend(entry.all_closed(tolerated, goes_on).into_iter().map(|s| Closed::Domain(domain, s)));
             closed.extend(entry.lacks(amounts).map(|(r, amount)| Closed::Resource(domain, r, amount)));
@@ -137,6 +156,7 @@ impl Engine {
             }
         }
         closed.sort_by_key(|closed| self.gate(*closed));
+        closed.dedup();
         closed
     }
 
@@ -180,9 +200,12 @@ impl Engine {
                 plain(place, format!("what is free is kept for {owner}, which is more urgent and needs more"))
             }
             Closed::Overlap(other) => {
-                let other = self.jobs[other.at()].id();
-                let text = format!("{other} makes the same backup and has not ended");
-                (self.instance_scope(job), Reason::new(text), None)
+                let other = &self.jobs[other.at()];
+                let shared =
+                    self.instances_of(job).find(|own| self.instances_of(other).any(|its| its == *own));
+                let scope = shared.map(|shared| self.domains[shared].scope.clone());
+                let text = format!("{} makes the same backup and has not ended", other.id());
+                (scope.unwrap_or_else(|| self.instance_scope(job)), Reason::new(text), None)
             }
             Closed::Time => {
                 let until = job.waits_until(now).unwrap_or(now.mono);

@@ -28,6 +28,7 @@ impl Engine {
         let domain = self.domain(&scope);
         let held = Held { order: order.clone(), drain, told: false };
         let before = self.domains[domain].gates_mut().hold.replace(held);
+        self.changed(domain);
         self.set_order_alarm(now, domain);
         if before.is_none_or(|before| before.order != order || before.drain != drain) {
             self.emit(None, EventKind::HoldChanged { scope, order: Some(order) });
@@ -72,7 +73,7 @@ impl Engine {
         self.extras_mut(ix).run_now = Some(order.clone());
         self.emit(Some(ix), EventKind::RunNow { scope: None, order: Some(order) });
         self.leave(ix);
-        self.jobs[ix.at()].end_back_off();
+        self.end_back_off(ix);
         self.set_express(now, ix);
         self.enter(now, ix);
         self.record(ix);
@@ -121,7 +122,7 @@ impl Engine {
         }
         job.express = express;
         if express {
-            job.end_back_off();
+            self.end_back_off(ix);
         }
         self.withdraw_claim(ix);
         self.rekey(ix);

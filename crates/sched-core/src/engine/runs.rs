@@ -88,6 +88,7 @@ impl Engine {
             entry.take(&amounts);
             let position = entry.attempts.add(active);
             self.actives[active.at()].domains.push((domain, position));
+            self.changed(domain);
         }
         active
     }
@@ -162,6 +163,7 @@ impl Engine {
         for at in 0..self.actives[active.at()].domains.len() {
             let (domain, _) = self.actives[active.at()].domains[at];
             self.domains[domain].take(&flow);
+            self.changed(domain);
         }
         self.actives[active.at()].gave_back = false;
         self.order_resume(now, ix);
