@@ -287,7 +287,7 @@ impl Engine {
         }
         let lack = entry.lacks(self.demands.amounts(self.needed(job)));
         let lack = lack.map(|(resource, amount)| Closed::Resource(domain, resource, amount));
-        lack.or_else(|| self.promised(domain, ix, now).map(|owner| Closed::Promised(domain, owner)))
+        lack.or_else(|| self.first_promised(domain, ix, now))
     }
 
     /// The topmost place where the job lacks something, with its class's bracket there; no bracket for places that
@@ -304,7 +304,7 @@ impl Engine {
             if let Some((resource, amount)) = self.domains[place].lacks(amounts) {
                 return Some(Closed::Resource(place, resource, amount));
             }
-            self.promised(place, ix, now).map(|owner| Closed::Promised(place, owner))
+            self.first_promised(place, ix, now)
         };
         let way = std::iter::successors(Some(root), |at| self.forest.below(*at));
         let mut on_the_way = way.map(|at| (Some(at), self.forest.get(at).place));

@@ -174,7 +174,12 @@ impl Domain {
 
     /// The first resource of which there is too little here.
     pub(super) fn lacks(&self, amounts: &[(ResourceIx, u64)]) -> Option<(ResourceIx, u64)> {
-        amounts.iter().copied().find(|(resource, amount)| {
+        self.lacking(amounts).next()
+    }
+
+    /// Every resource of which there is too little here.
+    pub(super) fn lacking(&self, amounts: &[(ResourceIx, u64)]) -> impl Iterator<Item = (ResourceIx, u64)> {
+        amounts.iter().copied().filter(|(resource, amount)| {
             self.capacity(*resource).is_some_and(|capacity| *amount > capacity.free())
         })
     }

@@ -23,6 +23,7 @@ mod admission;
 mod breaker;
 mod config;
 mod demand;
+mod describe;
 mod domain;
 mod ends;
 mod forest;
