@@ -79,8 +79,9 @@ impl Engine {
                     Some(_) => "too many attempts failed one after another; it cools down",
                     None => "few at a time try it again after failures",
                 };
-                let allowed = breaker.map_or(0, |breaker| breaker.allows());
-                (Some(attempts(text.into(), running, allowed)), opens)
+                let (tries, allowed) =
+                    breaker.map_or((0, 0), |breaker| (breaker.probes().len(), breaker.allows()));
+                (Some(attempts(text.into(), tries, allowed)), opens)
             }
             Shut::Limit => {
                 let limit = gates.and_then(|gates| gates.limit).unwrap_or_default();

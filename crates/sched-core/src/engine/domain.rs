@@ -123,7 +123,7 @@ impl Domain {
             return Some(Shut::Capacity);
         }
         let running = self.attempts.len();
-        if !goes_on && gates.breaker.as_ref().is_some_and(|breaker| running >= breaker.allows()) {
+        if !goes_on && gates.breaker.as_ref().is_some_and(Breaker::is_closed) {
             return Some(Shut::Breaker);
         }
         if !goes_on && gates.limit.is_some_and(|limit| running >= limit as usize) {
@@ -144,12 +144,16 @@ impl Domain {
         let checks = [
             (fresh && gates.hold.is_some(), Shut::Hold),
             (gates.short.is_some(), Shut::Capacity),
-            (fresh && gates.breaker.as_ref().is_some_and(|b| running >= b.allows()), Shut::Breaker),
+            (fresh && gates.breaker.as_ref().is_some_and(Breaker::is_closed), Shut::Breaker),
             (fresh && gates.limit.is_some_and(|limit| running >= limit as usize), Shut::Limit),
             (fresh && gates.down.is_some(), Shut::Health),
             (gates.load.as_ref().is_some_and(|load| load.level > tolerated), Shut::Load(tolerated)),
         ];
         checks.into_iter().filter_map(|(closed, shut)| closed.then_some(shut)).collect()
+    }
+
+    pub(super) fn breaker_mut(&mut self) -> Option<&mut Breaker> {
+        self.gates.as_mut()?.breaker.as_mut()
     }
 
     pub(super) fn load_level(&self) -> LoadLevel {

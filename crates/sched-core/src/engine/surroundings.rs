@@ -12,10 +12,10 @@ use super::domain::Domains;
 use super::index::{DomainIx, JobIx};
 
 impl Engine {
-    /// Publishes the load of a scope.
+    /// Publishes the load of a scope. Ignored when the scope's name cannot be used: nothing accepted is of it.
     pub fn set_load(&mut self, now: Now, scope: Scope, state: LoadState) {
         self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, true) else { return };
         let before = self.domains[domain].load_level();
         let level = state.level;
         self.domains[domain].gates_mut().load = Some(state.clone());
@@ -31,10 +31,10 @@ impl Engine {
         self.emit(None, EventKind::LoadChanged { scope, state });
     }
 
-    /// Publishes whether a scope has room.
+    /// Publishes whether a scope has room. Ignored when the scope's name cannot be used.
     pub fn set_capacity(&mut self, now: Now, scope: Scope, state: CapacityState) {
         self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, state != CapacityState::Open) else { return };
         let gates = self.domains[domain].gates_mut();
         let changed = match &state {
             CapacityState::Closed { reason } => gates.short.replace(reason.clone()).is_none(),
@@ -51,10 +51,11 @@ impl Engine {
     }
 
     /// Publishes that a host, an instance or anything else is down, with the reason, or up again (`None`). Nothing
-    /// starts there while it is down; jobs that can take another member do.
+    /// starts there while it is down; jobs that can take another member do. Ignored when the scope's name cannot be
+    /// used.
     pub fn set_down(&mut self, now: Now, scope: Scope, down: Option<Reason>) {
         self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, down.is_some()) else { return };
         let before = std::mem::replace(&mut self.domains[domain].gates_mut().down, down.clone());
         if before.is_some() == down.is_some() {
             return;
@@ -83,6 +84,9 @@ impl Engine {
         name.check().map_err(|source| PlaceError::Resource { name: name.clone(), source })?;
         let domain = self.place(place)?;
         let resource = self.demands.resource(&name);
+        if self.domains[domain].capacity(resource).is_some_and(|capacity| capacity.total == total) {
+            return Ok(());
+        }
         // Attempts under way count from the start, as if the resource had been limited when they began.
         let taken = self.domains[domain].attempts.iter().map(|active| {
             let entry = &self.actives[active.at()];
@@ -104,9 +108,12 @@ impl Engine {
     pub fn set_limit(&mut self, now: Now, scope: &Scope, limit: Option<u32>) -> Result<(), PlaceError> {
         self.observe(now);
         scope.check().map_err(|source| PlaceError::Name { place: scope.clone(), source })?;
-        let domain = self.domain(scope);
-        self.domains[domain].gates_mut().limit = limit;
-        self.touch(domain);
+        if let Some(domain) = self.subject(scope, limit.is_some()) {
+            let before = std::mem::replace(&mut self.domains[domain].gates_mut().limit, limit);
+            if before != limit {
+                self.touch(domain);
+            }
+        }
         Ok(())
     }
 
@@ -170,7 +177,14 @@ impl Engine {
         self.begin_sweep(true);
     }
 
-    /// The domain of a scope, made when it is new.
+    /// The domain of the scope that a call is about. One that is new is made only if there is something to remember of
+    /// it, and if its name can be used.
+    pub(super) fn subject(&mut self, scope: &Scope, remember: bool) -> Option<DomainIx> {
+        let known = self.domains.find(scope);
+        known.or_else(|| (remember && scope.check().is_ok()).then(|| self.domain(scope)))
+    }
+
+    /// The domain of a scope, made when it is new: for instances the only way, or their jobs would not know of it.
     pub(super) fn domain(&mut self, scope: &Scope) -> DomainIx {
         if let Some(found) = self.domains.find(scope) {
             return found;
