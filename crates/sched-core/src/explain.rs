@@ -57,11 +57,21 @@ fn remedy(closed: &ClosedGate) -> String {
         (Gate::Breaker, _) => format!("attempts of {scope} must succeed again"),
         (Gate::Limit, _) => format!("a running job of {scope} must end, or its limit be raised"),
         (Gate::Health, _) => format!("{scope} must come up, or be given another member"),
-        (Gate::Resource(name), _) => format!("enough {name} of {scope} must be given back by running jobs"),
-        (Gate::Overlap, _) => "the running backup of this instance must end".into(),
+        (Gate::Resource(name), m) => match (closed.behind, m) {
+            (Some(owner), _) => format!("{owner} must start first, or be cancelled"),
+            (None, Some(m)) => {
+                let missing = short(m.threshold - m.value);
+                format!("running jobs must give back {missing} more of {name} of {scope}")
+            }
+            (None, None) => format!("running jobs must give back {name} of {scope}"),
+        },
+        (Gate::Overlap, _) => match closed.behind {
+            Some(other) => format!("{other} must end"),
+            None => "the running backup of this instance must end".into(),
+        },
         (Gate::Time, _) => match closed.until {
-            Some(until) => format!("wait until {until}"),
-            None => "wait".into(),
+            Some(until) => format!("wait until {until}, or order it to run now"),
+            None => "order it to run now".into(),
         },
     }
 }

@@ -10,6 +10,7 @@ use crate::name::{
     DestinationName, GroupName, HostName, InstanceName, LinkName, NameError, ResourceName, SignalName,
     TechnologyName, VolumeName,
 };
+use crate::spec::JobId;
 
 /// Whom a signal, a hold or a gate concerns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -158,9 +159,10 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A number with about three digits that count.
+/// A number with about three digits that count; a whole one with all of them.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {
+        _ if value.fract() == 0.0 => format!("{value:.0}"),
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
@@ -178,6 +180,9 @@ pub struct ClosedGate {
     pub reason: Reason,
     /// When it is known to open by itself; `None` when that depends on events.
     pub until: Option<Timestamp>,
+    /// The job that keeps it closed, where it is one: the other backup of the instance, or the more urgent job that
+    /// room is kept for.
+    pub behind: Option<JobId>,
 }
 
 impl fmt::Display for ClosedGate {

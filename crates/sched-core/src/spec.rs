@@ -158,11 +158,14 @@ pub struct JobSpec {
     /// Groups whose limits it counts against, such as its cluster. Each must be known to the engine.
     #[serde(default)]
     pub groups: BTreeSet<GroupName>,
-    /// Members that can be backed up in the place of each other, best first: the first that is up is taken.
-    /// The chosen one's host then stands for `host`.
+    /// Members that can be backed up in the place of each other, best first: the first that is up is taken, or after
+    /// [`patience`](Self::patience) the first that is free. Until the job starts, a better one that becomes free is
+    /// taken again. The chosen one's host stands for `host`, and gates of its instance count: the job does not start
+    /// while it is held, down, or backed up in the same way under another name.
     #[serde(default)]
     pub members: Vec<Member>,
-    /// How long a better member is waited for before the next is taken; default 10 min.
+    /// How long the best member that is up is waited for while a gate of its own, of its instance or its host, keeps
+    /// the job from it; default 10 min. What members share, such as the slots of the fleet, costs no patience.
     #[serde(default = "default_patience")]
     pub patience: Duration,
     /// Other hosts that take part at the same time: the job starts when there is room on all of them.

@@ -15,7 +15,7 @@ use crate::time::{MonoTime, Now};
 
 use super::domain::Domains;
 use super::index::{ActiveIx, BracketIx, DomainIx, JobIx, TargetIx};
-use super::job::{Extras, Job, Target, millis, wall};
+use super::job::{Extras, Job, MemberPlace, Target, millis, wall};
 use super::requests::hash_target;
 use super::{Engine, hash_id};
 
@@ -213,8 +213,7 @@ impl Engine {
         self.targets[target.at()].waiting = ix;
         self.counts.pending += 1;
         self.count_in_places(ix);
-        self.watch_members(ix);
-        self.choose_member(ix);
+        self.watch_members(ix, true);
         if self.counts.run_now > 0 {
             self.set_express(now, ix);
         }
@@ -258,15 +257,23 @@ impl Engine {
         let groups = groups.map(|scope| self.domains.find_or_make(&scope)).collect();
         let together = spec.together.iter().map(|host| Scope::Host(host.clone()));
         let together = together.map(|scope| self.domains.find_or_make(&scope)).collect();
+        let mut members = Vec::with_capacity(spec.members.len());
+        for member in &spec.members {
+            let instance = self.domain(&Scope::Instance(member.instance.clone()));
+            let place = self.domains.find_or_make(&self.place_of(&spec, &member.host));
+            members.push(MemberPlace { instance, place });
+        }
         Box::new(Extras {
             destination,
             tenant: self.tenant(&spec.tenant),
             groups,
             together,
+            members,
             member: 0,
-            patient_until: None,
+            kept_since: None,
             interrupted_until: None,
             back_off_until: MonoTime::ZERO,
+            cause: DomainIx::NONE,
             error: None,
             failed_ms: None,
             run_now: None,

@@ -21,7 +21,13 @@ impl Engine {
         let job = &self.jobs[ix.at()];
         debug_assert!(job.bracket.is_none() && job.parked.is_none());
         let goes_on = job.state == JobState::Paused;
-        let own = if goes_on { None } else { self.own_gate(job, now) };
+        let own_gate = |engine: &Self| engine.own_gate(&engine.jobs[ix.at()], now).filter(|_| !goes_on);
+        if !goes_on {
+            let due = own_gate(self).is_none();
+            self.choose_member(now, ix, due);
+        }
+        let own = own_gate(self);
+        let job = &self.jobs[ix.at()];
         let state = match own {
             Some(Closed::Time) if job.back_off_until() > now.mono => JobState::Retryable,
             Some(Closed::Time) => JobState::Scheduled,
@@ -137,7 +143,7 @@ impl Engine {
                 None => debug_assert!(false, "a lane without anybody has a turn"),
             }
             self.reexamine(now, budget);
-            if !self.touched.is_empty() {
+            if self.is_unsettled() {
                 return;
             }
         }
@@ -258,10 +264,8 @@ impl Engine {
     /// other places that take part.
     fn first_outside(&self, now: Now, ix: JobIx) -> Option<(DomainIx, Closed)> {
         let job = &self.jobs[ix.at()];
-        let target = &self.targets[job.target.at()];
-        let extras = job.extras.as_deref();
-        let groups = extras.into_iter().flat_map(|extras| &extras.groups);
-        let mut outside = groups.copied().chain(self.beside(job)).chain(target.domain.some());
+        let groups = job.extras.iter().flat_map(|extras| &extras.groups);
+        let mut outside = groups.copied().chain(self.beside(job)).chain(self.instances_of(job));
         outside.find_map(|domain| Some((domain, self.kept_out(now, ix, domain)?)))
     }
 
@@ -275,12 +279,15 @@ impl Engine {
         if let Some(shut) = entry.closed(tolerated, goes_on) {
             return Some(Closed::Domain(domain, shut));
         }
+        if let Some(other) = self.overlapping(job, domain) {
+            return Some(Closed::Overlap(other));
+        }
         if job.parked != domain || entry.resources.is_empty() {
             return None;
         }
         let lack = entry.lacks(self.demands.amounts(self.needed(job)));
         let lack = lack.map(|(resource, amount)| Closed::Resource(domain, resource, amount));
-        lack.or_else(|| self.promised(domain, ix, now).map(|owner| Closed::Promised(domain, owner)))
+        lack.or_else(|| self.first_promised(domain, ix, now))
     }
 
     /// The topmost place where the job lacks something, with its class's bracket there; no bracket for places that
@@ -297,7 +304,7 @@ impl Engine {
             if let Some((resource, amount)) = self.domains[place].lacks(amounts) {
                 return Some(Closed::Resource(place, resource, amount));
             }
-            self.promised(place, ix, now).map(|owner| Closed::Promised(place, owner))
+            self.first_promised(place, ix, now)
         };
         let way = std::iter::successors(Some(root), |at| self.forest.below(*at));
         let mut on_the_way = way.map(|at| (Some(at), self.forest.get(at).place));
@@ -385,6 +392,9 @@ impl Engine {
         job.attempt += 1;
         job.active = attempt;
         job.told_gate = 0;
+        if let Some(extras) = &mut job.extras {
+            extras.kept_since = None;
+        }
         let target = &mut self.targets[job.target.at()];
         if target.waiting == ix {
             target.waiting = JobIx::NONE;

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use crate::time::MonoTime;
 
-use super::index::TargetIx;
+use super::index::ActiveIx;
 
-/// How a circuit breaker of a host or destination behaves.
+/// How a circuit breaker behaves. Those of hosts and destinations count every failure there; those of other scopes
+/// only what an executor blames on them.
 ///
 /// After [`failures`](Self::failures) failed attempts in a row, of at least [`targets`](Self::targets) different
 /// backups, nothing starts there for a cool-down that doubles with each trip. Then one attempt may try; each success
-/// doubles how many may run together (1, 2, 4 …), until nothing is held back any more; a failure starts over.
+/// doubles how many may try together (1, 2, 4 …), until nothing is held back any more; a failure starts over. What had
+/// started before neither counts as a try nor says anything new.
 /// Failures while it is tripped spend no retries, up to a bound, so that a single bad job cannot go round for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,9 +50,18 @@ pub(super) struct Breaker {
 
 #[derive(Clone, Debug)]
 enum State {
-    Watching { failures: u32, targets: Vec<TargetIx> },
-    Open { until: MonoTime },
-    Trying { together: u32 },
+    /// `targets` are hashes: positions in tables are used anew.
+    Watching {
+        failures: u32,
+        targets: Vec<u64>,
+    },
+    Open {
+        until: MonoTime,
+    },
+    Trying {
+        together: u32,
+        probes: Vec<ActiveIx>,
+    },
 }
 
 impl Default for State {
@@ -72,12 +83,39 @@ pub(super) enum Change {
 }
 
 impl Breaker {
-    /// How many attempts may run together.
+    /// Whether nothing more may start at present.
+    pub(super) fn is_closed(&self) -> bool {
+        self.probes().len() >= self.allows()
+    }
+
+    /// How many attempts may try together.
     pub(super) fn allows(&self) -> usize {
         match self.state {
             State::Watching { .. } => usize::MAX,
             State::Open { .. } => 0,
-            State::Trying { together } => together as usize,
+            State::Trying { together, .. } => together as usize,
+        }
+    }
+
+    /// The attempts that try whether it works again.
+    pub(super) fn probes(&self) -> &[ActiveIx] {
+        match &self.state {
+            State::Trying { probes, .. } => probes,
+            _ => &[],
+        }
+    }
+
+    /// An attempt starts.
+    pub(super) fn started(&mut self, active: ActiveIx) {
+        if let State::Trying { probes, .. } = &mut self.state {
+            probes.push(active);
+        }
+    }
+
+    /// An attempt has ended, however it did.
+    pub(super) fn ended(&mut self, active: ActiveIx) {
+        if let State::Trying { probes, .. } = &mut self.state {
+            probes.retain(|probe| *probe != active);
         }
     }
 
@@ -93,12 +131,14 @@ impl Breaker {
         }
     }
 
-    /// An attempt failed. `surely` says that the executor blamed this very domain. `jitter` is in [0, 1).
+    /// An attempt failed that backs up `target`, a hash. `surely` says that the executor blamed this very domain.
+    /// `jitter` is in [0, 1).
     pub(super) fn failed(
         &mut self,
         config: &BreakerConfig,
         now: MonoTime,
-        target: TargetIx,
+        active: ActiveIx,
+        target: u64,
         surely: bool,
         jitter: f64,
     ) -> Change {
@@ -118,6 +158,7 @@ impl Breaker {
             }
             // Attempts from before the trip tell nothing new.
             State::Open { .. } => return Change::Nothing,
+            State::Trying { probes, .. } if !probes.contains(&active) => return Change::Nothing,
             State::Trying { .. } => {}
         }
         let longest = config.cool_down.saturating_mul(1 << self.trips.min(16)).min(config.longest_cool_down);
@@ -129,7 +170,7 @@ impl Breaker {
     }
 
     /// An attempt succeeded.
-    pub(super) fn succeeded(&mut self, config: &BreakerConfig) -> Change {
+    pub(super) fn succeeded(&mut self, config: &BreakerConfig, active: ActiveIx) -> Change {
         match &mut self.state {
             State::Watching { failures, targets } => {
                 *failures = 0;
@@ -137,7 +178,8 @@ impl Breaker {
                 Change::Nothing
             }
             State::Open { .. } => Change::Nothing,
-            State::Trying { together } => {
+            State::Trying { probes, .. } if !probes.contains(&active) => Change::Nothing,
+            State::Trying { together, .. } => {
                 *together = together.saturating_mul(2);
                 if *together < config.recovered_at {
                     return Change::Widened;
@@ -152,7 +194,7 @@ impl Breaker {
     pub(super) fn try_again(&mut self, now: MonoTime) -> bool {
         let over = self.opens_at().is_some_and(|until| until <= now);
         if over {
-            self.state = State::Trying { together: 1 };
+            self.state = State::Trying { together: 1, probes: Vec::new() };
         }
         over
     }
@@ -166,34 +208,48 @@ mod tests {
         MonoTime::ZERO + Duration::from_secs(secs)
     }
 
+    fn active(n: usize) -> ActiveIx {
+        ActiveIx::new(n)
+    }
+
     #[test]
     fn one_bad_job_does_not_trip_it() {
         let (mut breaker, config) = (Breaker::default(), BreakerConfig::default());
         for _ in 0..100 {
-            assert_eq!(breaker.failed(&config, at(0), TargetIx::new(1), false, 0.0), Change::Nothing);
+            assert_eq!(breaker.failed(&config, at(0), active(0), 1, false, 0.0), Change::Nothing);
         }
-        assert_eq!(breaker.allows(), usize::MAX);
+        assert!(!breaker.is_closed());
     }
 
     #[test]
     fn trips_cools_down_longer_each_time_and_widens_by_doubling() {
         let (mut breaker, config) = (Breaker::default(), BreakerConfig::default());
-        let fail = |b: &mut Breaker, now, n| b.failed(&config, at(now), TargetIx::new(n), false, 1.0);
+        let fail = |b: &mut Breaker, now, n| b.failed(&config, at(now), active(0), n, false, 1.0);
         for n in 0..4 {
             assert_eq!(fail(&mut breaker, 0, n), Change::Nothing);
         }
         assert_eq!(fail(&mut breaker, 0, 4), Change::Tripped(at(30)));
-        assert_eq!(breaker.allows(), 0);
+        assert!(breaker.is_closed());
         assert!(!breaker.try_again(at(29)));
         assert!(breaker.try_again(at(30)));
+        assert!(!breaker.is_closed());
+        assert_eq!(fail(&mut breaker, 30, 0), Change::Nothing, "started before the trip");
+        breaker.started(active(0));
         assert_eq!(fail(&mut breaker, 30, 0), Change::Tripped(at(90)), "twice as long");
         assert!(breaker.try_again(at(90)));
-        let mut widths = vec![breaker.allows()];
-        while breaker.succeeded(&config) == Change::Widened {
-            widths.push(breaker.allows());
+        let (mut widths, mut next) = (vec![], 0);
+        while breaker.is_tripped() {
+            assert_eq!(breaker.succeeded(&config, active(1_000_000)), Change::Nothing, "no probe");
+            while !breaker.is_closed() {
+                breaker.started(active(next));
+                next += 1;
+            }
+            widths.push(breaker.probes().len());
+            let oldest = breaker.probes()[0];
+            breaker.succeeded(&config, oldest);
+            breaker.ended(oldest);
         }
         assert_eq!(widths, [1, 2, 4, 8, 16]);
-        assert!(!breaker.is_tripped());
     }
 
     #[test]
@@ -201,9 +257,9 @@ mod tests {
         let (mut breaker, config) = (Breaker::default(), BreakerConfig::default());
         for n in 0..40 {
             if n % 4 == 3 {
-                breaker.succeeded(&config);
+                breaker.succeeded(&config, active(0));
             }
-            assert_eq!(breaker.failed(&config, at(0), TargetIx::new(n), false, 0.0), Change::Nothing);
+            assert_eq!(breaker.failed(&config, at(0), active(0), n, false, 0.0), Change::Nothing);
         }
     }
 }

@@ -35,10 +35,10 @@ pub struct EngineConfig {
     /// How long a job that was told to pause for another may take to reach a checkpoint before it goes on.
     /// Default 30 s.
     pub pause_within: Duration,
-    /// Circuit breakers of hosts and destinations.
+    /// Circuit breakers.
     pub breaker: BreakerConfig,
-    /// Retries that may be made for each first attempt, in percent; when they are used up, a job waits out its
-    /// longest back-off. The idea is gRPC's retry throttling. Default 20, with 10 to start with.
+    /// Retries that may be made for each first attempt, in percent; when they are used up, a job waits for
+    /// half to all of its longest back-off. The idea is gRPC's retry throttling. Default 20, with 10 to start with.
     pub retry_budget_percent: u32,
     /// Technologies that go first when all else is equal, in this order. Default: none.
     pub technology_order: Vec<TechnologyName>,

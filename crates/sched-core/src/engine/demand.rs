@@ -79,6 +79,11 @@ impl Demands {
         &self.entries[demand.at()].amounts
     }
 
+    /// How much of one resource.
+    pub(super) fn amount(&self, demand: DemandIx, resource: ResourceIx) -> u64 {
+        self.amounts(demand).iter().find(|(r, _)| *r == resource).map_or(0, |(_, amount)| *amount)
+    }
+
     /// The band of a demand: what classes are told apart by.
     pub(super) fn band(&self, demand: DemandIx) -> DemandIx {
         self.entries[demand.at()].band

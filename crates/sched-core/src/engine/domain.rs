@@ -64,8 +64,10 @@ pub(super) struct Gates {
     pub(super) orders_end: Option<MonoTime>,
     /// Jobs that wait for this very domain, outside every queue.
     pub(super) parked: Parked,
-    /// Jobs whose choice of a member depends on whether it is up, and jobs whose back-off ends when it opens.
-    pub(super) watchers: BTreeSet<JobIx>,
+    /// Jobs of which a member is here: their choice depends on these gates.
+    pub(super) choosers: BTreeSet<JobIx>,
+    /// Jobs whose back-off ends when it opens: what made them fail is over then.
+    pub(super) backing_off: BTreeSet<JobIx>,
 }
 
 /// An operator's hold.
@@ -121,7 +123,7 @@ impl Domain {
             return Some(Shut::Capacity);
         }
         let running = self.attempts.len();
-        if !goes_on && gates.breaker.as_ref().is_some_and(|breaker| running >= breaker.allows()) {
+        if !goes_on && gates.breaker.as_ref().is_some_and(Breaker::is_closed) {
             return Some(Shut::Breaker);
         }
         if !goes_on && gates.limit.is_some_and(|limit| running >= limit as usize) {
@@ -142,12 +144,16 @@ impl Domain {
         let checks = [
             (fresh && gates.hold.is_some(), Shut::Hold),
             (gates.short.is_some(), Shut::Capacity),
-            (fresh && gates.breaker.as_ref().is_some_and(|b| running >= b.allows()), Shut::Breaker),
+            (fresh && gates.breaker.as_ref().is_some_and(Breaker::is_closed), Shut::Breaker),
             (fresh && gates.limit.is_some_and(|limit| running >= limit as usize), Shut::Limit),
             (fresh && gates.down.is_some(), Shut::Health),
             (gates.load.as_ref().is_some_and(|load| load.level > tolerated), Shut::Load(tolerated)),
         ];
         checks.into_iter().filter_map(|(closed, shut)| closed.then_some(shut)).collect()
+    }
+
+    pub(super) fn breaker_mut(&mut self) -> Option<&mut Breaker> {
+        self.gates.as_mut()?.breaker.as_mut()
     }
 
     pub(super) fn load_level(&self) -> LoadLevel {
@@ -172,7 +178,12 @@ impl Domain {
 
     /// The first resource of which there is too little here.
     pub(super) fn lacks(&self, amounts: &[(ResourceIx, u64)]) -> Option<(ResourceIx, u64)> {
-        amounts.iter().copied().find(|(resource, amount)| {
+        self.lacking(amounts).next()
+    }
+
+    /// Every resource of which there is too little here.
+    pub(super) fn lacking(&self, amounts: &[(ResourceIx, u64)]) -> impl Iterator<Item = (ResourceIx, u64)> {
+        amounts.iter().copied().filter(|(resource, amount)| {
             self.capacity(*resource).is_some_and(|capacity| *amount > capacity.free())
         })
     }

@@ -11,11 +11,12 @@ use crate::run::RunError;
 use crate::spec::JobId;
 use crate::state::JobState;
 use crate::status::JobStatus;
-use crate::time::Now;
+use crate::time::{MonoTime, Now};
 
 use super::breaker::Change;
 use super::index::{DomainIx, JobIx};
 use super::job::{Stop, timed_out, wall};
+use super::requests::hash_target;
 use super::{Alarm, AttemptEnd, AttemptId, Engine, Output, hash_id};
 
 /// Failures of one job that an outage may be blamed for: beyond that, it is the job.
@@ -51,8 +52,8 @@ impl Engine {
             (Err(RunError::Permanent(error)), None) => self.end(now, ix, EventKind::Failed { error }),
             (Err(RunError::Retryable(error)), None) => self.failed(now, ix, error, None),
             (Err(RunError::Unavailable { what, error }), None) => {
-                let blamed = self.domains.find_or_make(&what);
-                self.failed(now, ix, format!("{what} is not available: {error}"), Some(blamed));
+                let blamed = self.blamed(ix, &what);
+                self.failed(now, ix, format!("{what} is not available: {error}"), blamed);
             }
             (Err(RunError::Cancelled), None) => {
                 self.failed(now, ix, "the executor stopped without being told to".into(), None);
@@ -98,7 +99,6 @@ impl Engine {
         if target.waiting.is_none() {
             (target.waiting, target.begun) = (ix, JobIx::NONE);
         }
-        self.choose_member(ix);
         // Orders may have come and gone while it ran.
         self.set_express(now, ix);
         self.enter(now, ix);
@@ -133,7 +133,7 @@ impl Engine {
             // Its breaker keeps it waiting.
             (true, _) => std::time::Duration::ZERO,
             (false, true) => retry.longest_wait(failures).mul_f64(jitter(self.config.seed, attempt)),
-            (false, false) => retry.cap,
+            (false, false) => retry.cap.mul_f64(0.5 + 0.5 * jitter(self.config.seed, attempt)),
         };
         if !spared && in_budget {
             self.counts.retry_tokens -= 100;
@@ -150,23 +150,25 @@ impl Engine {
         self.requeue(now, ix);
     }
 
-    /// Counts a failure against the breakers of the job's host and destination, or of what the executor blamed.
+    /// Counts a failure against the breakers of what may be the reason, or of what the executor blamed.
     /// Returns whether an outage is to blame, so that the job spends no retry.
     fn report_failure(&mut self, now: Now, ix: JobIx, blamed: Option<DomainIx>) -> bool {
         let job = &self.jobs[ix.at()];
-        let (target, number) = (job.target, job.attempt_id());
-        let jitter = jitter(self.config.seed ^ 1, number);
+        let (active, target) = (job.active, &self.targets[job.target.at()]);
+        let target = hash_target(&target.instance, target.kind);
+        let jitter = jitter(self.config.seed ^ 1, job.attempt_id());
         let mut own = Vec::new();
         self.domains_of(job, &mut own);
         let mut outage = false;
-        for domain in blamed.map_or_else(|| self.fused(ix), |blamed| vec![blamed]) {
+        for domain in blamed.map_or_else(|| self.suspects(ix), |blamed| vec![blamed]) {
             let config = self.config.breaker;
             let breaker = self.domains[domain].gates_mut().breaker.get_or_insert_default();
-            let change = breaker.failed(&config, now.mono, target, blamed.is_some(), jitter);
+            let change = breaker.failed(&config, now.mono, active, target, blamed.is_some(), jitter);
             // A breaker that does not keep the job itself waiting would let it fail again at once.
             outage |= breaker.is_tripped() && own.contains(&domain);
             if let Change::Tripped(until) = change {
                 self.alarms.insert((until, Alarm::Breaker(domain)));
+                self.changed(domain);
                 self.tell_breaker(domain, now.plus(until.since(now.mono)).wall);
             }
         }
@@ -180,25 +182,42 @@ impl Engine {
         let tokens = self.counts.retry_tokens + u64::from(self.config.retry_budget_percent);
         self.counts.retry_tokens = tokens.min(MOST_RETRY_TOKENS.max(self.counts.retry_tokens));
         let config = self.config.breaker;
-        let job = &self.jobs[ix.at()];
-        let destination = job.extras.as_ref().map(|extras| extras.destination).unwrap_or_default();
-        for domain in [job.place, self.domains[job.place].parent, destination] {
-            let Some(domain) = domain.some() else { continue };
-            let Some(gates) = &mut self.domains[domain].gates else { continue };
-            let Some(breaker) = &mut gates.breaker else { continue };
-            if breaker.succeeded(&config) != Change::Nothing {
+        let active = self.jobs[ix.at()].active;
+        for at in 0..self.actives[active.at()].domains.len() {
+            let (domain, _) = self.actives[active.at()].domains[at];
+            let Some(breaker) = self.domains[domain].breaker_mut() else { continue };
+            if breaker.succeeded(&config, active) != Change::Nothing {
                 self.touch(domain);
             }
         }
     }
 
-    /// The domains whose breakers count a job's failures: its host and its destination.
-    fn fused(&self, ix: JobIx) -> Vec<DomainIx> {
+    /// The domains whose breakers count a failure that nothing was blamed for: the job's host, its destination, and
+    /// whatever it tried.
+    fn suspects(&self, ix: JobIx) -> Vec<DomainIx> {
         let job = &self.jobs[ix.at()];
         let is_host = |place: &DomainIx| matches!(self.domains[*place].scope, Scope::Host(_));
         let host = self.domains.path(job.place).find(is_host);
         let destination = job.extras.as_ref().and_then(|extras| extras.destination.some());
-        host.into_iter().chain(destination).collect()
+        let mut suspects: Vec<_> = host.into_iter().chain(destination).collect();
+        for (domain, _) in &self.actives[job.active.at()].domains {
+            let breaker = self.domains[*domain].gates.as_ref().and_then(|gates| gates.breaker.as_ref());
+            let tried = breaker.is_some_and(|breaker| breaker.probes().contains(&job.active));
+            if tried && !suspects.contains(domain) {
+                suspects.push(*domain);
+            }
+        }
+        suspects
+    }
+
+    /// The domain of a scope that an executor blamed. One that nobody else has named is none, or executors could make
+    /// any number of them.
+    fn blamed(&mut self, ix: JobIx, what: &Scope) -> Option<DomainIx> {
+        let own = &self.targets[self.jobs[ix.at()].target.at()].instance;
+        match what {
+            Scope::Instance(name) if name == own => Some(self.domain(what)),
+            what => self.domains.find(what),
+        }
     }
 
     fn tell_breaker(&mut self, domain: DomainIx, until: Timestamp) {
@@ -219,13 +238,52 @@ impl Engine {
     fn watch_cause(&mut self, ix: JobIx) {
         let mut domains = Vec::new();
         self.domains_of(&self.jobs[ix.at()], &mut domains);
-        let cause = domains.into_iter().find(|domain| {
-            let gates = self.domains[*domain].gates.as_ref();
-            gates.is_some_and(|g| g.short.is_some() || g.down.is_some())
-                || self.domains[*domain].load_level() == LoadLevel::Peak
-        });
-        if let Some(cause) = cause {
-            self.domains[cause].gates_mut().watchers.insert(ix);
+        self.unwatch(ix);
+        if let Some(cause) = domains.into_iter().find(|domain| self.may_be_cause(*domain)) {
+            self.extras_mut(ix).cause = cause;
+            self.domains[cause].gates_mut().backing_off.insert(ix);
+        }
+    }
+
+    fn may_be_cause(&self, domain: DomainIx) -> bool {
+        let gates = self.domains[domain].gates.as_ref();
+        gates.is_some_and(|gates| gates.short.is_some() || gates.down.is_some())
+            || self.domains[domain].load_level() == LoadLevel::Peak
+    }
+
+    /// The job's back-off ends with its time alone.
+    pub(super) fn unwatch(&mut self, ix: JobIx) {
+        let cause = self.jobs[ix.at()].extras.as_mut().map(|extras| std::mem::take(&mut extras.cause));
+        if let Some(cause) = cause.and_then(DomainIx::some) {
+            self.domains[cause].gates_mut().backing_off.remove(&ix);
+        }
+    }
+
+    pub(super) fn end_back_off(&mut self, ix: JobIx) {
+        self.unwatch(ix);
+        if let Some(extras) = &mut self.jobs[ix.at()].extras {
+            extras.back_off_until = MonoTime::ZERO;
+        }
+    }
+
+    /// Ends the back-offs that opened domains caused.
+    pub(super) fn end_back_offs(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0
+            && let Some(domain) = self.recovered.first().copied()
+        {
+            let gates = self.domains[domain].gates.as_ref();
+            let next = gates.and_then(|gates| gates.backing_off.first().copied());
+            let Some(ix) = next.filter(|_| !self.may_be_cause(domain)) else {
+                self.recovered.remove(&domain);
+                continue;
+            };
+            *budget -= 1;
+            let job = &self.jobs[ix.at()];
+            let backs_off = job.state.is_waiting() && job.back_off_until() > now.mono;
+            self.end_back_off(ix);
+            if backs_off {
+                self.reenter(now, ix);
+            }
         }
     }
 
@@ -264,6 +322,7 @@ impl Engine {
 
     fn forget_job(&mut self, now: Now, ix: JobIx) {
         self.unwatch(ix);
+        self.watch_members(ix, false);
         self.count_out_of_places(ix);
         let job = self.jobs.remove(ix.at());
         if let Ok(entry) = self.ids.find_entry(hash_id(job.id()), |other| *other == ix) {

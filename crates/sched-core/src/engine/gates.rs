@@ -1,8 +1,8 @@
-//! Which gates are closed for a job, and how that is said.
+//! Which gates are closed for a job.
 
 use smallvec::SmallVec;
 
-use crate::gate::{ClosedGate, Gate, LoadLevel, Reason, Scope};
+use crate::gate::Scope;
 use crate::state::JobState;
 use crate::time::Now;
 
@@ -18,7 +18,7 @@ pub(super) enum Closed {
     /// More is needed than is free.
     Resource(DomainIx, ResourceIx, u64),
     /// What is free is promised to a more urgent job.
-    Promised(DomainIx, JobIx),
+    Promised(DomainIx, JobIx, ResourceIx),
     /// Another backup of this instance and kind has begun and not ended.
     Overlap(JobIx),
     /// Waits for its requested start or the end of its back-off.
@@ -81,9 +81,27 @@ impl Engine {
             into.extend(extras.destination.some());
             into.extend(&extras.groups);
         }
-        let target = &self.targets[job.target.at()];
-        into.push(target.technology);
-        into.extend(target.domain.some());
+        into.push(self.targets[job.target.at()].technology);
+        into.extend(self.instances_of(job));
+    }
+
+    /// The instances that a job backs up: the one it is named after, and the member taken.
+    pub(super) fn instances_of(&self, job: &Job) -> impl Iterator<Item = DomainIx> + use<> {
+        let own = self.targets[job.target.at()].domain.some();
+        let member = job.extras.as_ref().and_then(|extras| extras.members.get(extras.member));
+        let member = member.map(|member| member.instance).filter(|member| own != Some(*member));
+        own.into_iter().chain(member)
+    }
+
+    /// An attempt's job that makes the same backup of an instance, under whichever of its names that was asked for.
+    pub(super) fn overlapping(&self, job: &Job, instance: DomainIx) -> Option<JobIx> {
+        let entry = &self.domains[instance];
+        if job.state == JobState::Paused || !matches!(entry.scope, Scope::Instance(_)) {
+            return None;
+        }
+        let kind = |job: &Job| self.targets[job.target.at()].kind;
+        let mut others = entry.attempts.iter().map(|active| self.actives[active.at()].job);
+        others.find(|other| kind(&self.jobs[other.at()]) == kind(job))
     }
 
     /// The places whose resources a job uses: those on its way to the fleet, then those [`beside`](Self::beside).
@@ -118,6 +136,14 @@ impl Engine {
         (self.jobs[begun.at()].id() != job.id()).then_some(Closed::Overlap(begun))
     }
 
+    /// The first resource of a place that is kept for somebody more urgent, as a closed gate.
+    pub(super) fn first_promised(&self, place: DomainIx, ix: JobIx, now: Now) -> Option<Closed> {
+        let owner = self.promised(place, ix, now)?;
+        let needs = self.demands.amounts(self.needed(&self.jobs[ix.at()]));
+        let resource = self.kept_for(place, needs, owner).next()?;
+        Some(Closed::Promised(place, owner, resource))
+    }
+
     /// Every gate that is closed for a waiting job, strongest first.
     pub(super) fn closed_gates(&self, ix: JobIx, now: Now) -> Vec<Closed> {
         let job = &self.jobs[ix.at()];
@@ -129,121 +155,19 @@ impl Engine {
         let amounts = self.demands.amounts(self.needed(job));
         for domain in domains {
             let entry = &self.domains[domain];
+            closed.extend(self.overlapping(job, domain).map(Closed::Overlap));
             closed
                 .extend(entry.all_closed(tolerated, goes_on).into_iter().map(|s| Closed::Domain(domain, s)));
-            closed.extend(entry.lacks(amounts).map(|(r, amount)| Closed::Resource(domain, r, amount)));
-            if entry.lacks(amounts).is_none() {
-                closed.extend(self.promised(domain, ix, now).map(|owner| Closed::Promised(domain, owner)));
+            closed.extend(entry.lacking(amounts).map(|(r, amount)| Closed::Resource(domain, r, amount)));
+            if let Some(owner) = self.promised(domain, ix, now) {
+                let kept = self.kept_for(domain, amounts, owner);
+                let open = kept.filter(|r| entry.lacking(amounts).all(|(lacking, _)| lacking != *r));
+                closed.extend(open.map(|r| Closed::Promised(domain, owner, r)));
             }
         }
         closed.sort_by_key(|closed| self.gate(*closed));
+        closed.dedup();
         closed
-    }
-
-    fn gate(&self, closed: Closed) -> Gate {
-        let resource = |r: ResourceIx| Gate::Resource(self.demands.name(r).clone());
-        match closed {
-            Closed::Domain(_, shut) => match shut {
-                Shut::Hold => Gate::Hold,
-                Shut::Capacity => Gate::Capacity,
-                Shut::Breaker => Gate::Breaker,
-                Shut::Limit => Gate::Limit,
-                Shut::Health => Gate::Health,
-                Shut::Load(_) => Gate::Load,
-            },
-            Closed::Resource(_, r, _) => resource(r),
-            Closed::Promised(_, owner) => {
-                let amounts = self.demands.amounts(self.jobs[owner.at()].demand);
-                resource(amounts.first().map(|(r, _)| *r).unwrap_or_default())
-            }
-            Closed::Overlap(_) => Gate::Overlap,
-            Closed::Time => Gate::Time,
-        }
-    }
-
-    /// A closed gate with its reason, for people and machines.
-    pub(super) fn describe(&self, ix: JobIx, closed: Closed, now: Now) -> ClosedGate {
-        let gate = self.gate(closed);
-        let plain =
-            |domain: DomainIx, text: String| (self.domains[domain].scope.clone(), Reason::new(text), None);
-        let job = &self.jobs[ix.at()];
-        let (scope, reason, until) = match closed {
-            Closed::Domain(domain, shut) => self.describe_domain(domain, shut),
-            Closed::Resource(place, resource, amount) => {
-                let name = self.demands.name(resource);
-                let capacity = self.domains[place].capacity(resource).copied().unwrap_or_default();
-                let (used, total) = (capacity.used, capacity.total);
-                plain(place, format!("needs {amount} of {name}, {used} of {total} in use"))
-            }
-            Closed::Promised(place, owner) => {
-                let owner = self.jobs[owner.at()].id();
-                plain(place, format!("what is free is kept for {owner}, which is more urgent and needs more"))
-            }
-            Closed::Overlap(other) => {
-                let other = self.jobs[other.at()].id();
-                let text = format!("{other} makes the same backup and has not ended");
-                (self.instance_scope(job), Reason::new(text), None)
-            }
-            Closed::Time => {
-                let until = job.waits_until(now).unwrap_or(now.mono);
-                let text = if until == job.back_off_until() {
-                    format!("back-off after: {}", job.error().unwrap_or("an attempt failed"))
-                } else if job.attempt == 0 {
-                    "not before the requested start".into()
-                } else {
-                    format!("not before it may continue: {}", job.error().unwrap_or("interrupted"))
-                };
-                let until = now.plus(until.since(now.mono)).wall;
-                (self.instance_scope(job), Reason::new(text), Some(until))
-            }
-        };
-        ClosedGate { gate, scope, reason, until }
-    }
-
-    fn describe_domain(&self, domain: DomainIx, shut: Shut) -> (Scope, Reason, Option<jiff::Timestamp>) {
-        let entry = &self.domains[domain];
-        let gates = entry.gates.as_deref();
-        let running = entry.attempts.len();
-        let or_gone = |reason: Option<Reason>| reason.unwrap_or_else(|| Reason::new("it was closed"));
-        let (reason, until) = match shut {
-            Shut::Hold => {
-                let held = gates.and_then(|g| g.hold.as_ref());
-                let text = held.map(|held| {
-                    let done = if held.drain { "drained" } else { "held" };
-                    format!("{done} by {}", held.order)
-                });
-                (text.map(Reason::new), held.and_then(|held| held.order.expires))
-            }
-            Shut::Capacity => (gates.and_then(|g| g.short.clone()), None),
-            Shut::Health => (gates.and_then(|g| g.down.clone()), None),
-            Shut::Breaker => {
-                let breaker = gates.and_then(|g| g.breaker.as_ref());
-                let opens = breaker.and_then(|b| b.opens_at());
-                let text = match opens {
-                    Some(_) => "too many attempts failed one after another; it cools down".to_string(),
-                    None => format!("it is being tried again by few: {running} under way"),
-                };
-                let now = self.wall.now();
-                (Some(Reason::new(text)), opens.map(|at| now.plus(at.since(now.mono)).wall))
-            }
-            Shut::Limit => {
-                let limit = gates.and_then(|g| g.limit).unwrap_or_default();
-                (Some(Reason::new(format!("{running} of at most {limit} run"))), None)
-            }
-            Shut::Load(tolerated) => (self.load_reason(domain, tolerated), None),
-        };
-        (entry.scope.clone(), or_gone(reason), until)
-    }
-
-    fn load_reason(&self, domain: DomainIx, tolerated: LoadLevel) -> Option<Reason> {
-        let load = self.domains[domain].gates.as_ref()?.load.as_ref()?;
-        let mut reason = load.reason.clone();
-        reason.text = format!("{} load, {tolerated} tolerated: {}", load.level, reason.text).into();
-        Some(reason)
-    }
-
-    fn instance_scope(&self, job: &Job) -> Scope {
-        Scope::Instance(self.targets[job.target.at()].instance.clone())
     }
 
     /// Whether a domain may be open for jobs of a need; the job itself may need a little more than its band.

@@ -77,19 +77,31 @@ pub(super) struct Extras {
     pub(super) groups: Vec<DomainIx>,
     /// Hosts that take part at the same time.
     pub(super) together: Vec<DomainIx>,
+    /// Where the members are, in the order of the request.
+    pub(super) members: Vec<MemberPlace>,
     /// The member taken.
     pub(super) member: usize,
-    /// Members before this one were waited for in vain.
-    pub(super) patient_until: Option<MonoTime>,
+    /// Since when a gate of the preferred member's own has kept the waiting job from it.
+    pub(super) kept_since: Option<MonoTime>,
     /// An attempt was told to stop and to continue then.
     pub(super) interrupted_until: Option<Timestamp>,
     /// When a back-off ends; zero when there is none.
     pub(super) back_off_until: MonoTime,
+    /// The domain whose opening ends the back-off early.
+    pub(super) cause: DomainIx,
     pub(super) error: Option<String>,
     /// When it last failed: whoever fails again and again must not stand before those who have not had a turn.
     pub(super) failed_ms: Option<i64>,
     /// An operator wants this very job now.
     pub(super) run_now: Option<Order>,
+}
+
+/// The domains of a member's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemberPlace {
+    pub(super) instance: DomainIx,
+    /// Its host, or the volume there that is read.
+    pub(super) place: DomainIx,
 }
 
 /// What is backed up in one way. Stays when its jobs have ended, for what was learned.
@@ -204,12 +216,6 @@ impl Job {
     /// When a back-off ends; zero when there is none.
     pub(super) fn back_off_until(&self) -> MonoTime {
         self.extras.as_ref().map_or(MonoTime::ZERO, |extras| extras.back_off_until)
-    }
-
-    pub(super) fn end_back_off(&mut self) {
-        if let Some(extras) = &mut self.extras {
-            extras.back_off_until = MonoTime::ZERO;
-        }
     }
 
     /// Start by this wall time, to finish in time even after one failure.

@@ -23,6 +23,7 @@ mod admission;
 mod breaker;
 mod config;
 mod demand;
+mod describe;
 mod domain;
 mod ends;
 mod forest;
@@ -31,6 +32,7 @@ mod index;
 mod job;
 mod journal;
 mod lanes;
+mod members;
 mod moments;
 mod operators;
 mod orders;
@@ -106,6 +108,10 @@ pub struct Engine {
     /// Critical jobs that lacked room at a place when they were looked at last: should somebody who runs there become
     /// able to make room, they are looked at again.
     wanting: BTreeSet<(DomainIx, JobId)>,
+    /// Domains whose gates stand otherwise, with the last job that has chosen its member anew since.
+    choices: BTreeMap<DomainIx, Option<JobIx>>,
+    /// Domains that opened: back-offs that they caused end.
+    recovered: BTreeSet<DomainIx>,
     /// Something may concern every job.
     sweep: Option<Sweep>,
     counts: Counts,
@@ -187,6 +193,8 @@ impl Engine {
             touched: VecDeque::new(),
             reviews: VecDeque::new(),
             wanting: BTreeSet::new(),
+            choices: BTreeMap::new(),
+            recovered: BTreeSet::new(),
             sweep: None,
             counts: Counts { retry_tokens: 1_000, ..Counts::default() },
             ended: VecDeque::new(),
@@ -212,9 +220,11 @@ impl Engine {
         // Not out of the same budget, or nobody would start meanwhile.
         self.sweep_jobs(now, STEP_BUDGET);
         self.review_attempts(now, &mut budget);
+        self.end_back_offs(now, &mut budget);
+        self.choose_anew(now, &mut budget);
         self.reexamine(now, &mut budget);
         // What has opened is all shown before anybody starts, or less urgent jobs would.
-        if self.touched.is_empty() && self.sweep.is_none_or(|sweep| !sweep.holds_starts) {
+        if !self.is_unsettled() {
             self.admit(now, &mut budget);
         }
         self.apply_ceilings();
@@ -231,12 +241,20 @@ impl Engine {
     pub fn next_wakeup(&self) -> Option<MonoTime> {
         let now = self.wall.now().mono;
         let at_once =
-            !self.touched.is_empty() || self.sweep.is_some() || !self.reviews.is_empty() || self.any_turn();
+            self.is_unsettled() || self.sweep.is_some() || !self.reviews.is_empty() || self.any_turn();
         if at_once {
             return Some(now);
         }
         let alarm = self.alarms.first().map(|(at, _)| *at);
         self.timers.peek().into_iter().chain(alarm).chain(self.wall.next_look()).min()
+    }
+
+    /// Whether news must still be followed up before anybody starts.
+    fn is_unsettled(&self) -> bool {
+        !self.touched.is_empty()
+            || !self.choices.is_empty()
+            || !self.recovered.is_empty()
+            || self.sweep.is_some_and(|sweep| sweep.holds_starts)
     }
 
     /// Takes note of the time and returns it with the believed wall.
@@ -307,6 +325,7 @@ impl Engine {
 
     /// Something of a domain may have opened.
     fn touch(&mut self, domain: DomainIx) {
+        self.changed(domain);
         let entry = &mut self.domains[domain];
         entry.openings = entry.openings.wrapping_add(1);
         let waited_for = !entry.shut.is_empty() || entry.gates.as_ref().is_some_and(|g| !g.parked.is_empty());

@@ -37,7 +37,8 @@ impl Engine {
         let risk = (!job.risk_told).then(|| self.at_risk_from_ms(now, job)).flatten();
         let by_wall = tolerates_more.into_iter().chain(risk).min().map(|ms| mono_at(now, wall(ms)));
         let extras = job.extras.as_ref().filter(|_| stands || job.state.is_waiting());
-        let patience = extras.and_then(|extras| extras.patient_until);
+        let patience = extras.and_then(|extras| Some(extras.kept_since? + extras.spec.patience));
+        let patience = patience.filter(|at| *at > now.mono);
         let order = extras.and_then(|extras| extras.run_now.as_ref()?.expires).map(|at| mono_at(now, at));
         let opens = job.waits_until(now).filter(|_| job.state.is_waiting());
         let moments = [opens, by_wall, patience, order, self.times_out_at(now, job)];
@@ -87,7 +88,6 @@ impl Engine {
         if job.state.is_waiting() {
             self.leave(ix);
             self.set_express(now, ix);
-            self.lose_patience(now, ix);
             return self.enter(now, ix);
         }
         if self.times_out_at(now, job).is_some_and(|at| at <= now.mono) {

@@ -13,7 +13,7 @@ use super::{Alarm, Engine, Order, Output};
 
 impl Engine {
     /// Keeps every job of `scope` from starting until [`release`](Self::release) or the order's expiry. Running
-    /// jobs go on.
+    /// jobs go on. Like all orders ignored when the scope's name cannot be used: nothing accepted is of it.
     pub fn hold(&mut self, now: Now, scope: Scope, order: Order) {
         self.set_hold(now, scope, order, false);
     }
@@ -25,13 +25,18 @@ impl Engine {
 
     fn set_hold(&mut self, now: Now, scope: Scope, order: Order, drain: bool) {
         let now = self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, true) else { return };
+        let before = self.domains[domain].gates.as_ref().and_then(|gates| gates.hold.as_ref());
+        if before.is_some_and(|before| before.order == order && before.drain == drain) {
+            return;
+        }
         let held = Held { order: order.clone(), drain, told: false };
         let before = self.domains[domain].gates_mut().hold.replace(held);
-        self.set_order_alarm(now, domain);
-        if before.is_none_or(|before| before.order != order || before.drain != drain) {
-            self.emit(None, EventKind::HoldChanged { scope, order: Some(order) });
+        if before.is_none() {
+            self.changed(domain);
         }
+        self.set_order_alarm(now, domain);
+        self.emit(None, EventKind::HoldChanged { scope, order: Some(order) });
         self.tell_drained(domain);
     }
 
@@ -72,7 +77,7 @@ impl Engine {
         self.extras_mut(ix).run_now = Some(order.clone());
         self.emit(Some(ix), EventKind::RunNow { scope: None, order: Some(order) });
         self.leave(ix);
-        self.jobs[ix.at()].end_back_off();
+        self.end_back_off(ix);
         self.set_express(now, ix);
         self.enter(now, ix);
         self.record(ix);
@@ -83,7 +88,7 @@ impl Engine {
     /// or until it is taken back with `None`.
     pub fn run_all_now(&mut self, now: Now, scope: Scope, order: Option<Order>) {
         let now = self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, order.is_some()) else { return };
         let before = std::mem::replace(&mut self.domains[domain].gates_mut().run_now, order.clone());
         self.counts.run_now += usize::from(order.is_some());
         self.counts.run_now -= usize::from(before.is_some());
@@ -98,7 +103,7 @@ impl Engine {
     /// equal part. `None` lifts the ceiling.
     pub fn set_ceiling(&mut self, now: Now, scope: Scope, ceiling: Option<(u64, Order)>) {
         let now = self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, ceiling.is_some()) else { return };
         let ceiling = ceiling.map(|(rate, order)| (rate.max(1), order));
         let before = std::mem::replace(&mut self.domains[domain].gates_mut().ceiling, ceiling.clone());
         self.counts.ceilings += usize::from(ceiling.is_some());
@@ -121,7 +126,7 @@ impl Engine {
         }
         job.express = express;
         if express {
-            job.end_back_off();
+            self.end_back_off(ix);
         }
         self.withdraw_claim(ix);
         self.rekey(ix);

@@ -123,18 +123,21 @@ impl Engine {
         let job = &self.jobs[ix.at()];
         let waits = job.state.is_waiting() || job.state == JobState::Paused;
         let closed = if waits { self.closed_gates(ix, now) } else { vec![] };
-        let timer = (job.timer != MonoTime::ZERO).then_some(job.timer);
+        let closed: Vec<_> = closed.into_iter().map(|closed| self.describe(ix, closed, now)).collect();
+        let timer = (job.timer != MonoTime::ZERO).then(|| now.plus(job.timer.since(now.mono)).wall);
+        let opens = closed.iter().filter_map(|closed| closed.until);
+        let next_look = opens.chain(timer).min();
         let (ahead, waits_at) = self.waits_behind(ix);
         Ok(Explanation {
             at: now.wall,
             job: self.reference(job),
             state: job.state,
-            closed: closed.into_iter().map(|closed| self.describe(ix, closed, now)).collect(),
+            closed,
             waits_at,
             ahead,
             deadline: wall(job.deadline_ms),
             latest_start: self.latest_start(ix),
-            next_look: timer.map(|at| now.plus(at.since(now.mono)).wall),
+            next_look,
             because: self.because(job),
         })
     }
@@ -143,32 +146,26 @@ impl Engine {
     fn waits_behind(&self, ix: JobIx) -> (Option<usize>, Option<Scope>) {
         let job = &self.jobs[ix.at()];
         let count = |at, most| self.forest.before(at, &job.key, most);
-        if let Some(domain) = job.parked.some() {
-            let entry = &self.domains[domain];
-            let ahead = entry.gates.iter().flat_map(|gates| gates.parked.before(job.key, COUNTED_AHEAD));
-            return (Some(ahead.take(COUNTED_AHEAD).count()), Some(entry.scope.clone()));
+        let by = job.parked.some();
+        let by = by.or_else(|| self.forest.kept_back(job.bracket).map(|(_, by)| by));
+        if let Some(by) = by {
+            // Everything that the same domain keeps back waits for the same.
+            let entry = &self.domains[by];
+            let parked = entry.gates.iter().flat_map(|gates| gates.parked.before(job.key, COUNTED_AHEAD));
+            let mut ahead = parked.take(COUNTED_AHEAD).count();
+            for bracket in &entry.shut {
+                ahead += count(*bracket, COUNTED_AHEAD - ahead);
+            }
+            return (Some(ahead), Some(entry.scope.clone()));
         }
         if job.bracket.is_none() {
             return (None, None);
         }
-        match self.forest.kept_back(job.bracket) {
-            Some((_, by)) => {
-                // Everything that the same domain keeps back waits for the same.
-                let mut ahead = 0;
-                for bracket in &self.domains[by].shut {
-                    ahead += count(*bracket, COUNTED_AHEAD - ahead);
-                }
-                (Some(ahead), Some(self.domains[by].scope.clone()))
-            }
-            None => {
-                // At the top, where it is passed over as long as the fleet has no room.
-                let roots = self.forest.lanes.roots();
-                let ahead = roots.fold(0, |ahead, root| ahead + count(root, COUNTED_AHEAD - ahead));
-                let need = self.forest.need(job.bracket);
-                let full = !self.may_fit(self.fleet(), need);
-                (Some(ahead), full.then_some(Scope::Fleet))
-            }
-        }
+        // At the top, where it is passed over as long as the fleet has no room.
+        let ahead =
+            self.forest.lanes.roots().fold(0, |ahead, root| ahead + count(root, COUNTED_AHEAD - ahead));
+        let full = !self.may_fit(self.fleet(), self.forest.need(job.bracket));
+        (Some(ahead), full.then_some(Scope::Fleet))
     }
 
     pub(super) fn because(&self, job: &Job) -> Option<String> {
@@ -240,8 +237,15 @@ impl Engine {
         let mut active: Vec<_> = fleet.attempts.iter().map(|active| self.actives[active.at()].job).collect();
         active.sort_by_key(|ix| self.jobs[ix.at()].id());
         active.truncate(most);
-        let waiting = self.pending_page(&PendingFilter::all(), PageCursor::default(), most);
-        let mut waiting_jobs = waiting.jobs;
+        let mut waiting_jobs = Vec::new();
+        let mut page = Some(PageCursor::default());
+        while let Some(from) = page
+            && waiting_jobs.len() < most.min(self.counts.pending)
+        {
+            let next = self.pending_page(&PendingFilter::all(), from, most - waiting_jobs.len());
+            waiting_jobs.extend(next.jobs);
+            page = next.next;
+        }
         waiting_jobs.sort_by_key(|status| status.job.id);
         let resources = fleet.resources.iter().map(|(r, c)| (self.demands.name(*r).clone(), *c));
         let mut status = EngineStatus {

@@ -156,12 +156,23 @@ impl Engine {
     /// Whether a place has enough for both without waiting for anything: the common case, without a look at what
     /// runs there.
     fn both_fit_now(&self, place: DomainIx, needs: &[(ResourceIx, u64)], owner: JobIx) -> bool {
+        self.kept_for(place, needs, owner).next().is_none()
+    }
+
+    /// The resources of a place of which an owner and somebody else both need some, and too little is free for both.
+    pub(super) fn kept_for(
+        &self,
+        place: DomainIx,
+        needs: &[(ResourceIx, u64)],
+        owner: JobIx,
+    ) -> impl Iterator<Item = ResourceIx> {
         let reserved = self.demands.amounts(self.needed(&self.jobs[owner.at()]));
-        reserved.iter().all(|(resource, reserved)| {
-            let Some(capacity) = self.domains[place].capacity(*resource) else { return true };
-            let needed = needs.iter().find(|(r, _)| r == resource).map_or(0, |(_, amount)| *amount);
-            capacity.free().saturating_sub(*reserved) >= needed || needed == 0
-        })
+        let short = move |(resource, reserved): &(ResourceIx, u64)| {
+            let capacity = self.domains[place].capacity(*resource)?;
+            let (_, needed) = needs.iter().find(|(other, _)| other == resource)?;
+            (capacity.free().saturating_sub(*reserved) < *needed).then_some(*resource)
+        };
+        reserved.iter().filter_map(short)
     }
 
     /// When an attempt is expected to give back what it holds of a resource: soon, if it was told to make room.

@@ -86,8 +86,12 @@ impl Engine {
         for domain in domains {
             let entry = &mut self.domains[domain];
             entry.take(&amounts);
+            if let Some(breaker) = entry.breaker_mut() {
+                breaker.started(active);
+            }
             let position = entry.attempts.add(active);
             self.actives[active.at()].domains.push((domain, position));
+            self.changed(domain);
         }
         active
     }
@@ -103,6 +107,9 @@ impl Engine {
         let mut domains = std::mem::take(&mut self.actives[active.at()].domains);
         for (domain, position) in domains.drain(..) {
             self.domains[domain].attempts.remove(position);
+            if let Some(breaker) = self.domains[domain].breaker_mut() {
+                breaker.ended(active);
+            }
             self.touch(domain);
             self.tell_drained(domain);
         }
@@ -162,6 +169,7 @@ impl Engine {
         for at in 0..self.actives[active.at()].domains.len() {
             let (domain, _) = self.actives[active.at()].domains[at];
             self.domains[domain].take(&flow);
+            self.changed(domain);
         }
         self.actives[active.at()].gave_back = false;
         self.order_resume(now, ix);

@@ -10,13 +10,12 @@ use crate::time::Now;
 use super::Engine;
 use super::domain::Domains;
 use super::index::{DomainIx, JobIx};
-use super::job::Job;
 
 impl Engine {
-    /// Publishes the load of a scope.
+    /// Publishes the load of a scope. Ignored when the scope's name cannot be used: nothing accepted is of it.
     pub fn set_load(&mut self, now: Now, scope: Scope, state: LoadState) {
         self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, true) else { return };
         let before = self.domains[domain].load_level();
         let level = state.level;
         self.domains[domain].gates_mut().load = Some(state.clone());
@@ -25,15 +24,17 @@ impl Engine {
         }
         if level < before {
             self.opened(domain);
+        } else {
+            self.changed(domain);
         }
         self.reviews.extend(self.domains[domain].attempts.iter());
         self.emit(None, EventKind::LoadChanged { scope, state });
     }
 
-    /// Publishes whether a scope has room.
+    /// Publishes whether a scope has room. Ignored when the scope's name cannot be used.
     pub fn set_capacity(&mut self, now: Now, scope: Scope, state: CapacityState) {
         self.observe(now);
-        let domain = self.domain(&scope);
+        let Some(domain) = self.subject(&scope, state != CapacityState::Open) else { return };
         let gates = self.domains[domain].gates_mut();
         let changed = match &state {
             CapacityState::Closed { reason } => gates.short.replace(reason.clone()).is_none(),
@@ -42,33 +43,27 @@ impl Engine {
         if changed {
             if state == CapacityState::Open {
                 self.opened(domain);
+            } else {
+                self.changed(domain);
             }
             self.emit(None, EventKind::CapacityChanged { scope, state });
         }
     }
 
     /// Publishes that a host, an instance or anything else is down, with the reason, or up again (`None`). Nothing
-    /// starts there while it is down; jobs that can take another member do.
+    /// starts there while it is down; jobs that can take another member do. Ignored when the scope's name cannot be
+    /// used.
     pub fn set_down(&mut self, now: Now, scope: Scope, down: Option<Reason>) {
-        let now = self.observe(now);
-        let domain = self.domain(&scope);
+        self.observe(now);
+        let Some(domain) = self.subject(&scope, down.is_some()) else { return };
         let before = std::mem::replace(&mut self.domains[domain].gates_mut().down, down.clone());
         if before.is_some() == down.is_some() {
             return;
         }
         if down.is_none() {
             self.opened(domain);
-        }
-        let watchers: Vec<JobIx> = self.domains[domain].gates_mut().watchers.iter().copied().collect();
-        for ix in watchers {
-            // Who failed at a place that it has left since may be gone.
-            let waits = self.jobs.get(ix.at()).is_some_and(|job| job.state.is_waiting());
-            if waits && self.has_members(ix) {
-                self.withdraw_claim(ix);
-                self.leave(ix);
-                self.choose_member(ix);
-                self.enter(now, ix);
-            }
+        } else {
+            self.changed(domain);
         }
         self.emit(None, EventKind::HealthChanged { scope, down });
     }
@@ -89,6 +84,9 @@ impl Engine {
         name.check().map_err(|source| PlaceError::Resource { name: name.clone(), source })?;
         let domain = self.place(place)?;
         let resource = self.demands.resource(&name);
+        if self.domains[domain].capacity(resource).is_some_and(|capacity| capacity.total == total) {
+            return Ok(());
+        }
         // Attempts under way count from the start, as if the resource had been limited when they began.
         let taken = self.domains[domain].attempts.iter().map(|active| {
             let entry = &self.actives[active.at()];
@@ -110,9 +108,12 @@ impl Engine {
     pub fn set_limit(&mut self, now: Now, scope: &Scope, limit: Option<u32>) -> Result<(), PlaceError> {
         self.observe(now);
         scope.check().map_err(|source| PlaceError::Name { place: scope.clone(), source })?;
-        let domain = self.domain(scope);
-        self.domains[domain].gates_mut().limit = limit;
-        self.touch(domain);
+        if let Some(domain) = self.subject(scope, limit.is_some()) {
+            let before = std::mem::replace(&mut self.domains[domain].gates_mut().limit, limit);
+            if before != limit {
+                self.touch(domain);
+            }
+        }
         Ok(())
     }
 
@@ -176,7 +177,14 @@ impl Engine {
         self.begin_sweep(true);
     }
 
-    /// The domain of a scope, made when it is new.
+    /// The domain of the scope that a call is about. One that is new is made only if there is something to remember of
+    /// it, and if its name can be used.
+    pub(super) fn subject(&mut self, scope: &Scope, remember: bool) -> Option<DomainIx> {
+        let known = self.domains.find(scope);
+        known.or_else(|| (remember && scope.check().is_ok()).then(|| self.domain(scope)))
+    }
+
+    /// The domain of a scope, made when it is new: for instances the only way, or their jobs would not know of it.
     pub(super) fn domain(&mut self, scope: &Scope) -> DomainIx {
         if let Some(found) = self.domains.find(scope) {
             return found;
@@ -225,102 +233,9 @@ impl Engine {
     /// because of it.
     pub(super) fn opened(&mut self, domain: DomainIx) {
         self.touch(domain);
-        let now = self.wall.now();
-        let watchers = self.domains[domain].gates.as_ref().map(|gates| gates.watchers.iter().copied());
-        let watchers: Vec<JobIx> = watchers.into_iter().flatten().collect();
-        for ix in watchers {
-            let backs_off = |job: &Job| job.back_off_until() > now.mono && job.bracket.is_none();
-            if self.jobs.get(ix.at()).is_some_and(backs_off) {
-                self.jobs[ix.at()].end_back_off();
-                self.domains[domain].gates_mut().watchers.remove(&ix);
-                self.reenter(now, ix);
-            }
+        if self.domains[domain].gates.as_ref().is_some_and(|gates| !gates.backing_off.is_empty()) {
+            self.recovered.insert(domain);
         }
-    }
-
-    fn has_members(&self, ix: JobIx) -> bool {
-        self.jobs[ix.at()].extras.as_ref().is_some_and(|extras| !extras.spec.members.is_empty())
-    }
-
-    /// Has the job told when one of its members goes down or comes up.
-    pub(super) fn watch_members(&mut self, ix: JobIx) {
-        for domain in self.member_domains(ix) {
-            self.domains[domain].gates_mut().watchers.insert(ix);
-        }
-    }
-
-    fn member_domains(&mut self, ix: JobIx) -> Vec<DomainIx> {
-        let Some(extras) = &self.jobs[ix.at()].extras else { return vec![] };
-        let members = extras.spec.members.clone();
-        let scopes = members.into_iter().flat_map(|m| [Scope::Instance(m.instance), Scope::Host(m.host)]);
-        scopes.map(|scope| self.domains.find_or_make(&scope)).collect()
-    }
-
-    pub(super) fn unwatch(&mut self, ix: JobIx) {
-        if self.jobs[ix.at()].extras.is_none() {
-            return;
-        }
-        let mut domains = self.member_domains(ix);
-        let mut own = Vec::new();
-        self.domains_of(&self.jobs[ix.at()], &mut own);
-        domains.extend(own);
-        for domain in domains {
-            if let Some(gates) = &mut self.domains[domain].gates {
-                gates.watchers.remove(&ix);
-            }
-        }
-    }
-
-    /// Takes the best member that is up; the best of all when none is.
-    pub(super) fn choose_member(&mut self, ix: JobIx) {
-        self.take_member_from(ix, 0);
-    }
-
-    /// A better member was waited for long enough: takes the next that is up, if there is one.
-    pub(super) fn lose_patience(&mut self, now: Now, ix: JobIx) {
-        let Some(extras) = &self.jobs[ix.at()].extras else { return };
-        if extras.patient_until.is_some_and(|until| until <= now.mono) {
-            let next = extras.member + 1;
-            self.withdraw_claim(ix);
-            self.take_member_from(ix, next);
-        }
-    }
-
-    fn take_member_from(&mut self, ix: JobIx, first: usize) {
-        let Some(extras) = &self.jobs[ix.at()].extras else { return };
-        let members = extras.spec.members.clone();
-        if members.is_empty() {
-            return;
-        }
-        let is_up = |scope: Scope| {
-            let gates = self.domains.find(&scope).and_then(|domain| self.domains[domain].gates.as_ref());
-            gates.is_none_or(|gates| gates.down.is_none())
-        };
-        let up = |at: &usize| {
-            let member = &members[*at];
-            is_up(Scope::Instance(member.instance.clone())) && is_up(Scope::Host(member.host.clone()))
-        };
-        let now = self.wall.now().mono;
-        let chosen = (first..members.len()).find(up);
-        let last_up = (0..members.len()).rfind(up);
-        let extras = self.extras_mut(ix);
-        extras.patient_until = None;
-        let Some(chosen) = chosen.or((first == 0).then_some(0)) else { return };
-        extras.member = chosen;
-        if last_up.is_some_and(|last| last > chosen) {
-            extras.patient_until = Some(now + extras.spec.patience);
-        }
-        let spec = extras.spec.clone();
-        let host = Scope::Host(members[chosen].host.clone());
-        let scope = match spec.volume {
-            Some(volume) => Scope::Volume(members[chosen].host.clone(), volume),
-            None => host,
-        };
-        let place = self.domains.find_or_make(&scope);
-        debug_assert!(self.jobs[ix.at()].bracket.is_none(), "a queued job has to leave before it moves");
-        self.count_out_of_places(ix);
-        self.jobs[ix.at()].place = place;
-        self.count_in_places(ix);
     }
 
     /// The fleet as a scope's domain, or that of the scope if it is known.
