@@ -1,5 +1,6 @@
 //! What every law keeps, whatever it is shown.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::civil::time;
@@ -218,6 +219,26 @@ fn the_least_share_is_granted_and_the_others_follow_it() {
     assert!(held.0 == 0 && held.1 > 0.1, "{held:?}");
     let cut = both(20, [0.0011, 0.0014]);
     assert!(cut.iter().any(|(law, share)| *law == 1 && *share < 0.8 * held.1), "{held:?} {cut:?}");
+}
+
+#[test]
+fn laws_that_have_no_say_are_told_what_was_granted() {
+    #[derive(Debug)]
+    struct Spy(Arc<Mutex<Vec<f64>>>);
+    impl ControlLaw for Spy {
+        fn step(&mut self, _: Now, _: Option<Sample>) -> Share {
+            Share::new(0.5, Reason::new("spy"))
+        }
+        fn track(&mut self, granted: f64) {
+            self.0.lock().unwrap().push(granted);
+        }
+    }
+    let (clock, tracked) = (ManualClock::default(), Arc::new(Mutex::new(Vec::new())));
+    let mut laws = Override::new();
+    laws.add(clock.now(), Box::new(Spy(tracked.clone())));
+    let fixed = laws.add(clock.now(), Box::new(FixedLaw::new(0.2).unwrap()));
+    laws.step(clock.now(), fixed, None);
+    assert_eq!(*tracked.lock().unwrap(), [0.2]);
 }
 
 #[test]
