@@ -18,12 +18,12 @@ impl Tree {
     pub(super) fn take_at_once(&mut self, ix: Ix, need: u64, now: MonoTime) -> bool {
         self.recall_lease(ix);
         let (mut enough, mut plenty) = (true, self.lease > 0);
-        self.on_path(ix, |node| node.bucket.refill(now));
-        for here in self.path(ix) {
-            let bucket = &self.nodes[here].bucket;
-            enough &= bucket.affords(need);
-            plenty &= bucket.affords(need.saturating_add(self.lease));
-        }
+        let more = need.saturating_add(self.lease);
+        self.on_path(ix, |node| {
+            node.bucket.refill(now);
+            enough &= node.bucket.affords(need);
+            plenty = plenty && node.bucket.affords(more);
+        });
         if !enough {
             return false;
         }
@@ -95,14 +95,7 @@ impl Tree {
             job.pass(0);
         }
         self.set_waiting(ix, self.backlog(ix));
-        self.give_back(ix, bytes - not_yet_taken);
-    }
-
-    fn give_back(&mut self, ix: Ix, bytes: u64) {
-        self.on_path(ix, |node| {
-            node.bucket.give_back(bytes);
-            node.granted = node.granted.wrapping_sub(bytes);
-        });
+        self.on_path(ix, |node| node.give_back(bytes - not_yet_taken));
     }
 
     pub(super) fn recall_leases(&mut self) {
@@ -119,8 +112,10 @@ impl Tree {
         let leased = std::mem::take(&mut job.leased);
         let unused = job.line.recall();
         self.leases -= 1;
-        self.on_path(ix, |node| node.bucket.end_lease(leased));
-        self.give_back(ix, unused);
+        self.on_path(ix, |node| {
+            node.bucket.end_lease(leased);
+            node.give_back(unused);
+        });
     }
 }
 

@@ -77,6 +77,12 @@ impl Job {
 }
 
 impl Node {
+    /// Puts back bytes that were taken here and did not move.
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        self.bucket.give_back(bytes);
+        self.granted = self.granted.wrapping_sub(bytes);
+    }
+
     pub(super) fn job(&self) -> Option<&Job> {
         match &self.kind {
             Kind::Job(job) => Some(job),

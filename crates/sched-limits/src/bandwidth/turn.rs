@@ -14,6 +14,9 @@ use super::tree::{Ix, Tree};
 /// Who must wait looks again no sooner than this.
 const SHORTEST_WAIT: Duration = Duration::from_micros(20);
 
+/// The part of what stands ahead that a job waits for before it looks again.
+const EARLY: u128 = 4;
+
 /// A job that may be let through, and how much.
 struct Turn {
     job: Ix,
@@ -146,7 +149,8 @@ impl Tree {
         let (mut in_turn, mut alone) = (Duration::ZERO, Duration::ZERO);
         let mut below = None;
         for here in self.path(ix) {
-            let ahead = below.map_or(0, |child| self.bytes_ahead(child, here));
+            // Those ahead may be held back elsewhere: who looks too late misses its turn, who looks too early only looks.
+            let ahead = below.map_or(0, |child| self.bytes_ahead(child, here)) / EARLY;
             let bucket = &self.nodes[here].bucket;
             in_turn = in_turn.max(bucket.time_until(u128::from(piece) + ahead)?);
             alone = alone.max(bucket.time_until(u128::from(piece))?);
