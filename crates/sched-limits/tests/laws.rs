@@ -226,7 +226,7 @@ fn laws_that_have_no_say_are_told_what_was_granted() {
     #[derive(Debug)]
     struct Spy(Arc<Mutex<Vec<f64>>>);
     impl ControlLaw for Spy {
-        fn step(&mut self, _: Now, _: Option<Sample>) -> Share {
+        fn step(&mut self, _: Now, _: Option<Observation>) -> Share {
             Share::new(0.5, Reason::new("spy"))
         }
         fn track(&mut self, granted: f64) {
