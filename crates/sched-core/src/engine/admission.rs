@@ -408,7 +408,7 @@ impl Engine {
         }
         self.emit(Some(ix), EventKind::Admitted { waited });
         let job = &self.jobs[ix.at()];
-        let (spec, member) = self.spec_of(job);
+        let (spec, member) = self.request_of(job);
         let order = StartOrder {
             attempt: job.attempt_id(),
             spec: spec.into(),

@@ -18,6 +18,7 @@ use crate::time::{MonoTime, Now, wall_until};
 use super::config::Boosts;
 use super::index::{ActiveIx, BracketIx, DemandIx, DomainIx, JobIx, TargetIx};
 use super::orders::{AttemptId, Order};
+use super::span::Span;
 
 /// Last part of a job's slack, as a divisor, in which it tolerates a busy foreground.
 const BUSY_TOLERATED_IN_LAST: i64 = 4;
@@ -45,7 +46,7 @@ pub(super) struct Job {
     /// The domain where it waits outside every queue, or none.
     pub(super) parked: DomainIx,
     /// 90th percentile of the paced run time.
-    pub(super) expected_ms: u32,
+    pub(super) expected: Span,
     pub(super) attempt: u32,
     pub(super) deferrals: u16,
     pub(super) requesters: u16,
@@ -65,6 +66,46 @@ pub(super) struct Job {
     pub(super) express: bool,
     /// It may have claims on places.
     pub(super) claims: bool,
+    pub(super) asked: Asked,
+}
+
+/// With a million pending, every eight bytes are eight megabytes.
+const _: () = assert!(size_of::<Job>() <= 120);
+
+/// What the request itself said of what is otherwise learned or taken from the terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked(u8);
+
+impl Asked {
+    const SIZE: u8 = 1;
+    const DURATION: u8 = 2;
+    const RPO: u8 = 4;
+
+    pub(super) fn by(spec: &JobSpec) -> Self {
+        let bit = |asked: bool, bit: u8| if asked { bit } else { 0 };
+        Self(
+            bit(spec.size_bytes.is_some(), Self::SIZE)
+                | bit(spec.expected_duration.is_some(), Self::DURATION)
+                | bit(spec.rpo.is_some(), Self::RPO),
+        )
+    }
+
+    /// Takes note of a second request: its size counts.
+    pub(super) fn join(&mut self, spec: &JobSpec) {
+        self.0 |= Self::by(spec).0 & Self::SIZE;
+    }
+
+    pub(super) fn size(self) -> bool {
+        self.0 & Self::SIZE != 0
+    }
+
+    pub(super) fn duration(self) -> bool {
+        self.0 & Self::DURATION != 0
+    }
+
+    pub(super) fn rpo(self) -> bool {
+        self.0 & Self::RPO != 0
+    }
 }
 
 /// What few jobs have.
@@ -221,11 +262,17 @@ impl Job {
     /// Start by this wall time, to finish in time even after one failure.
     pub(super) fn latest_start_ms(&self) -> i64 {
         let margin = millis(self.terms.retry.longest_wait(1));
-        self.deadline_ms.saturating_sub(i64::from(self.expected_ms)).saturating_sub(margin)
+        self.deadline_ms.saturating_sub(millis(self.expected())).saturating_sub(margin)
     }
 
     pub(super) fn size_bytes(&self) -> Option<u64> {
         Some(self.key.size_bytes()).filter(|size| *size != u64::MAX)
+    }
+
+    /// Takes note of a size; the key must be worked out anew.
+    pub(super) fn set_size(&mut self, size: Option<u64>) {
+        let size = size.unwrap_or(u64::MAX);
+        self.key = OrderKey::new(self.key.class(), self.key.start_by_ms(), 0, size, self.id());
     }
 
     /// The place in the order by deadline, expected duration and class.
@@ -265,7 +312,7 @@ impl Job {
     }
 
     pub(super) fn expected(&self) -> Duration {
-        Duration::from_millis(u64::from(self.expected_ms))
+        self.expected.into()
     }
 
     /// The time before which it was asked not to start: by its request, which its first start has served, or by

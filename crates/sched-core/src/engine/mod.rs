@@ -42,6 +42,7 @@ mod requests;
 mod reservations;
 mod roster;
 mod runs;
+mod span;
 mod surroundings;
 mod timers;
 mod wall;
