@@ -19,7 +19,7 @@ use super::job::{Stop, timed_out, wall};
 use super::requests::hash_target;
 use super::{Alarm, AttemptEnd, AttemptId, Engine, Output, hash_id};
 
-/// Failures of one job that an outage may be blamed for: beyond that, it is the job.
+/// Failures of one job that an outage may be blamed for although others got through: beyond that, it is the job.
 const MOST_SPARED: u8 = 16;
 /// Retries that successes can save up, in percent of one.
 const MOST_RETRY_TOKENS: u64 = 10_000;
@@ -119,7 +119,8 @@ impl Engine {
 
     /// An attempt failed in a way that may go away: tries again after a back-off, or gives up.
     fn failed(&mut self, now: Now, ix: JobIx, error: String, blamed: Option<DomainIx>) {
-        let spared = self.report_failure(now, ix, blamed);
+        let outage = self.report_failure(now, ix, blamed);
+        let spared = outage.is_some();
         let job = &mut self.jobs[ix.at()];
         job.failures = job.failures.saturating_add(u16::from(!spared));
         let retry = job.terms.retry;
@@ -129,11 +130,14 @@ impl Engine {
         let failures = u32::from(job.failures).max(1);
         let attempt = job.attempt_id();
         let in_budget = spared || self.counts.retry_tokens >= 100;
-        let wait = match (spared, in_budget) {
-            // Its breaker keeps it waiting.
-            (true, _) => std::time::Duration::ZERO,
-            (false, true) => retry.longest_wait(failures).mul_f64(jitter(self.config.seed, attempt)),
-            (false, false) => retry.cap.mul_f64(0.5 + 0.5 * jitter(self.config.seed, attempt)),
+        let share = jitter(self.config.seed, attempt);
+        let wait = match outage {
+            // Past the moment at which its breaker lets one try: another goes first.
+            Some((opens, trips)) => {
+                opens.since(now.mono) + retry.longest_wait(trips).mul_f64(0.5 + 0.5 * share)
+            }
+            None if in_budget => retry.longest_wait(failures).mul_f64(share),
+            None => retry.cap.mul_f64(0.5 + 0.5 * share),
         };
         if !spared && in_budget {
             self.counts.retry_tokens -= 100;
@@ -151,21 +155,26 @@ impl Engine {
     }
 
     /// Counts a failure against the breakers of what may be the reason, or of what the executor blamed.
-    /// Returns whether an outage is to blame, so that the job spends no retry.
-    fn report_failure(&mut self, now: Now, ix: JobIx, blamed: Option<DomainIx>) -> bool {
+    /// If an outage is to blame, so that the job spends no retry, returns when its breaker lets one try, and how often
+    /// that was tried.
+    fn report_failure(&mut self, now: Now, ix: JobIx, blamed: Option<DomainIx>) -> Option<(MonoTime, u32)> {
         let job = &self.jobs[ix.at()];
         let (active, target) = (job.active, &self.targets[job.target.at()]);
         let target = hash_target(&target.instance, target.kind);
         let jitter = jitter(self.config.seed ^ 1, job.attempt_id());
         let mut own = Vec::new();
         self.domains_of(job, &mut own);
-        let mut outage = false;
+        let (mut outage, mut known) = (None, false);
         for domain in blamed.map_or_else(|| self.suspects(ix), |blamed| vec![blamed]) {
             let config = self.config.breaker;
             let breaker = self.domains[domain].gates_mut().breaker.get_or_insert_default();
+            let was_out = breaker.is_out();
             let change = breaker.failed(&config, now.mono, active, target, blamed.is_some(), jitter);
             // A breaker that does not keep the job itself waiting would let it fail again at once.
-            outage |= breaker.is_tripped() && own.contains(&domain);
+            if breaker.is_tripped() && own.contains(&domain) {
+                known |= was_out;
+                outage = outage.max(Some((breaker.opens_at().unwrap_or(now.mono), breaker.trips())));
+            }
             if let Change::Tripped(until) = change {
                 self.alarms.insert((until, Alarm::Breaker(domain)));
                 self.changed(domain);
@@ -173,9 +182,9 @@ impl Engine {
             }
         }
         let job = &mut self.jobs[ix.at()];
-        let spared = outage && job.spared < MOST_SPARED;
-        job.spared += u8::from(spared);
-        spared
+        let outage = outage.filter(|_| known || job.spared < MOST_SPARED);
+        job.spared += u8::from(outage.is_some() && !known);
+        outage
     }
 
     fn report_success(&mut self, ix: JobIx) {
