@@ -8,8 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rig::{Rig, secs};
 use sched_core::{
-    BackupKind, CapacityState, EngineConfig, Gate, JobId, JobSpec, JobState, JobTerms, LoadLevel, LoadState,
-    Order, Output, Priority, Reason, RetryPolicy, RunError, SLOTS, Scope,
+    AttemptEnd, AttemptId, BackupKind, Cancellation, CapacityState, EngineConfig, Event, EventKind, Gate,
+    JobId, JobSpec, JobState, JobTerms, LoadLevel, LoadState, Order, Output, Priority, Reason, RetryPolicy,
+    RunError, SLOTS, Scope,
 };
 
 #[derive(Clone, Debug)]
@@ -33,6 +34,14 @@ enum Op {
     Cancel {
         job: u64,
     },
+    CancelAttempt {
+        which: usize,
+    },
+    Stale {
+        which: usize,
+        back: u32,
+    },
+    Slow(bool),
     Reprioritize {
         job: u64,
         to: Priority,
@@ -78,6 +87,9 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (any::<usize>(), 0..4u8).prop_map(|(which, result)| Op::End { which, result }),
         3 => any::<usize>().prop_map(|which| Op::Acknowledge { which }),
         2 => (1..60u64).prop_map(|job| Op::Cancel { job }),
+        1 => any::<usize>().prop_map(|which| Op::CancelAttempt { which }),
+        2 => (any::<usize>(), 0..3u32).prop_map(|(which, back)| Op::Stale { which, back }),
+        1 => any::<bool>().prop_map(Op::Slow),
         2 => (1..60u64, priority()).prop_map(|(job, to)| Op::Reprioritize { job, to }),
         3 => (0..5u8, level).prop_map(|(scope, level)| Op::Load { scope, level }),
         2 => (0..5u8, any::<bool>()).prop_map(|(scope, open)| Op::Capacity { scope, open }),
@@ -141,9 +153,23 @@ fn apply(rig: &mut Rig, op: &Op) {
             let running = rig.running();
             if !running.is_empty() {
                 let attempt = running[which % running.len()];
-                let _ = rig.engine.paused(now, attempt) || rig.engine.resumed(now, attempt);
+                let _ = rig.engine.started(now, attempt)
+                    || rig.engine.paused(now, attempt)
+                    || rig.engine.resumed(now, attempt);
             }
         }
+        Op::CancelAttempt { which } => {
+            let running = rig.running();
+            if !running.is_empty() {
+                let attempt = running[which % running.len()];
+                let told = rig.engine.cancel(now, attempt.job, Reason::new("c"));
+                assert_eq!(told, Ok(Cancellation::Requested), "whatever it is doing");
+                let state = rig.engine.job_status(attempt.job).unwrap().state;
+                assert_eq!(state, JobState::Cancelling);
+            }
+        }
+        Op::Stale { which, back } => report_stale(rig, which, back),
+        Op::Slow(slow) => rig.is_slow = slow,
         Op::Cancel { job } => _ = rig.engine.cancel(now, JobId(job), Reason::new("c")),
         Op::Reprioritize { job, to } => _ = rig.engine.reprioritize(now, JobId(job), to),
         Op::Load { scope: s, level } => {
@@ -164,10 +190,42 @@ fn apply(rig: &mut Rig, op: &Op) {
             } else {
                 sched_core::wall_plus(now.wall, Duration::from_secs(secs.unsigned_abs()))
             };
+            let (before, told) = (rig.running(), rig.events.len());
             rig.clock.step_wall(to);
+            rig.step();
+            let suspect = |event: &Event| matches!(event.kind, EventKind::WallStepped { .. });
+            if rig.events[told..].iter().any(|event| suspect(event)) {
+                assert_eq!(rig.running(), before, "a step that nobody believes yet has started something");
+            }
         }
     }
     rig.step();
+}
+
+/// Reports about an attempt that ended, or has not begun, change nothing.
+fn report_stale(rig: &mut Rig, which: usize, back: u32) {
+    let now = rig.now();
+    let status = rig.engine.status();
+    let jobs: Vec<_> = status.active_jobs.iter().chain(&status.waiting_jobs).collect();
+    if jobs.is_empty() {
+        return;
+    }
+    let job = &jobs[which % jobs.len()].job;
+    let number = (job.attempt + 1).saturating_sub(back);
+    let attempt = AttemptId { job: job.id, number };
+    if rig.running().contains(&attempt) {
+        return;
+    }
+    let end = AttemptEnd { bytes: 9, result: Ok(()) };
+    let heard = [
+        rig.engine.started(now, attempt),
+        rig.engine.paused(now, attempt),
+        rig.engine.resumed(now, attempt),
+        rig.engine.ended(now, attempt, end),
+    ];
+    assert_eq!(heard, [false; 4], "{attempt:?}");
+    assert_eq!(rig.engine.poll_output(), None);
+    assert_eq!(rig.engine.status(), status);
 }
 
 fn check(rig: &Rig, shrunk: bool) {
