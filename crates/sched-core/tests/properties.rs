@@ -21,6 +21,8 @@ enum Op {
         priority: Priority,
         slots: u64,
         tape: u64,
+        io: u64,
+        minutes: u64,
         start_in: Option<u64>,
         pausable: bool,
     },
@@ -78,11 +80,12 @@ fn priority() -> impl Strategy<Value = Priority> {
 
 fn op() -> impl Strategy<Value = Op> {
     let level = prop_oneof![Just(LoadLevel::Calm), Just(LoadLevel::Busy), Just(LoadLevel::Peak)];
-    let submit =
-        (0..12u8, 0..3u8, priority(), 1..3u64, 0..3u64, prop::option::of(0..90_000u64), any::<bool>());
+    // Large amounts that share a band, and durations that share a span, though one may fit where another does not.
+    let size = (1..3u64, 0..3u64, prop_oneof![Just(0), 960..1_040u64], prop_oneof![Just(10), 20..60u64]);
+    let submit = (0..12u8, 0..3u8, priority(), size, prop::option::of(0..90_000u64), any::<bool>());
     prop_oneof![
-        8 => submit.prop_map(|(instance, host, priority, slots, tape, start_in, pausable)| {
-            Op::Submit { instance, host, priority, slots, tape, start_in, pausable }
+        8 => submit.prop_map(|(instance, host, priority, (slots, tape, io, minutes), start_in, pausable)| {
+            Op::Submit { instance, host, priority, slots, tape, io, minutes, start_in, pausable }
         }),
         6 => (any::<usize>(), 0..4u8).prop_map(|(which, result)| Op::End { which, result }),
         3 => any::<usize>().prop_map(|which| Op::Acknowledge { which }),
@@ -114,6 +117,7 @@ fn new_rig() -> Rig {
     let mut config = EngineConfig::default();
     config.resources.insert(SLOTS.into(), 3);
     config.resources.insert("tape".into(), 2);
+    config.resources.insert("io".into(), 2_000);
     config.history = 10_000;
     Rig::new(config)
 }
@@ -122,12 +126,14 @@ fn new_rig() -> Rig {
 fn apply(rig: &mut Rig, op: &Op) {
     let now = rig.now();
     match op.clone() {
-        Op::Submit { instance, host, priority, slots, tape, start_in, pausable } => {
+        Op::Submit { instance, host, priority, slots, tape, io, minutes, start_in, pausable } => {
             let mut terms = JobTerms::default();
             terms.priority = priority;
             terms.demand = Default::default();
             terms.demand.add(SLOTS, slots);
             terms.demand.add("tape", tape);
+            terms.demand.add("io", io);
+            terms.expected_duration = secs(60 * minutes);
             terms.pausable = pausable;
             terms.retry = RetryPolicy::new(3, secs(60), secs(600));
             terms.timeout = (host == 2).then(|| secs(20_000));

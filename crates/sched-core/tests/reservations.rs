@@ -3,7 +3,7 @@
 mod rig;
 
 use rig::{Rig, secs, spec, terms};
-use sched_core::{EngineConfig, JobId, JobSpec, JobTerms, Output, Priority, RunError, SLOTS};
+use sched_core::{EngineConfig, JobId, JobSpec, JobTerms, Output, Priority, Reason, RunError, SLOTS};
 
 fn of(priority: Priority) -> JobTerms {
     let mut terms = terms();
@@ -88,4 +88,33 @@ fn room_that_is_being_made_for_a_critical_job_is_kept_for_it() {
     assert!(rig.engine.paused(rig.now(), attempt));
     rig.step();
     assert!(jobs(&rig).contains(&critical), "{}", rig.engine.explain(critical).unwrap());
+}
+
+/// What ends in time may pass, but only until the second time that the promised room has not come.
+#[test]
+fn nobody_passes_any_more_once_the_promised_room_has_not_come_twice() {
+    let mut rig = Rig::with_slots(2);
+    rig.submit(spec("overruns"), sized(Priority::Normal, 1, 10));
+    rig.step();
+    let large = rig.submit(spec("large"), sized(Priority::High, 2, 60));
+    let mut passed_after = vec![];
+    for n in 0..120 {
+        let mut short = of(Priority::Normal);
+        short.expected_duration = secs(20);
+        let short = rig.submit(spec(&format!("short-{n}")), short);
+        rig.step();
+        if jobs(&rig).contains(&short) {
+            passed_after.push(n * 20);
+            rig.clock.advance(secs(20));
+            end(&mut rig, short, Ok(()));
+        } else {
+            rig.engine.cancel(rig.now(), short, Reason::new("asked again later")).unwrap();
+            rig.clock.advance(secs(20));
+            rig.step();
+        }
+    }
+    assert!(!jobs(&rig).contains(&large));
+    assert!(passed_after.contains(&300), "it ends before the room is expected: {passed_after:?}");
+    // Ten minutes until the first lapse, and one more until the second.
+    assert!(passed_after.iter().all(|at| *at <= 660), "{passed_after:?}");
 }

@@ -12,6 +12,7 @@ use super::forest::For;
 use super::gates::Closed;
 use super::index::{BracketIx, DomainIx, JobIx, LaneIx};
 use super::lanes::{Next, Turn, Turns};
+use super::parked::Row;
 use super::reservations::LOOKED_PAST;
 use super::{Engine, StartOrder};
 
@@ -62,6 +63,12 @@ impl Engine {
         let parked = std::mem::take(&mut job.parked);
         if !bracket.is_none() {
             self.forest.remove(&mut self.domains, bracket, id);
+        }
+        // Whoever was parked behind it has its turn now.
+        if let Some((domain, row)) = self.let_in.remove(&ix)
+            && let Some((lane, next)) = self.domains[domain].gates_mut().parked.unblock(row)
+        {
+            self.forest.lanes.open_door(lane, domain, next);
         }
         if let Some(domain) = parked.some() {
             let key = self.jobs[ix.at()].key;
@@ -194,14 +201,22 @@ impl Engine {
         }
         let parked = self.domains[domain].gates.iter().flat_map(|gates| gates.parked.of(&key));
         let mut open = parked.map(|(_, ix)| ix).filter(|ix| self.kept_out(now, *ix, domain).is_none());
-        let next = open.next();
+        let Some(ix) = open.next() else { return };
         drop(open);
-        if let Some(ix) = next {
-            self.reenter(now, ix);
-            let next = self.domains[domain].gates.iter().find_map(|gates| gates.parked.of(&key).next());
-            if let Some((next, _)) = next {
-                self.forest.lanes.open_door(key, domain, next);
-            }
+        let row = self.domains[domain].gates_mut().parked.row_of(ix).copied();
+        self.reenter(now, ix);
+        let parked = &mut self.domains[domain].gates_mut().parked;
+        // As long as it is kept back where it stands now, the rest of its row would be too.
+        let at = self.jobs[ix.at()].bracket;
+        if let Some(row) = row
+            && !at.is_none()
+            && self.forest.kept_back(at).is_some()
+            && parked.block(row)
+        {
+            self.let_in.insert(ix, (domain, row));
+        }
+        if let Some((next, _)) = parked.of(&key).next() {
+            self.forest.lanes.open_door(key, domain, next);
         }
     }
 
@@ -369,10 +384,11 @@ impl Engine {
     fn park(&mut self, now: Now, ix: JobIx, at: DomainIx, closed: Closed) {
         self.leave(ix);
         self.counts.moves += 1;
-        let lane = self.class_of(ix, now.wall.as_millisecond()).lane;
+        let class = self.class_of(ix, now.wall.as_millisecond());
+        let alone = if self.domains[at].resources.is_empty() { JobIx::NONE } else { ix };
         let job = &mut self.jobs[ix.at()];
         job.parked = at;
-        self.domains[at].gates_mut().parked.insert(lane, job.key, ix);
+        self.domains[at].gates_mut().parked.insert(Row { class, place: job.place, alone }, job.key, ix);
         self.defer(now, ix, closed);
         self.make_room_at_limit(now, ix, closed);
     }

@@ -75,6 +75,7 @@ use forest::Forest;
 use index::{ActiveIx, DomainIx, JobIx, TargetIx};
 use job::{Active, Job, Target};
 use moments::Sweep;
+use parked::Row;
 use timers::Timers;
 use wall::{Observed, WallGuard};
 
@@ -104,6 +105,8 @@ pub struct Engine {
     alarms: BTreeSet<(MonoTime, Alarm)>,
     /// Domains of which something may have opened.
     touched: VecDeque<DomainIx>,
+    /// Jobs that were let in before others of their row, and where these are parked.
+    let_in: HashMap<JobIx, (DomainIx, Row), FixedState>,
     /// Attempts that must be held against what has changed around them.
     reviews: VecDeque<ActiveIx>,
     /// Critical jobs that lacked room at a place when they were looked at last: should somebody who runs there become
@@ -192,6 +195,7 @@ impl Engine {
             timers: Timers::default(),
             alarms: BTreeSet::new(),
             touched: VecDeque::new(),
+            let_in: HashMap::default(),
             reviews: VecDeque::new(),
             wanting: BTreeSet::new(),
             choices: BTreeMap::new(),
