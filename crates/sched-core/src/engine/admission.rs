@@ -158,11 +158,13 @@ impl Engine {
 
     /// The lane whose turn it is: critical jobs within their share, then the tenant that had least of its due.
     fn next_turn(&self, now: Now) -> Option<LaneIx> {
-        let turns = |strict| {
-            let needs = self.forest.lanes.needs().filter(move |(need, _)| need.strict == strict);
-            needs.filter_map(|(need, turns)| self.turn_of(need, turns, now)).min()
-        };
-        let (strict, other) = (turns(true), turns(false));
+        let (mut strict, mut other): (Option<Turn>, Option<Turn>) = (None, None);
+        for (need, turns) in self.forest.lanes.needs() {
+            if let Some(turn) = self.turn_of(need, turns, now) {
+                let least = if need.strict { &mut strict } else { &mut other };
+                *least = Some(least.map_or(turn, |least| least.min(turn)));
+            }
+        }
         let chosen = match other {
             Some(other) if strict.is_some() && self.over_share(self.active_count()) => Some(other),
             other => strict.or(other),
