@@ -310,3 +310,56 @@ fn directive(verdict: Verdict) -> Directive {
         Verdict::Back { signal } => Directive::Note(EventKind::SignalBack { signal }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sched_core::{Clock, ManualClock};
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    fn signals(clock: &ManualClock) -> Signals {
+        let detector = DetectorTerms {
+            name: "checkout".into(),
+            scope: Scope::Fleet,
+            period: PERIOD,
+            latency_target: Some(Duration::from_millis(100)),
+        };
+        let probe = ProbeTerms { name: "disk".into(), period: PERIOD };
+        let limit = RateLimit { ceiling: Rate::BytesPerSec(1_000), full_scale: 1_000, enforce: true };
+        Signals::new(clock.now(), Thresholds::default(), vec![probe], vec![detector], limit)
+    }
+
+    /// The levels and states that were published.
+    fn told(directives: Vec<Directive>) -> Vec<String> {
+        let told = directives.into_iter().filter_map(|directive| match directive {
+            Directive::Load(_, state) => Some(state.level.to_string()),
+            Directive::Capacity(_, CapacityState::Open) => Some("open".into()),
+            Directive::Capacity(_, CapacityState::Closed { .. }) => Some("closed".into()),
+            Directive::Note(EventKind::SignalLost { signal, .. }) => Some(format!("{signal} lost")),
+            Directive::Rate(_) | Directive::Note(_) => None,
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn a_stale_signal_freezes_nothing() {
+        let clock = ManualClock::default();
+        let mut signals = signals(&clock);
+        let full = vec![Reading::share("disk", 1.0)];
+        assert_eq!(told(signals.readings(clock.now(), 0, Ok(full))), ["closed"]);
+        let peak = LoadReading::new(LoadLevel::Peak, Reason::new("told by a test"));
+        assert_eq!(told(signals.load(clock.now(), 0, Ok(peak), 0)), ["peak"]);
+        // Neither answers again.
+        let mut news = Vec::new();
+        while let Some(at) = signals.next_look() {
+            assert!(news.len() < 10 && at.since(MonoTime::ZERO) < PERIOD * 10, "{news:?}");
+            clock.advance_to(at);
+            news.extend(told(signals.tick(clock.now())));
+        }
+        news.sort();
+        assert_eq!(news, ["calm", "checkout lost", "disk lost", "open"]);
+        assert!(signals.rate() < Rate::BytesPerSec(1_000), "and nothing raises the rate");
+    }
+}
