@@ -9,14 +9,16 @@
 //! In exactly one place:
 //! - with its timer, until its requested start or the end of its back-off;
 //! - with its target, while another backup of the same instance and kind runs;
-//! - parked at a group, an instance or another host that takes part and is closed for it;
+//! - parked at a group, an instance or another host that takes part and is closed for it, or at a place that keeps it
+//!   back alone of its class;
 //! - otherwise in the queue of its class at its host or volume, in the tournament that `forest` keeps: the most
 //!   urgent job that no place keeps back comes to the top of its class at the fleet, where [`Engine::advance`]
-//!   looks at it.
+//!   looks at it when its lane has a turn.
 //!
-//! A place, technology or destination that turns out to be closed for the job at the top shuts the whole bracket
-//! below it with one heap operation; when it opens, the bracket is shown again. So an event costs what it starts
-//! and the classes that it touches, never the length of the backlog.
+//! A place, technology or destination that turns out to be closed for the class of the job at the top shuts the whole
+//! bracket below it with one heap operation; when it opens, the bracket is shown again. Needs for which the fleet has
+//! no room are passed over, and parked jobs are let in one by one. So an event costs what it starts and the classes
+//! that it touches, never the length of the backlog.
 
 mod acceptance;
 mod admission;
