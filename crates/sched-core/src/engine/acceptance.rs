@@ -13,9 +13,10 @@ use crate::state::JobState;
 use crate::terms::JobTerms;
 use crate::time::{MonoTime, Now};
 
+use super::asked::Asked;
 use super::domain::Domains;
 use super::index::{ActiveIx, BracketIx, DomainIx, JobIx, TargetIx};
-use super::job::{Asked, Extras, Job, MemberPlace, Target, millis, wall};
+use super::job::{Extras, Job, MemberPlace, Target, millis, wall};
 use super::requests::hash_target;
 use super::{Engine, hash_id};
 

@@ -52,7 +52,8 @@ pub struct EngineConfig {
     pub listed: usize,
     /// Seed of the jitter. Default 0.
     pub seed: u64,
-    /// Decide and say so, but let every job start at once. Default `false`.
+    /// Decide and say so, but gate nothing of the surroundings: only its requested start, its back-off and another
+    /// backup of the same instance and kind keep a job waiting. Default `false`.
     pub advise_only: bool,
     /// Whether a [`Record`](crate::Record) is made of every change that must survive, and starts wait until theirs is
     /// [`committed`](super::Engine::committed). Default `false`.

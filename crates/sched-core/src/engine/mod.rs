@@ -22,6 +22,7 @@
 
 mod acceptance;
 mod admission;
+mod asked;
 mod breaker;
 mod config;
 mod demand;
