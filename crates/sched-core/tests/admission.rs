@@ -107,6 +107,24 @@ fn a_long_line_of_jobs_that_are_a_little_too_large_stays_where_it_is() {
     assert_eq!(jobs(&rig.running()), [runs, small], "sixteen are looked past");
 }
 
+/// Whichever of them it is: one that was looked past, or the one at the top that keeps the rest.
+#[test]
+fn the_next_in_a_long_line_is_looked_at_when_one_before_it_is_cancelled() {
+    for cancelled in [0, 16] {
+        let mut rig = with_io(2_000);
+        let runs = rig.submit(spec("runs"), needing(1_000, 60));
+        rig.step();
+        let large = |n| spec(&format!("large-{n}")).size_bytes(1);
+        let line: Vec<_> = (0..17).map(|n| rig.submit(large(n), needing(1_007, 60))).collect();
+        let small = rig.submit(spec("small").size_bytes(2), needing(970, 60));
+        rig.step();
+        assert_eq!(jobs(&rig.running()), [runs]);
+        rig.engine.cancel(rig.now(), line[cancelled], Reason::new("not wanted any more")).unwrap();
+        rig.step();
+        assert_eq!(jobs(&rig.running()), [runs, small]);
+    }
+}
+
 /// Submits `count` jobs of one slot, no two of which differ less than `spec` says, and returns the most moves that
 /// the end of one and the start of the next then take.
 fn moves_of_a_turn(count: usize, of: impl Fn(usize) -> JobSpec) -> u64 {
@@ -186,4 +204,22 @@ fn a_member_whose_host_is_down_does_not_keep_the_rest_of_its_group() {
     rig.engine.release(rig.now(), &group);
     rig.step();
     assert_eq!(jobs(&rig.running()), [good]);
+}
+
+#[test]
+fn who_is_parked_behind_a_member_that_was_kept_back_follows_when_that_one_starts() {
+    let mut rig = Rig::with_slots(9);
+    let (group, bad) = (Scope::Group("cluster".into()), Scope::Host("bad".into()));
+    rig.engine.set_limit(rig.now(), &group, Some(9)).unwrap();
+    rig.engine.hold(rig.now(), group.clone(), order());
+    let member = |n| spec(&format!("db-{n}")).host("bad").group("cluster").size_bytes(n);
+    let members: Vec<_> = (1..5).map(|n| rig.submit(member(n), terms())).collect();
+    rig.step();
+    rig.engine.set_down(rig.now(), bad.clone(), Some(Reason::new("unreachable")));
+    rig.engine.release(rig.now(), &group);
+    rig.step();
+    assert_eq!(jobs(&rig.running()), []);
+    rig.engine.set_down(rig.now(), bad, None);
+    rig.step();
+    assert_eq!(jobs(&rig.running()), members);
 }
