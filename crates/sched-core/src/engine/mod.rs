@@ -39,6 +39,7 @@ mod members;
 mod moments;
 mod operators;
 mod orders;
+mod outages;
 mod parked;
 mod report;
 mod requests;
