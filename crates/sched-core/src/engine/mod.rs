@@ -49,6 +49,7 @@ mod runs;
 mod span;
 mod surroundings;
 mod timers;
+mod turns;
 mod wall;
 mod yielding;
 
