@@ -183,7 +183,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Decide, explain and log, but gate nothing: every job starts at once and runs unpaced.
+    /// Decide, explain and log, but gate nothing of the surroundings: every job starts as soon as it was asked to, and
+    /// runs unpaced. Back-offs count, and no backup overlaps itself.
     pub fn advise_only(mut self) -> Self {
         self.engine.advise_only = true;
         self

@@ -83,7 +83,7 @@ pub enum Gate {
     Hold,
     /// A probe says that the scope is short of something.
     Capacity,
-    /// Attempts failed one after another; only a few may try until one succeeds.
+    /// Attempts failed one after another, or one said that the scope is not available; few may try until some succeed.
     Breaker,
     /// A named resource is used up, or promised to a more urgent job.
     Resource(ResourceName),
@@ -91,7 +91,8 @@ pub enum Gate {
     Limit,
     /// No member that could be backed up is up.
     Health,
-    /// The instance's previous backup of this kind still runs.
+    /// The instance's previous backup of this kind has not ended, or one runs under another of its names: as a member
+    /// of a cluster.
     Overlap,
     /// It is not time yet: the requested start or the back-off after a failure.
     Time,

@@ -1,6 +1,7 @@
 //! What must survive a crash: [`Record`], made by the engine for whoever stores it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -43,10 +44,14 @@ impl Record {
 pub struct JobRecord {
     /// The job.
     pub id: JobId,
-    /// The request, with the deadline that counts.
+    /// The request, with the class and the deadline that count.
     pub spec: JobSpec,
     /// The terms.
     pub terms: Arc<JobTerms>,
+    /// 90th percentile of the run time, as asked for or learned.
+    pub expected_duration: Duration,
+    /// Bytes that it is expected to move, as asked for or learned.
+    pub size_bytes: Option<u64>,
     /// When it was submitted.
     pub submitted: Timestamp,
     /// The newest attempt, 0 before the first.

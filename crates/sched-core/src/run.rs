@@ -78,8 +78,9 @@ pub enum RunError {
     #[error("{0}")]
     Permanent(String),
     /// Something that it needs is not available, such as its destination. The breaker of that scope trips. If the scope
-    /// is one of the job's own, the job waits for it and spends no retry, up to 16 times. A scope that no job, order or
-    /// signal has named counts like [`Retryable`](Self::Retryable).
+    /// is one of the job's own, the job waits for it and spends no retry; see
+    /// [`BreakerConfig`](crate::BreakerConfig). A scope that no job, order or signal has named counts like
+    /// [`Retryable`](Self::Retryable).
     #[error("{what} is not available: {error}")]
     Unavailable {
         /// What: usually a destination or a host.

@@ -34,6 +34,14 @@ impl Demand {
         }
     }
 
+    /// Raises each amount to what `other` needs, if that is more.
+    pub(crate) fn join(&mut self, other: &Self) {
+        for (resource, amount) in other.iter() {
+            let held = self.0.entry(resource.clone()).or_default();
+            *held = amount.max(*held);
+        }
+    }
+
     /// Whether nothing is needed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

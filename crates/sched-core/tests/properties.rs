@@ -8,8 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rig::{Rig, secs};
 use sched_core::{
-    BackupKind, CapacityState, EngineConfig, Gate, JobId, JobSpec, JobState, JobTerms, LoadLevel, LoadState,
-    Order, Output, Priority, Reason, RetryPolicy, RunError, SLOTS, Scope,
+    AttemptEnd, AttemptId, BackupKind, Cancellation, CapacityState, EngineConfig, Event, EventKind, Gate,
+    JobId, JobSpec, JobState, JobTerms, LoadLevel, LoadState, Order, Output, Priority, Reason, RetryPolicy,
+    RunError, SLOTS, Scope,
 };
 
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ enum Op {
         priority: Priority,
         slots: u64,
         tape: u64,
+        io: u64,
+        minutes: u64,
         start_in: Option<u64>,
         pausable: bool,
     },
@@ -33,6 +36,14 @@ enum Op {
     Cancel {
         job: u64,
     },
+    CancelAttempt {
+        which: usize,
+    },
+    Stale {
+        which: usize,
+        back: u32,
+    },
+    Slow(bool),
     Reprioritize {
         job: u64,
         to: Priority,
@@ -69,15 +80,19 @@ fn priority() -> impl Strategy<Value = Priority> {
 
 fn op() -> impl Strategy<Value = Op> {
     let level = prop_oneof![Just(LoadLevel::Calm), Just(LoadLevel::Busy), Just(LoadLevel::Peak)];
-    let submit =
-        (0..12u8, 0..3u8, priority(), 1..3u64, 0..3u64, prop::option::of(0..90_000u64), any::<bool>());
+    // Large amounts that share a band, and durations that share a span, though one may fit where another does not.
+    let size = (1..3u64, 0..3u64, prop_oneof![Just(0), 960..1_040u64], prop_oneof![Just(10), 20..60u64]);
+    let submit = (0..12u8, 0..3u8, priority(), size, prop::option::of(0..90_000u64), any::<bool>());
     prop_oneof![
-        8 => submit.prop_map(|(instance, host, priority, slots, tape, start_in, pausable)| {
-            Op::Submit { instance, host, priority, slots, tape, start_in, pausable }
+        8 => submit.prop_map(|(instance, host, priority, (slots, tape, io, minutes), start_in, pausable)| {
+            Op::Submit { instance, host, priority, slots, tape, io, minutes, start_in, pausable }
         }),
         6 => (any::<usize>(), 0..4u8).prop_map(|(which, result)| Op::End { which, result }),
         3 => any::<usize>().prop_map(|which| Op::Acknowledge { which }),
         2 => (1..60u64).prop_map(|job| Op::Cancel { job }),
+        1 => any::<usize>().prop_map(|which| Op::CancelAttempt { which }),
+        2 => (any::<usize>(), 0..3u32).prop_map(|(which, back)| Op::Stale { which, back }),
+        1 => any::<bool>().prop_map(Op::Slow),
         2 => (1..60u64, priority()).prop_map(|(job, to)| Op::Reprioritize { job, to }),
         3 => (0..5u8, level).prop_map(|(scope, level)| Op::Load { scope, level }),
         2 => (0..5u8, any::<bool>()).prop_map(|(scope, open)| Op::Capacity { scope, open }),
@@ -102,6 +117,7 @@ fn new_rig() -> Rig {
     let mut config = EngineConfig::default();
     config.resources.insert(SLOTS.into(), 3);
     config.resources.insert("tape".into(), 2);
+    config.resources.insert("io".into(), 2_000);
     config.history = 10_000;
     Rig::new(config)
 }
@@ -110,12 +126,14 @@ fn new_rig() -> Rig {
 fn apply(rig: &mut Rig, op: &Op) {
     let now = rig.now();
     match op.clone() {
-        Op::Submit { instance, host, priority, slots, tape, start_in, pausable } => {
+        Op::Submit { instance, host, priority, slots, tape, io, minutes, start_in, pausable } => {
             let mut terms = JobTerms::default();
             terms.priority = priority;
             terms.demand = Default::default();
             terms.demand.add(SLOTS, slots);
             terms.demand.add("tape", tape);
+            terms.demand.add("io", io);
+            terms.expected_duration = secs(60 * minutes);
             terms.pausable = pausable;
             terms.retry = RetryPolicy::new(3, secs(60), secs(600));
             terms.timeout = (host == 2).then(|| secs(20_000));
@@ -141,9 +159,23 @@ fn apply(rig: &mut Rig, op: &Op) {
             let running = rig.running();
             if !running.is_empty() {
                 let attempt = running[which % running.len()];
-                let _ = rig.engine.paused(now, attempt) || rig.engine.resumed(now, attempt);
+                let _ = rig.engine.started(now, attempt)
+                    || rig.engine.paused(now, attempt)
+                    || rig.engine.resumed(now, attempt);
             }
         }
+        Op::CancelAttempt { which } => {
+            let running = rig.running();
+            if !running.is_empty() {
+                let attempt = running[which % running.len()];
+                let told = rig.engine.cancel(now, attempt.job, Reason::new("c"));
+                assert_eq!(told, Ok(Cancellation::Requested), "whatever it is doing");
+                let state = rig.engine.job_status(attempt.job).unwrap().state;
+                assert_eq!(state, JobState::Cancelling);
+            }
+        }
+        Op::Stale { which, back } => report_stale(rig, which, back),
+        Op::Slow(slow) => rig.is_slow = slow,
         Op::Cancel { job } => _ = rig.engine.cancel(now, JobId(job), Reason::new("c")),
         Op::Reprioritize { job, to } => _ = rig.engine.reprioritize(now, JobId(job), to),
         Op::Load { scope: s, level } => {
@@ -164,10 +196,42 @@ fn apply(rig: &mut Rig, op: &Op) {
             } else {
                 sched_core::wall_plus(now.wall, Duration::from_secs(secs.unsigned_abs()))
             };
+            let (before, told) = (rig.running(), rig.events.len());
             rig.clock.step_wall(to);
+            rig.step();
+            let suspect = |event: &Event| matches!(event.kind, EventKind::WallStepped { .. });
+            if rig.events[told..].iter().any(|event| suspect(event)) {
+                assert_eq!(rig.running(), before, "a step that nobody believes yet has started something");
+            }
         }
     }
     rig.step();
+}
+
+/// Reports about an attempt that ended, or has not begun, change nothing.
+fn report_stale(rig: &mut Rig, which: usize, back: u32) {
+    let now = rig.now();
+    let status = rig.engine.status();
+    let jobs: Vec<_> = status.active_jobs.iter().chain(&status.waiting_jobs).collect();
+    if jobs.is_empty() {
+        return;
+    }
+    let job = &jobs[which % jobs.len()].job;
+    let number = (job.attempt + 1).saturating_sub(back);
+    let attempt = AttemptId { job: job.id, number };
+    if rig.running().contains(&attempt) {
+        return;
+    }
+    let end = AttemptEnd { bytes: 9, result: Ok(()) };
+    let heard = [
+        rig.engine.started(now, attempt),
+        rig.engine.paused(now, attempt),
+        rig.engine.resumed(now, attempt),
+        rig.engine.ended(now, attempt, end),
+    ];
+    assert_eq!(heard, [false; 4], "{attempt:?}");
+    assert_eq!(rig.engine.poll_output(), None);
+    assert_eq!(rig.engine.status(), status);
 }
 
 fn check(rig: &Rig, shrunk: bool) {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rig::{Rig, secs};
 use sched_core::{
     CapacityState, Engine, EngineConfig, JobId, JobSpec, JobTerms, LoadLevel, LoadState, Order, Preemption,
-    Priority, Reason, RetryPolicy, SLOTS, Scope,
+    Priority, Reason, RetryPolicy, SLOTS, Scope, TenantName,
 };
 
 const HOSTS: u8 = 4;
@@ -25,6 +25,7 @@ enum Op {
         disk: bool,
         group: Option<u8>,
         size: u64,
+        tenant: u8,
         due_in: i64,
         start_in: i64,
     },
@@ -80,11 +81,11 @@ fn op() -> impl Strategy<Value = Op> {
         ]
     };
     let level = prop_oneof![Just(LoadLevel::Calm), Just(LoadLevel::Busy), Just(LoadLevel::Peak)];
-    let request = (0..24u8, priority(), any::<bool>(), prop::option::of(0..2u8), 1..5u64);
+    let request = (0..24u8, priority(), any::<bool>(), prop::option::of(0..2u8), 1..5u64, 0..3u8);
     prop_oneof![
         9 => (request, -4_000..90_000i64, -60_000..30_000i64).prop_map(
-            |((instance, priority, disk, group, size), due_in, start_in)| {
-                Op::Submit { instance, priority, disk, group, size, due_in, start_in }
+            |((instance, priority, disk, group, size, tenant), due_in, start_in)| {
+                Op::Submit { instance, priority, disk, group, size, tenant, due_in, start_in }
             }
         ),
         7 => any::<usize>().prop_map(|which| Op::End { which }),
@@ -117,6 +118,14 @@ fn technology(n: u8) -> &'static str {
     ["mysql", "sqlite"][usize::from(n % 2)]
 }
 
+fn tenant(n: u8) -> TenantName {
+    if n == 0 { TenantName::default() } else { format!("tenant-{n}").into() }
+}
+
+fn weight(n: u8) -> u64 {
+    u64::from(n.max(1))
+}
+
 #[derive(Clone, Debug)]
 struct Job {
     key: (bool, i64, u64, u64),
@@ -124,6 +133,7 @@ struct Job {
     priority: Priority,
     disk: bool,
     size: u64,
+    tenant: u8,
     submitted_ms: i64,
     deadline_ms: i64,
     not_before_ms: Option<i64>,
@@ -164,6 +174,9 @@ struct Reference {
     loads: BTreeMap<Scope, LoadLevel>,
     limits: BTreeMap<Scope, u32>,
     totals: BTreeMap<(Scope, &'static str), u64>,
+    /// Start tags of the tenants seen so far.
+    tenants: BTreeMap<u8, u64>,
+    served: u64,
 }
 
 impl Reference {
@@ -182,17 +195,32 @@ impl Reference {
             && self.running.values().all(|other| other.instance != job.instance)
     }
 
-    /// Starts whatever may start, the most urgent first; returns it in order.
+    /// Critical jobs are charged to nobody and go first; otherwise it is the turn of the tenant with the least tag.
+    fn turn(&self, job: &Job) -> (bool, u64) {
+        let strict = job.priority == Priority::Critical;
+        (!strict, if strict { 0 } else { self.tenants[&job.tenant] })
+    }
+
+    fn charge(&mut self, job: &Job) {
+        if self.tenants.len() > 1 && job.priority != Priority::Critical {
+            let tag = self.tenants.get_mut(&job.tenant).unwrap();
+            self.served = self.served.max(*tag);
+            *tag = self.served + 6 / weight(job.tenant);
+        }
+    }
+
+    /// Starts whatever may start, in order of turns and urgency; returns it in order.
     fn settle(&mut self, at_ms: i64) -> Vec<u64> {
         let mut started = vec![];
         loop {
             let mut list: Vec<_> = self.waiting.iter().collect();
-            list.sort_by_key(|(_, job)| job.key);
+            list.sort_by_key(|(_, job)| (self.turn(job), job.key));
             let Some(id) = list.into_iter().find(|(_, job)| self.may_start(job, at_ms)).map(|(id, _)| *id)
             else {
                 return started;
             };
             let job = self.waiting.remove(&id).unwrap();
+            self.charge(&job);
             self.running.insert(id, job);
             started.push(id);
         }
@@ -216,9 +244,11 @@ fn new_pair() -> (Rig, Reference) {
     config.preemption = Preemption::Never;
     config.critical_share_percent = 100;
     config.history = 10_000;
+    config.tenants = (1..3).map(|n| (tenant(n), weight(n) as u32)).collect();
     let mut rig = Rig::new(config);
     let mut reference = Reference::default();
     reference.totals.insert((Scope::Fleet, SLOTS), 4);
+    reference.tenants.insert(0, 0);
     let now = rig.now();
     for host in 0..HOSTS {
         let host_scope = scope(3 + host);
@@ -245,7 +275,7 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
     let now = rig.now();
     let at_ms = now.wall.as_millisecond();
     match op.clone() {
-        Op::Submit { instance, priority, disk, group, size, due_in, start_in } => {
+        Op::Submit { instance, priority, disk, group, size, tenant: of, due_in, start_in } => {
             if reference.waiting.values().any(|job| job.instance == instance) {
                 return;
             }
@@ -256,6 +286,7 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
             let mut spec = JobSpec::new(format!("db-{instance}"), technology(instance))
                 .host(format!("host-{host}"))
                 .size_bytes(size)
+                .tenant(tenant(of))
                 .deadline(stamp(deadline_ms));
             spec.not_before = not_before_ms.map(stamp);
             let mut scopes = BTreeSet::from([
@@ -286,12 +317,14 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
                 priority,
                 disk,
                 size,
+                tenant: of,
                 submitted_ms: at_ms,
                 deadline_ms,
                 not_before_ms,
                 scopes,
             };
             job.rekey(id);
+            reference.tenants.entry(of).or_insert(0);
             reference.waiting.insert(id, job);
         }
         Op::End { which } => {

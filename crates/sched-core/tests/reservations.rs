@@ -3,7 +3,7 @@
 mod rig;
 
 use rig::{Rig, secs, spec, terms};
-use sched_core::{EngineConfig, JobId, JobSpec, JobTerms, Output, Priority, RunError, SLOTS};
+use sched_core::{EngineConfig, JobId, JobSpec, JobTerms, Output, Priority, Reason, RunError, SLOTS};
 
 fn of(priority: Priority) -> JobTerms {
     let mut terms = terms();
@@ -53,9 +53,11 @@ fn tenants_of_several_classes_share_by_weight() {
     config.tenants = [("gold".into(), 3), ("iron".into(), 1)].into();
     let mut rig = Rig::new(config);
     for n in 0..40 {
-        for technology in ["mysql", "oracle", "etcd"] {
+        // Neither other technologies nor other needs are turns of their own.
+        for (technology, minutes) in [("mysql", 60), ("oracle", 60), ("etcd", 5), ("mongodb", 1_000)] {
             let name = format!("iron-{n}-{technology}");
-            rig.submit(JobSpec::new(name, technology).tenant("iron"), of(Priority::High));
+            let terms = sized(Priority::High, 1, minutes);
+            rig.submit(JobSpec::new(name, technology).tenant("iron"), terms);
         }
         rig.submit(spec(&format!("gold-{n}")).tenant("gold"), of(Priority::Low));
     }
@@ -88,4 +90,50 @@ fn room_that_is_being_made_for_a_critical_job_is_kept_for_it() {
     assert!(rig.engine.paused(rig.now(), attempt));
     rig.step();
     assert!(jobs(&rig).contains(&critical), "{}", rig.engine.explain(critical).unwrap());
+}
+
+/// What ends in time may pass, but only until the second time that the promised room has not come.
+#[test]
+fn nobody_passes_any_more_once_the_promised_room_has_not_come_twice() {
+    let mut rig = Rig::with_slots(2);
+    rig.submit(spec("overruns"), sized(Priority::Normal, 1, 10));
+    rig.step();
+    let large = rig.submit(spec("large"), sized(Priority::High, 2, 60));
+    let mut passed_after = vec![];
+    for n in 0..120 {
+        let mut short = of(Priority::Normal);
+        short.expected_duration = secs(20);
+        let short = rig.submit(spec(&format!("short-{n}")), short);
+        rig.step();
+        if jobs(&rig).contains(&short) {
+            passed_after.push(n * 20);
+            rig.clock.advance(secs(20));
+            end(&mut rig, short, Ok(()));
+        } else {
+            rig.engine.cancel(rig.now(), short, Reason::new("asked again later")).unwrap();
+            rig.clock.advance(secs(20));
+            rig.step();
+        }
+    }
+    assert!(!jobs(&rig).contains(&large));
+    assert!(passed_after.contains(&300), "it ends before the room is expected: {passed_after:?}");
+    // Ten minutes until the first lapse, and one more until the second.
+    assert!(passed_after.iter().all(|at| *at <= 660), "{passed_after:?}");
+}
+
+/// Whoever is as long as the shortest of a class would delay the owner of a claim: all of the class wait as one.
+#[test]
+fn a_backlog_that_would_delay_a_large_job_is_kept_back_as_one() {
+    let mut rig = Rig::with_slots(3);
+    rig.submit(spec("runs"), sized(Priority::Normal, 2, 10));
+    rig.step();
+    let soon = rig.now().plus(secs(3 * 3_600)).wall;
+    rig.submit(spec("large").deadline(soon), sized(Priority::High, 3, 60));
+    for n in 0..1_000 {
+        rig.submit(spec(&format!("long-{n}")), sized(Priority::Normal, 1, 600));
+    }
+    let before = rig.engine.moves();
+    rig.step();
+    assert_eq!(rig.running().len(), 1);
+    assert!(rig.engine.moves() - before < 5, "{} moves", rig.engine.moves() - before);
 }

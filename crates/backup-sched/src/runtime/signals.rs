@@ -309,3 +309,70 @@ impl Detector {
         Some(Directive::Note(EventKind::SignalLost { signal: self.terms.name.clone(), reason }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sched_core::{Clock, EngineConfig, ManualClock};
+    use sched_limits::{ConcurrencyConfig, ConcurrencyLaw};
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(10);
+
+    fn signals(clock: &ManualClock) -> Signals {
+        let detector = DetectorTerms {
+            name: "checkout".into(),
+            scope: Scope::Fleet,
+            period: PERIOD,
+            latency_target: Some(Duration::from_millis(100)),
+            healthy_latency: None,
+        };
+        let terms = SignalTerms {
+            thresholds: Thresholds::default(),
+            busy: Thresholds::none(),
+            probes: vec![ProbeTerms { name: "disk".into(), period: PERIOD }],
+            detectors: vec![detector],
+            laws: vec![],
+        };
+        let limit = RateLimit { ceiling: Rate::BytesPerSec(1_000), full_scale: 1_000, enforce: true };
+        let law = ConcurrencyLaw::new(ConcurrencyConfig::default(), Thresholds::default()).unwrap();
+        Signals::new(clock.now(), terms, Rooms::new(law, true), limit)
+    }
+
+    /// The levels and states that were published. Judge and room may both close a scope, which is once for the engine.
+    fn told(directives: Vec<Directive>) -> Vec<String> {
+        let told = directives.into_iter().filter_map(|directive| match directive {
+            Directive::Load(_, state) => Some(state.level.to_string()),
+            Directive::Capacity(_, CapacityState::Open) => Some("open".into()),
+            Directive::Capacity(_, CapacityState::Closed { .. }) => Some("closed".into()),
+            Directive::Note(EventKind::SignalLost { signal, .. }) => Some(format!("{signal} lost")),
+            Directive::Rate(_) | Directive::Room(..) | Directive::Note(_) => None,
+        });
+        let mut told: Vec<_> = told.collect();
+        told.dedup();
+        told
+    }
+
+    #[test]
+    fn a_stale_signal_freezes_nothing() {
+        let clock = ManualClock::default();
+        let mut engine = Engine::new(EngineConfig::default(), clock.now());
+        let mut signals = signals(&clock);
+        let full = Sample::of(clock.now(), [Reading::share("disk", 1.0)]);
+        assert_eq!(told(signals.sample(clock.now(), 0, Ok(full), 0, &mut engine)), ["closed"]);
+        let peak = LoadReading::new(LoadLevel::Peak, Reason::new("told by a test"));
+        assert_eq!(told(signals.load(clock.now(), 0, Ok(peak), 0, &mut engine)), ["peak"]);
+        // Neither answers again.
+        let mut news = Vec::new();
+        while let Some(at) = signals.next_look().filter(|at| at.since(MonoTime::ZERO) < PERIOD * 10) {
+            clock.advance_to(at);
+            news.extend(told(signals.tick(clock.now())));
+        }
+        let gate = news.iter().rfind(|told| ["open", "closed"].contains(&told.as_str()));
+        assert_eq!(gate.map(String::as_str), Some("open"), "{news:?}");
+        for expected in ["calm", "checkout lost", "disk lost"] {
+            assert!(news.iter().any(|told| told == expected), "{expected}: {news:?}");
+        }
+        assert!(signals.rate() < Rate::BytesPerSec(1_000), "and nothing raises the rate");
+    }
+}

@@ -13,6 +13,7 @@ use crate::state::JobState;
 use crate::terms::JobTerms;
 use crate::time::{MonoTime, Now};
 
+use super::asked::Asked;
 use super::domain::Domains;
 use super::index::{ActiveIx, BracketIx, DomainIx, JobIx, TargetIx};
 use super::job::{Extras, Job, MemberPlace, Target, millis, wall};
@@ -168,7 +169,8 @@ impl Engine {
             None => now.wall.as_millisecond().saturating_add(millis(terms.rpo)),
         };
         let demand = self.demands.of_terms(&terms);
-        let extras = self.extras(&spec);
+        let extras = self.extras(&spec, &terms);
+        let asked = Asked::by(&spec);
         let host = spec.members.first().map_or(&spec.host, |member| &member.host);
         let known = self.known_place(&spec, host, self.targets[target.at()].place);
         let place = match known {
@@ -194,7 +196,7 @@ impl Engine {
             bracket: BracketIx::NONE,
             active: ActiveIx::NONE,
             parked: DomainIx::NONE,
-            expected_ms: u32::try_from(expected.as_millis()).unwrap_or(u32::MAX),
+            expected: expected.into(),
             attempt: 0,
             deferrals: 0,
             requesters: 1,
@@ -207,6 +209,7 @@ impl Engine {
             waits_for_overlap: false,
             express: false,
             claims: false,
+            asked,
         }));
         let jobs = &self.jobs;
         self.ids.insert_unique(hash_id(id), ix, |ix| hash_id(jobs[ix.at()].id()));
@@ -237,7 +240,7 @@ impl Engine {
     }
 
     /// What the request says beyond the fields of [`Job`]; most say nothing.
-    fn extras(&mut self, spec: &JobSpec) -> Option<Box<Extras>> {
+    fn extras(&mut self, spec: &JobSpec, terms: &JobTerms) -> Option<Box<Extras>> {
         let plain = spec.demand.is_empty()
             && spec.volume.is_none()
             && spec.destination.is_none()
@@ -246,6 +249,7 @@ impl Engine {
             && spec.together.is_empty()
             && spec.not_before.is_none()
             && spec.max_bytes_per_sec.is_none()
+            && spec.rpo.is_none_or(|rpo| rpo == terms.rpo)
             && spec.tenant == crate::name::TenantName::default();
         (!plain).then(|| self.make_extras(spec.clone()))
     }
@@ -291,12 +295,24 @@ impl Engine {
         self.jobs[ix.at()].extras.as_deref_mut().expect("they were made just now")
     }
 
-    /// The request as the job keeps it, and the member taken.
+    /// The request, with the class and the deadline that hold by now, and the member taken.
+    pub(super) fn request_of(&self, job: &Job) -> (JobSpec, Option<InstanceName>) {
+        let (mut spec, member) = self.spec_of(job);
+        spec.size_bytes = spec.size_bytes.filter(|_| job.asked.size());
+        spec.expected_duration = spec.expected_duration.filter(|_| job.asked.duration());
+        (spec, member)
+    }
+
+    /// The request as the job keeps it, completed by what was learned, and the member taken.
     pub(super) fn spec_of(&self, job: &Job) -> (JobSpec, Option<InstanceName>) {
         let target = &self.targets[job.target.at()];
         let (mut spec, member) = match &job.extras {
             Some(extras) => (extras.spec.clone(), extras.spec.members.get(extras.member)),
-            None => (JobSpec::new(&target.instance, self.technology(target.technology)), None),
+            None => {
+                let mut spec = JobSpec::new(&target.instance, self.technology(target.technology));
+                spec.rpo = Some(job.terms.rpo).filter(|_| job.asked.rpo());
+                (spec, None)
+            }
         };
         let name = member.map(|member| member.instance.clone());
         match (member, &self.domains[job.place].scope) {

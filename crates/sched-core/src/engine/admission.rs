@@ -2,7 +2,6 @@
 
 use crate::event::EventKind;
 use crate::gate::LoadLevel;
-use crate::queue::OrderKey;
 use crate::spec::Priority;
 use crate::state::JobState;
 use crate::time::Now;
@@ -10,8 +9,8 @@ use crate::time::Now;
 use super::domain::{Domains, Need, Shut};
 use super::forest::For;
 use super::gates::Closed;
-use super::index::{BracketIx, DomainIx, JobIx, LaneIx};
-use super::lanes::{Next, Turn, Turns};
+use super::index::{BracketIx, DomainIx, JobIx};
+use super::parked::Row;
 use super::reservations::LOOKED_PAST;
 use super::{Engine, StartOrder};
 
@@ -62,6 +61,12 @@ impl Engine {
         let parked = std::mem::take(&mut job.parked);
         if !bracket.is_none() {
             self.forest.remove(&mut self.domains, bracket, id);
+        }
+        // Whoever was parked behind it has its turn now.
+        if let Some((domain, row)) = self.let_in.remove(&ix)
+            && let Some((lane, next)) = self.domains[domain].gates_mut().parked.unblock(row)
+        {
+            self.forest.lanes.open_door(lane, domain, next);
         }
         if let Some(domain) = parked.some() {
             let key = self.jobs[ix.at()].key;
@@ -131,88 +136,8 @@ impl Engine {
         true
     }
 
-    /// Looks at those whose turn it is until none can start or the budget is spent.
-    pub(super) fn admit(&mut self, now: Now, budget: &mut usize) {
-        while *budget > 0 {
-            self.forest.lanes.settle();
-            let Some(lane) = self.next_turn(now) else { return };
-            *budget -= 1;
-            match self.forest.lanes.next(lane) {
-                Some(Next::Class(root)) => self.consider(now, root),
-                Some(Next::Parked(domain, first)) => self.let_in(now, lane, domain, first),
-                None => debug_assert!(false, "a lane without anybody has a turn"),
-            }
-            self.reexamine(now, budget);
-            if self.is_unsettled() {
-                return;
-            }
-        }
-    }
-
-    /// The lane whose turn it is: critical jobs within their share, then the tenant that had least of its due.
-    fn next_turn(&self, now: Now) -> Option<LaneIx> {
-        let turns = |strict| {
-            let needs = self.forest.lanes.needs().filter(move |(need, _)| need.strict == strict);
-            needs.filter_map(|(need, turns)| self.turn_of(need, turns, now)).min()
-        };
-        let (strict, other) = (turns(true), turns(false));
-        let chosen = match other {
-            Some(other) if strict.is_some() && self.over_share(self.active_count()) => Some(other),
-            other => strict.or(other),
-        };
-        chosen.map(|turn| turn.lane)
-    }
-
-    pub(super) fn any_turn(&self) -> bool {
-        let now = self.wall.now();
-        self.forest.lanes.needs().any(|(need, turns)| self.turn_of(need, turns, now).is_some())
-    }
-
-    /// Who comes next among those of one need, if the fleet has room for them.
-    fn turn_of(&self, need: &Need, turns: &Turns, now: Now) -> Option<Turn> {
-        let first = turns.first()?;
-        let fleet = self.fleet();
-        if self.config.advise_only || self.may_fit(fleet, need) {
-            let kept = |turn: &&Turn| self.promised_to_another(fleet, need, turn.key, now);
-            return turns.iter().find(|turn| self.config.advise_only || !kept(turn)).copied();
-        }
-        // A strict one is looked at once all the same: it may make others yield.
-        let entry = &self.domains[fleet];
-        let asks = need.strict
-            && entry.closed(need.tolerated, need.goes_on).is_none()
-            && !turns.has_asked(first.key, entry.openings);
-        asks.then_some(*first)
-    }
-
-    /// Lets the most urgent job in that is parked at a domain which has opened.
-    fn let_in(&mut self, now: Now, lane: LaneIx, domain: DomainIx, first: OrderKey) {
-        let key = *self.forest.lanes.key(lane);
-        self.counts.moves += 1;
-        self.forest.lanes.close_door(lane, domain, first);
-        if !self.may_fit(domain, &key.need) {
-            return;
-        }
-        let parked = self.domains[domain].gates.iter().flat_map(|gates| gates.parked.of(&key));
-        let mut open = parked.map(|(_, ix)| ix).filter(|ix| self.kept_out(now, *ix, domain).is_none());
-        let next = open.next();
-        drop(open);
-        if let Some(ix) = next {
-            self.reenter(now, ix);
-            let next = self.domains[domain].gates.iter().find_map(|gates| gates.parked.of(&key).next());
-            if let Some((next, _)) = next {
-                self.forest.lanes.open_door(key, domain, next);
-            }
-        }
-    }
-
-    /// Whether critical jobs have their share of what runs, were one more to run beside `running`.
-    pub(super) fn over_share(&self, running: usize) -> bool {
-        let share = u64::from(self.config.critical_share_percent.min(100));
-        self.counts.strict as u64 * 100 >= share * (running as u64 + 1)
-    }
-
     /// Follows a class's most urgent job down to its queue and starts it, or shuts what is closed for it.
-    fn consider(&mut self, now: Now, root: BracketIx) {
+    pub(super) fn consider(&mut self, now: Now, root: BracketIx) {
         let class = *self.forest.key(self.forest.get(root).class);
         let need = class.lane.need;
         let advise = self.config.advise_only;
@@ -271,7 +196,7 @@ impl Engine {
 
     /// The gate other than resources by which `domain` keeps a job out, or the resource it lacks there if the
     /// domain is not on its class's way.
-    fn kept_out(&self, now: Now, ix: JobIx, domain: DomainIx) -> Option<Closed> {
+    pub(super) fn kept_out(&self, now: Now, ix: JobIx, domain: DomainIx) -> Option<Closed> {
         let job = &self.jobs[ix.at()];
         let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
         let goes_on = job.state == JobState::Paused;
@@ -369,10 +294,11 @@ impl Engine {
     fn park(&mut self, now: Now, ix: JobIx, at: DomainIx, closed: Closed) {
         self.leave(ix);
         self.counts.moves += 1;
-        let lane = self.class_of(ix, now.wall.as_millisecond()).lane;
+        let class = self.class_of(ix, now.wall.as_millisecond());
+        let alone = if self.domains[at].resources.is_empty() { JobIx::NONE } else { ix };
         let job = &mut self.jobs[ix.at()];
         job.parked = at;
-        self.domains[at].gates_mut().parked.insert(lane, job.key, ix);
+        self.domains[at].gates_mut().parked.insert(Row { class, place: job.place, alone }, job.key, ix);
         self.defer(now, ix, closed);
         self.make_room_at_limit(now, ix, closed);
     }
@@ -408,7 +334,7 @@ impl Engine {
         }
         self.emit(Some(ix), EventKind::Admitted { waited });
         let job = &self.jobs[ix.at()];
-        let (spec, member) = self.spec_of(job);
+        let (spec, member) = self.request_of(job);
         let order = StartOrder {
             attempt: job.attempt_id(),
             spec: spec.into(),
@@ -432,13 +358,6 @@ impl Engine {
                 self.counts.moves += 1;
                 self.forest.shut(&mut self.domains, bracket, place, For::All);
             }
-        }
-    }
-
-    fn charge_tenant(&mut self, ix: JobIx) {
-        if self.forest.lanes.tenants() >= 2 && !self.jobs[ix.at()].key.is_strict() {
-            let tenant = self.jobs[ix.at()].extras.as_ref().map_or(0, |extras| extras.tenant);
-            self.forest.lanes.charge(tenant);
         }
     }
 

@@ -13,7 +13,8 @@ use super::index::ActiveIx;
 /// backups, nothing starts there for a cool-down that doubles with each trip. Then one attempt may try; each success
 /// doubles how many may try together (1, 2, 4 …), until nothing is held back any more; a failure starts over. What had
 /// started before neither counts as a try nor says anything new.
-/// Failures while it is tripped spend no retries, up to a bound, so that a single bad job cannot go round for ever.
+/// Failures in an outage spend no retries: without bound while nobody has got through since the breaker tripped, else 16
+/// times, so that a single bad job cannot go round for ever. Whoever failed lets others try first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
@@ -121,6 +122,16 @@ impl Breaker {
 
     pub(super) fn is_tripped(&self) -> bool {
         !matches!(self.state, State::Watching { .. })
+    }
+
+    /// Whether nobody has got through since it tripped.
+    pub(super) fn is_out(&self) -> bool {
+        matches!(self.state, State::Open { .. } | State::Trying { together: 1, .. })
+    }
+
+    /// Cool-downs in a row.
+    pub(super) fn trips(&self) -> u32 {
+        self.trips
     }
 
     /// When an open breaker lets the first attempt try.

@@ -52,7 +52,8 @@ pub struct EngineConfig {
     pub listed: usize,
     /// Seed of the jitter. Default 0.
     pub seed: u64,
-    /// Decide and say so, but let every job start at once. Default `false`.
+    /// Decide and say so, but gate nothing of the surroundings: only its requested start, its back-off and another
+    /// backup of the same instance and kind keep a job waiting. Default `false`.
     pub advise_only: bool,
     /// Whether a [`Record`](crate::Record) is made of every change that must survive, and starts wait until theirs is
     /// [`committed`](super::Engine::committed). Default `false`.
@@ -115,10 +116,11 @@ impl Preemption {
 
 /// How much earlier a class is put in the order than its latest start says.
 ///
-/// Starvation bound: no job submitted later than a waiting job's latest start, plus the largest boost, plus
-/// [`overdue`](Self::overdue), goes before it, unless it passes by on resources without delaying it. Critical jobs are
-/// strict and outside this bound, up to [`EngineConfig::critical_share_percent`]. A failed job is placed as if it had
-/// been submitted when it failed.
+/// Starvation bound: no job submitted later than a waiting job's latest start (or submission, if that was later), plus
+/// the largest boost, plus [`overdue`](Self::overdue), goes before it, unless the waiting one lacks something. Critical
+/// jobs and those that operators want now are strict and outside this bound, up to
+/// [`EngineConfig::critical_share_percent`]; so are jobs of other tenants, whose shares count first. A failed job is
+/// placed as if it had been submitted when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Boosts {

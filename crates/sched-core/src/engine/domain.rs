@@ -35,6 +35,8 @@ pub(super) struct Domain {
     pub(super) gates: Option<Box<Gates>>,
     /// Jobs that have not ended and use this place, or one below it.
     pub(super) jobs: u32,
+    /// Attempts among these that stand paused and have given back what flows.
+    pub(super) standing: u32,
     /// Something of it may have opened.
     pub(super) touched: bool,
     /// How often that was so.
@@ -103,6 +105,7 @@ impl Domain {
             claim: None,
             gates: None,
             jobs: 0,
+            standing: 0,
             touched: false,
             openings: 0,
         }
@@ -303,9 +306,9 @@ pub(super) struct Need {
 }
 
 impl Need {
-    /// `expected` milliseconds to a power of four.
-    pub(super) fn span(expected_ms: u32) -> u8 {
-        (expected_ms.max(1).ilog2() / 2) as u8
+    /// An expected duration in milliseconds to a power of four.
+    pub(super) fn span(expected: Duration) -> u8 {
+        (expected.as_millis().max(1).ilog2() / 2) as u8
     }
 
     /// The shortest expected duration that comes under the same span.

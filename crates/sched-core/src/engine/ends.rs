@@ -1,4 +1,4 @@
-//! How attempts and jobs end: success, back-off and retry, breakers, and what is learned.
+//! How attempts and jobs end: success, back-off and retry, and what is learned.
 
 use std::sync::Arc;
 
@@ -6,23 +6,16 @@ use jiff::Timestamp;
 
 use crate::error::UnknownJob;
 use crate::event::EventKind;
-use crate::gate::{LoadLevel, Reason, Scope};
+use crate::gate::Reason;
 use crate::run::RunError;
 use crate::spec::JobId;
 use crate::state::JobState;
 use crate::status::JobStatus;
-use crate::time::{MonoTime, Now};
+use crate::time::Now;
 
-use super::breaker::Change;
 use super::index::{DomainIx, JobIx};
 use super::job::{Stop, timed_out, wall};
-use super::requests::hash_target;
-use super::{Alarm, AttemptEnd, AttemptId, Engine, Output, hash_id};
-
-/// Failures of one job that an outage may be blamed for: beyond that, it is the job.
-const MOST_SPARED: u8 = 16;
-/// Retries that successes can save up, in percent of one.
-const MOST_RETRY_TOKENS: u64 = 10_000;
+use super::{AttemptEnd, AttemptId, Engine, Output, hash_id};
 
 impl Engine {
     /// An attempt has ended and holds nothing any more. Returns `false`, and changes nothing, when that attempt is
@@ -119,7 +112,8 @@ impl Engine {
 
     /// An attempt failed in a way that may go away: tries again after a back-off, or gives up.
     fn failed(&mut self, now: Now, ix: JobIx, error: String, blamed: Option<DomainIx>) {
-        let spared = self.report_failure(now, ix, blamed);
+        let outage = self.report_failure(now, ix, blamed);
+        let spared = outage.is_some();
         let job = &mut self.jobs[ix.at()];
         job.failures = job.failures.saturating_add(u16::from(!spared));
         let retry = job.terms.retry;
@@ -129,11 +123,14 @@ impl Engine {
         let failures = u32::from(job.failures).max(1);
         let attempt = job.attempt_id();
         let in_budget = spared || self.counts.retry_tokens >= 100;
-        let wait = match (spared, in_budget) {
-            // Its breaker keeps it waiting.
-            (true, _) => std::time::Duration::ZERO,
-            (false, true) => retry.longest_wait(failures).mul_f64(jitter(self.config.seed, attempt)),
-            (false, false) => retry.cap.mul_f64(0.5 + 0.5 * jitter(self.config.seed, attempt)),
+        let share = jitter(self.config.seed, attempt);
+        let wait = match outage {
+            // Past the moment at which its breaker lets one try: another goes first.
+            Some((opens, trips)) => {
+                opens.since(now.mono) + retry.longest_wait(trips).mul_f64(0.5 + 0.5 * share)
+            }
+            None if in_budget => retry.longest_wait(failures).mul_f64(share),
+            None => retry.cap.mul_f64(0.5 + 0.5 * share),
         };
         if !spared && in_budget {
             self.counts.retry_tokens -= 100;
@@ -148,143 +145,6 @@ impl Engine {
         self.emit(Some(ix), EventKind::Retried { error, not_before: now.plus(wait).wall });
         self.watch_cause(ix);
         self.requeue(now, ix);
-    }
-
-    /// Counts a failure against the breakers of what may be the reason, or of what the executor blamed.
-    /// Returns whether an outage is to blame, so that the job spends no retry.
-    fn report_failure(&mut self, now: Now, ix: JobIx, blamed: Option<DomainIx>) -> bool {
-        let job = &self.jobs[ix.at()];
-        let (active, target) = (job.active, &self.targets[job.target.at()]);
-        let target = hash_target(&target.instance, target.kind);
-        let jitter = jitter(self.config.seed ^ 1, job.attempt_id());
-        let mut own = Vec::new();
-        self.domains_of(job, &mut own);
-        let mut outage = false;
-        for domain in blamed.map_or_else(|| self.suspects(ix), |blamed| vec![blamed]) {
-            let config = self.config.breaker;
-            let breaker = self.domains[domain].gates_mut().breaker.get_or_insert_default();
-            let change = breaker.failed(&config, now.mono, active, target, blamed.is_some(), jitter);
-            // A breaker that does not keep the job itself waiting would let it fail again at once.
-            outage |= breaker.is_tripped() && own.contains(&domain);
-            if let Change::Tripped(until) = change {
-                self.alarms.insert((until, Alarm::Breaker(domain)));
-                self.changed(domain);
-                self.tell_breaker(domain, now.plus(until.since(now.mono)).wall);
-            }
-        }
-        let job = &mut self.jobs[ix.at()];
-        let spared = outage && job.spared < MOST_SPARED;
-        job.spared += u8::from(spared);
-        spared
-    }
-
-    fn report_success(&mut self, ix: JobIx) {
-        let tokens = self.counts.retry_tokens + u64::from(self.config.retry_budget_percent);
-        self.counts.retry_tokens = tokens.min(MOST_RETRY_TOKENS.max(self.counts.retry_tokens));
-        let config = self.config.breaker;
-        let active = self.jobs[ix.at()].active;
-        for at in 0..self.actives[active.at()].domains.len() {
-            let (domain, _) = self.actives[active.at()].domains[at];
-            let Some(breaker) = self.domains[domain].breaker_mut() else { continue };
-            if breaker.succeeded(&config, active) != Change::Nothing {
-                self.touch(domain);
-            }
-        }
-    }
-
-    /// The domains whose breakers count a failure that nothing was blamed for: the job's host, its destination, and
-    /// whatever it tried.
-    fn suspects(&self, ix: JobIx) -> Vec<DomainIx> {
-        let job = &self.jobs[ix.at()];
-        let is_host = |place: &DomainIx| matches!(self.domains[*place].scope, Scope::Host(_));
-        let host = self.domains.path(job.place).find(is_host);
-        let destination = job.extras.as_ref().and_then(|extras| extras.destination.some());
-        let mut suspects: Vec<_> = host.into_iter().chain(destination).collect();
-        for (domain, _) in &self.actives[job.active.at()].domains {
-            let breaker = self.domains[*domain].gates.as_ref().and_then(|gates| gates.breaker.as_ref());
-            let tried = breaker.is_some_and(|breaker| breaker.probes().contains(&job.active));
-            if tried && !suspects.contains(domain) {
-                suspects.push(*domain);
-            }
-        }
-        suspects
-    }
-
-    /// The domain of a scope that an executor blamed. One that nobody else has named is none, or executors could make
-    /// any number of them.
-    fn blamed(&mut self, ix: JobIx, what: &Scope) -> Option<DomainIx> {
-        let own = &self.targets[self.jobs[ix.at()].target.at()].instance;
-        match what {
-            Scope::Instance(name) if name == own => Some(self.domain(what)),
-            what => self.domains.find(what),
-        }
-    }
-
-    fn tell_breaker(&mut self, domain: DomainIx, until: Timestamp) {
-        let scope = self.domains[domain].scope.clone();
-        self.emit(None, EventKind::BreakerTripped { scope, until });
-    }
-
-    /// A tripped breaker's cool-down is over.
-    pub(super) fn breaker_due(&mut self, now: Now, domain: DomainIx) {
-        let gates = self.domains[domain].gates_mut();
-        if gates.breaker.as_mut().is_some_and(|breaker| breaker.try_again(now.mono)) {
-            self.touch(domain);
-        }
-    }
-
-    /// Lets the back-off of a job end early when what probably made it fail is over: the first of its domains that
-    /// is short of something or at its peak.
-    fn watch_cause(&mut self, ix: JobIx) {
-        let mut domains = Vec::new();
-        self.domains_of(&self.jobs[ix.at()], &mut domains);
-        self.unwatch(ix);
-        if let Some(cause) = domains.into_iter().find(|domain| self.may_be_cause(*domain)) {
-            self.extras_mut(ix).cause = cause;
-            self.domains[cause].gates_mut().backing_off.insert(ix);
-        }
-    }
-
-    fn may_be_cause(&self, domain: DomainIx) -> bool {
-        let gates = self.domains[domain].gates.as_ref();
-        gates.is_some_and(|gates| gates.short.is_some() || gates.down.is_some())
-            || self.domains[domain].load_level() == LoadLevel::Peak
-    }
-
-    /// The job's back-off ends with its time alone.
-    pub(super) fn unwatch(&mut self, ix: JobIx) {
-        let cause = self.jobs[ix.at()].extras.as_mut().map(|extras| std::mem::take(&mut extras.cause));
-        if let Some(cause) = cause.and_then(DomainIx::some) {
-            self.domains[cause].gates_mut().backing_off.remove(&ix);
-        }
-    }
-
-    pub(super) fn end_back_off(&mut self, ix: JobIx) {
-        self.unwatch(ix);
-        if let Some(extras) = &mut self.jobs[ix.at()].extras {
-            extras.back_off_until = MonoTime::ZERO;
-        }
-    }
-
-    /// Ends the back-offs that opened domains caused.
-    pub(super) fn end_back_offs(&mut self, now: Now, budget: &mut usize) {
-        while *budget > 0
-            && let Some(domain) = self.recovered.first().copied()
-        {
-            let gates = self.domains[domain].gates.as_ref();
-            let next = gates.and_then(|gates| gates.backing_off.first().copied());
-            let Some(ix) = next.filter(|_| !self.may_be_cause(domain)) else {
-                self.recovered.remove(&domain);
-                continue;
-            };
-            *budget -= 1;
-            let job = &self.jobs[ix.at()];
-            let backs_off = job.state.is_waiting() && job.back_off_until() > now.mono;
-            self.end_back_off(ix);
-            if backs_off {
-                self.reenter(now, ix);
-            }
-        }
     }
 
     /// Ends a job for good. `kind` says how, and becomes its last event.

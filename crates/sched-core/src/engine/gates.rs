@@ -54,7 +54,7 @@ impl Engine {
             tolerated,
             goes_on,
             band: self.demands.band(self.needed(entry)),
-            span: Need::span(entry.expected_ms),
+            span: Need::span(entry.expected()),
         };
         ClassKey {
             technology: self.targets[entry.target.at()].technology,

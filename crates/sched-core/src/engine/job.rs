@@ -15,9 +15,11 @@ use crate::state::JobState;
 use crate::terms::JobTerms;
 use crate::time::{MonoTime, Now, wall_until};
 
+use super::asked::Asked;
 use super::config::Boosts;
 use super::index::{ActiveIx, BracketIx, DemandIx, DomainIx, JobIx, TargetIx};
 use super::orders::{AttemptId, Order};
+use super::span::Span;
 
 /// Last part of a job's slack, as a divisor, in which it tolerates a busy foreground.
 const BUSY_TOLERATED_IN_LAST: i64 = 4;
@@ -45,7 +47,7 @@ pub(super) struct Job {
     /// The domain where it waits outside every queue, or none.
     pub(super) parked: DomainIx,
     /// 90th percentile of the paced run time.
-    pub(super) expected_ms: u32,
+    pub(super) expected: Span,
     pub(super) attempt: u32,
     pub(super) deferrals: u16,
     pub(super) requesters: u16,
@@ -65,7 +67,11 @@ pub(super) struct Job {
     pub(super) express: bool,
     /// It may have claims on places.
     pub(super) claims: bool,
+    pub(super) asked: Asked,
 }
+
+/// With a million pending, every eight bytes are eight megabytes.
+const _: () = assert!(size_of::<Job>() <= 120);
 
 /// What few jobs have.
 #[derive(Clone, Debug)]
@@ -221,11 +227,17 @@ impl Job {
     /// Start by this wall time, to finish in time even after one failure.
     pub(super) fn latest_start_ms(&self) -> i64 {
         let margin = millis(self.terms.retry.longest_wait(1));
-        self.deadline_ms.saturating_sub(i64::from(self.expected_ms)).saturating_sub(margin)
+        self.deadline_ms.saturating_sub(millis(self.expected())).saturating_sub(margin)
     }
 
     pub(super) fn size_bytes(&self) -> Option<u64> {
         Some(self.key.size_bytes()).filter(|size| *size != u64::MAX)
+    }
+
+    /// Takes note of a size; the key must be worked out anew.
+    pub(super) fn set_size(&mut self, size: Option<u64>) {
+        let size = size.unwrap_or(u64::MAX);
+        self.key = OrderKey::new(self.key.class(), self.key.start_by_ms(), 0, size, self.id());
     }
 
     /// The place in the order by deadline, expected duration and class.
@@ -265,7 +277,7 @@ impl Job {
     }
 
     pub(super) fn expected(&self) -> Duration {
-        Duration::from_millis(u64::from(self.expected_ms))
+        self.expected.into()
     }
 
     /// The time before which it was asked not to start: by its request, which its first start has served, or by

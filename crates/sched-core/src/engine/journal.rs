@@ -69,6 +69,8 @@ impl Engine {
         let job = &mut self.jobs[ix.at()];
         (job.attempt, job.failures, job.requesters) = (record.attempt, record.failures, record.requesters);
         job.submitted_ms = record.submitted.as_millisecond();
+        job.expected = record.expected_duration.into();
+        job.set_size(record.size_bytes);
         if let Some(begun) = begun {
             let target = job.target;
             self.targets[target.at()].begun = begun;
@@ -109,7 +111,9 @@ impl Engine {
         let stop = job.active.some().and_then(|active| self.actives[active.at()].stop.as_deref());
         let record = JobRecord {
             id: job.id(),
-            spec: self.spec_of(job).0,
+            spec: self.request_of(job).0,
+            expected_duration: job.expected(),
+            size_bytes: job.size_bytes(),
             terms: job.terms.clone(),
             submitted: wall(job.submitted_ms),
             attempt: job.attempt,

@@ -4,7 +4,7 @@
 //! So nobody is moved when the fleet fills up or gets room again: a turn costs one look at each distinct need, and
 //! a heap operation for whoever has it, however many classes and tenants wait.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;
 use slab::Slab;
@@ -22,6 +22,7 @@ const TENANT_TURN: u64 = 2_520_000;
 #[derive(Debug)]
 struct Lane {
     key: LaneKey,
+    need: usize,
     /// Classes of it, shut ones included.
     classes: u32,
     /// What the classes show, a heap by their most urgent job.
@@ -49,10 +50,15 @@ pub(super) struct Turn {
     pub(super) lane: LaneIx,
 }
 
-/// The lanes of one need.
-#[derive(Debug, Default)]
+/// The lanes of one need that show something.
+#[derive(Debug)]
 pub(super) struct Turns {
-    order: BTreeSet<Turn>,
+    need: Need,
+    /// Lanes, those that show nothing included.
+    lanes: u32,
+    /// Who comes first, apart from the rest: most often there is only one tenant.
+    first: Option<Turn>,
+    rest: BTreeSet<Turn>,
     /// The strict job that found no room in the fleet and has asked others to make it, and the fleet's count of
     /// openings then.
     asked: Option<(OrderKey, u32)>,
@@ -60,11 +66,25 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn first(&self) -> Option<&Turn> {
-        self.order.first()
+        self.first.as_ref()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Turn> {
-        self.order.iter()
+        self.first.iter().chain(&self.rest)
+    }
+
+    fn insert(&mut self, turn: Turn) {
+        match &mut self.first {
+            Some(first) if *first < turn => _ = self.rest.insert(turn),
+            first => self.rest.extend(first.replace(turn)),
+        }
+    }
+
+    fn remove(&mut self, turn: &Turn) {
+        match self.first {
+            Some(first) if first == *turn => self.first = self.rest.pop_first(),
+            _ => _ = self.rest.remove(turn),
+        }
     }
 
     pub(super) fn has_asked(&self, key: OrderKey, openings: u32) -> bool {
@@ -84,7 +104,8 @@ struct Tenant {
 pub(super) struct Lanes {
     list: Slab<Lane>,
     by_key: HashMap<LaneKey, LaneIx, FixedState>,
-    needs: BTreeMap<Need, Turns>,
+    /// Few: the distinct needs of what waits.
+    needs: Slab<Turns>,
     tenants: Vec<Tenant>,
     /// Start tag of the tenant that was served last: virtual time of start-time fair queuing.
     served: u64,
@@ -109,7 +130,13 @@ impl Lanes {
             return *found;
         }
         let (roots, doors) = Default::default();
-        let lane = LaneIx::new(self.list.insert(Lane { key, classes: 0, roots, doors, listed: None }));
+        let need = self.needs.iter().find(|(_, turns)| turns.need == key.need).map(|(at, _)| at);
+        let need = need.unwrap_or_else(|| {
+            let rest = BTreeSet::new();
+            self.needs.insert(Turns { need: key.need, lanes: 0, first: None, rest, asked: None })
+        });
+        self.needs[need].lanes += 1;
+        let lane = LaneIx::new(self.list.insert(Lane { key, need, classes: 0, roots, doors, listed: None }));
         self.by_key.insert(key, lane);
         lane
     }
@@ -118,11 +145,12 @@ impl Lanes {
         let lane = &self.list[at.at()];
         if lane.classes == 0 && lane.doors.is_empty() {
             debug_assert!(lane.listed.is_none(), "a class without jobs shows something");
-            let need = lane.key.need;
+            let need = lane.need;
             self.by_key.remove(&lane.key);
             self.list.remove(at.at());
-            if self.needs.get(&need).is_some_and(|turns| turns.order.is_empty()) {
-                self.needs.remove(&need);
+            self.needs[need].lanes -= 1;
+            if self.needs[need].lanes == 0 {
+                self.needs.remove(need);
             }
         }
     }
@@ -147,12 +175,12 @@ impl Lanes {
         if lane.listed == listed {
             return;
         }
-        let turns = self.needs.entry(lane.key.need).or_default();
+        let turns = &mut self.needs[lane.need];
         if let Some((tag, key)) = lane.listed {
-            turns.order.remove(&Turn { tag, key, lane: at });
+            turns.remove(&Turn { tag, key, lane: at });
         }
         if let Some((tag, key)) = listed {
-            turns.order.insert(Turn { tag, key, lane: at });
+            turns.insert(Turn { tag, key, lane: at });
         }
         self.list[at.at()].listed = listed;
     }
@@ -189,13 +217,13 @@ impl Lanes {
     }
 
     pub(super) fn needs(&self) -> impl Iterator<Item = (&Need, &Turns)> {
-        self.needs.iter()
+        self.needs.iter().map(|(_, turns)| (&turns.need, turns))
     }
 
     /// Up to `most` jobs of a need that go before `key` and come next in their lanes or classes.
     pub(super) fn before(&self, turns: &Turns, key: &OrderKey, most: usize, into: &mut Vec<OrderKey>) {
         let most = into.len() + most;
-        for turn in turns.order.iter().take(most) {
+        for turn in turns.iter().take(most) {
             let lane = &self.list[turn.lane.at()];
             into.extend(lane.doors.first().map(|(key, _)| *key).filter(|door| door < key));
             // In a heap the keys below a given one form a tree that hangs from the root.
@@ -216,7 +244,7 @@ impl Lanes {
 
     /// A strict job has asked others to make room in the fleet; it is looked at again when something has opened.
     pub(super) fn note_asked(&mut self, need: &Need, key: OrderKey, openings: u32) {
-        if let Some(turns) = self.needs.get_mut(need) {
+        if let Some((_, turns)) = self.needs.iter_mut().find(|(_, turns)| turns.need == *need) {
             turns.asked = Some((key, openings));
         }
     }
@@ -233,7 +261,7 @@ impl Lanes {
             return;
         }
         let firsts = |lanes: &Self| {
-            let firsts = lanes.needs.values().filter_map(|turns| turns.order.first());
+            let firsts = lanes.needs.iter().filter_map(|(_, turns)| turns.first());
             let wrong = |turn: &&Turn| lanes.tag(&lanes.list[turn.lane.at()].key) != turn.tag;
             firsts.filter(wrong).map(|turn| turn.lane).collect::<Vec<_>>()
         };

@@ -9,17 +9,20 @@
 //! In exactly one place:
 //! - with its timer, until its requested start or the end of its back-off;
 //! - with its target, while another backup of the same instance and kind runs;
-//! - parked at a group, an instance or another host that takes part and is closed for it;
+//! - parked at a group, an instance or another host that takes part and is closed for it, or at a place that keeps it
+//!   back alone of its class;
 //! - otherwise in the queue of its class at its host or volume, in the tournament that `forest` keeps: the most
 //!   urgent job that no place keeps back comes to the top of its class at the fleet, where [`Engine::advance`]
-//!   looks at it.
+//!   looks at it when its lane has a turn.
 //!
-//! A place, technology or destination that turns out to be closed for the job at the top shuts the whole bracket
-//! below it with one heap operation; when it opens, the bracket is shown again. So an event costs what it starts
-//! and the classes that it touches, never the length of the backlog.
+//! A place, technology or destination that turns out to be closed for the class of the job at the top shuts the whole
+//! bracket below it with one heap operation; when it opens, the bracket is shown again. Needs for which the fleet has
+//! no room are passed over, and parked jobs are let in one by one. So an event costs what it starts and the classes
+//! that it touches, never the length of the backlog.
 
 mod acceptance;
 mod admission;
+mod asked;
 mod breaker;
 mod config;
 mod demand;
@@ -36,14 +39,17 @@ mod members;
 mod moments;
 mod operators;
 mod orders;
+mod outages;
 mod parked;
 mod report;
 mod requests;
 mod reservations;
 mod roster;
 mod runs;
+mod span;
 mod surroundings;
 mod timers;
+mod turns;
 mod wall;
 mod yielding;
 
@@ -74,6 +80,7 @@ use forest::Forest;
 use index::{ActiveIx, DomainIx, JobIx, TargetIx};
 use job::{Active, Job, Target};
 use moments::Sweep;
+use parked::Row;
 use timers::Timers;
 use wall::{Observed, WallGuard};
 
@@ -103,6 +110,8 @@ pub struct Engine {
     alarms: BTreeSet<(MonoTime, Alarm)>,
     /// Domains of which something may have opened.
     touched: VecDeque<DomainIx>,
+    /// Jobs that were let in before others of their row, and where these are parked.
+    let_in: HashMap<JobIx, (DomainIx, Row), FixedState>,
     /// Attempts that must be held against what has changed around them.
     reviews: VecDeque<ActiveIx>,
     /// Critical jobs that lacked room at a place when they were looked at last: should somebody who runs there become
@@ -191,6 +200,7 @@ impl Engine {
             timers: Timers::default(),
             alarms: BTreeSet::new(),
             touched: VecDeque::new(),
+            let_in: HashMap::default(),
             reviews: VecDeque::new(),
             wanting: BTreeSet::new(),
             choices: BTreeMap::new(),

@@ -210,6 +210,6 @@ impl Engine {
         let Some(gates) = job.parked.some().and_then(|at| self.domains[at].gates.as_ref()) else {
             return false;
         };
-        !gates.parked.holds(&self.class_of(ix, now.wall.as_millisecond()).lane, job.key, ix)
+        gates.parked.row_of(ix).is_none_or(|row| row.class != self.class_of(ix, now.wall.as_millisecond()))
     }
 }

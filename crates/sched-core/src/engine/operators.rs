@@ -99,8 +99,8 @@ impl Engine {
         }
     }
 
-    /// Limits what all running jobs of a scope together may move, in bytes a second (at least 1); each gets an
-    /// equal part. `None` lifts the ceiling.
+    /// Limits what all running jobs of a scope together may move, in bytes a second (at least 1); each that does not
+    /// stand paused gets an equal part. `None` lifts the ceiling.
     pub fn set_ceiling(&mut self, now: Now, scope: Scope, ceiling: Option<(u64, Order)>) {
         let now = self.observe(now);
         let Some(domain) = self.subject(&scope, ceiling.is_some()) else { return };
@@ -243,7 +243,8 @@ impl Engine {
         let parts = self.actives[active.at()].domains.iter().filter_map(|(domain, _)| {
             let entry = &self.domains[*domain];
             let (rate, _) = entry.gates.as_ref()?.ceiling.as_ref()?;
-            Some((rate / entry.attempts.len().max(1) as u64).max(1))
+            let moving = entry.attempts.len() - entry.standing as usize;
+            Some((rate / moving.max(1) as u64).max(1))
         });
         parts.min()
     }
@@ -256,6 +257,9 @@ impl Engine {
         let fleet = self.fleet();
         let attempts: Vec<_> = self.domains[fleet].attempts.iter().collect();
         for active in attempts {
+            if self.actives[active.at()].gave_back {
+                continue;
+            }
             let ceiling = self.ceiling_of(active);
             if self.actives[active.at()].ceiling != ceiling {
                 self.actives[active.at()].ceiling = ceiling;

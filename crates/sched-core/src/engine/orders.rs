@@ -121,7 +121,8 @@ pub struct AttemptId {
 pub struct StartOrder {
     /// The attempt.
     pub attempt: AttemptId,
-    /// The request; its host is that of the member taken.
+    /// The request, with the class and the deadline that hold by now; its host is that of the member taken. What was
+    /// only learned is not in it.
     pub spec: Arc<JobSpec>,
     /// The terms.
     pub terms: Arc<JobTerms>,

@@ -1,67 +1,127 @@
 //! Jobs that wait at a domain outside every queue.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use foldhash::fast::FixedState;
 
 use crate::queue::OrderKey;
 
-use super::domain::LaneKey;
-use super::index::JobIx;
+use super::domain::{ClassKey, LaneKey};
+use super::index::{DomainIx, JobIx};
 
-/// Parked jobs in the order in which they are let in, apart by lane: what holds for one holds for all of a lane.
+/// Parked jobs that stand in the same queue when they are let in: when one of them is kept back there, so would the
+/// rest be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Row {
+    pub(super) class: ClassKey,
+    pub(super) place: DomainIx,
+    /// A job that lacks room for itself alone is a row of its own.
+    pub(super) alone: JobIx,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    waiting: BTreeSet<(OrderKey, JobIx)>,
+    /// The first is not to be let in: one that was before it is kept back in its queue.
+    blocked: bool,
+}
+
+/// Parked jobs in the order in which they are let in: lanes of rows, of which the first stands for the rest.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     lanes: BTreeMap<LaneKey, BTreeSet<(OrderKey, JobIx)>>,
-    len: usize,
+    rows: HashMap<Row, Jobs, FixedState>,
+    row_of: HashMap<JobIx, Row, FixedState>,
 }
 
 impl Parked {
-    pub(super) fn insert(&mut self, lane: LaneKey, key: OrderKey, job: JobIx) {
-        self.len += usize::from(self.lanes.entry(lane).or_default().insert((key, job)));
+    pub(super) fn insert(&mut self, row: Row, key: OrderKey, job: JobIx) {
+        self.row_of.insert(job, row);
+        self.change(row, |jobs| {
+            jobs.waiting.insert((key, job));
+            // It may be more urgent than the one that is kept back.
+            jobs.blocked = false;
+        });
     }
 
-    /// Takes a job out. Its lane may be another by now than the one under which it came.
     pub(super) fn remove(&mut self, key: OrderKey, job: JobIx) {
-        let of = self.lanes.iter().find(|(_, jobs)| jobs.contains(&(key, job))).map(|(lane, _)| *lane);
-        let Some(lane) = of else { return debug_assert!(false, "it is not parked here") };
-        self.len -= 1;
-        if let Some(jobs) = self.lanes.get_mut(&lane) {
-            jobs.remove(&(key, job));
-            if jobs.is_empty() {
-                self.lanes.remove(&lane);
-            }
+        if let Some(row) = self.row_of.remove(&job) {
+            self.change(row, |jobs| _ = jobs.waiting.remove(&(key, job)));
         }
     }
 
-    pub(super) fn holds(&self, lane: &LaneKey, key: OrderKey, job: JobIx) -> bool {
-        self.lanes.get(lane).is_some_and(|jobs| jobs.contains(&(key, job)))
+    /// Keeps a row back; returns whether anybody waits in it.
+    pub(super) fn block(&mut self, row: Row) -> bool {
+        let waits = self.rows.contains_key(&row);
+        if waits {
+            self.change(row, |jobs| jobs.blocked = true);
+        }
+        waits
+    }
+
+    /// Keeps a row back no longer. Returns its lane and the most urgent job there that may be let in now.
+    pub(super) fn unblock(&mut self, row: Row) -> Option<(LaneKey, OrderKey)> {
+        self.rows.contains_key(&row).then(|| self.change(row, |jobs| jobs.blocked = false));
+        let lane = row.class.lane;
+        Some((lane, self.of(&lane).next()?.0))
+    }
+
+    fn change(&mut self, row: Row, change: impl FnOnce(&mut Jobs)) {
+        let first = |jobs: &Jobs| jobs.waiting.first().copied().filter(|_| !jobs.blocked);
+        let jobs = self.rows.entry(row).or_default();
+        let before = first(jobs);
+        change(jobs);
+        let (after, gone) = (first(jobs), jobs.waiting.is_empty());
+        if gone {
+            self.rows.remove(&row);
+        }
+        if before == after {
+            return;
+        }
+        let lane = self.lanes.entry(row.class.lane).or_default();
+        before.iter().for_each(|before| _ = lane.remove(before));
+        lane.extend(after);
+        if lane.is_empty() {
+            self.lanes.remove(&row.class.lane);
+        }
+    }
+
+    /// The row of a parked job.
+    pub(super) fn row_of(&self, job: JobIx) -> Option<&Row> {
+        self.row_of.get(&job)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.row_of.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.row_of.is_empty()
     }
 
     /// The lanes and the most urgent job of each.
     pub(super) fn firsts(&self) -> impl Iterator<Item = (LaneKey, OrderKey)> {
-        self.lanes.iter().filter_map(|(lane, jobs)| Some((*lane, jobs.first()?.0)))
+        self.lanes.iter().filter_map(|(lane, firsts)| Some((*lane, firsts.first()?.0)))
     }
 
+    /// The first of each row of a lane, in order.
     pub(super) fn of(&self, lane: &LaneKey) -> impl Iterator<Item = (OrderKey, JobIx)> {
         self.lanes.get(lane).into_iter().flatten().copied()
     }
 
-    /// Those that go before `key`, up to `most` a lane.
+    /// Those that go before `key` and stand first, up to `most` a lane.
     pub(super) fn before(&self, key: OrderKey, most: usize) -> impl Iterator<Item = OrderKey> {
-        let of_lane = move |jobs: &'_ BTreeSet<(OrderKey, JobIx)>| {
-            jobs.iter()
-                .map(|(key, _)| *key)
-                .take_while(move |other| *other < key)
-                .take(most)
-                .collect::<Vec<_>>()
+        let of_lane = move |firsts: &'_ BTreeSet<(OrderKey, JobIx)>| {
+            let keys = firsts.iter().map(|(key, _)| *key).take_while(move |other| *other < key);
+            keys.take(most).collect::<Vec<_>>()
         };
         self.lanes.values().flat_map(of_lane)
+    }
+
+    /// How many go before `key`; counting stops at `most`.
+    pub(super) fn count_before(&self, key: OrderKey, most: usize) -> usize {
+        let ahead =
+            |jobs: &Jobs| jobs.waiting.iter().take_while(|(other, _)| *other < key).take(most).count();
+        self.rows.values().map(ahead).sum::<usize>().min(most)
     }
 }

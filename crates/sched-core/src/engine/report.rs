@@ -151,8 +151,8 @@ impl Engine {
         if let Some(by) = by {
             // Everything that the same domain keeps back waits for the same.
             let entry = &self.domains[by];
-            let parked = entry.gates.iter().flat_map(|gates| gates.parked.before(job.key, COUNTED_AHEAD));
-            let mut ahead = parked.take(COUNTED_AHEAD).count();
+            let parked = entry.gates.as_ref().map(|gates| &gates.parked);
+            let mut ahead = parked.map_or(0, |parked| parked.count_before(job.key, COUNTED_AHEAD));
             for bracket in &entry.shut {
                 ahead += count(*bracket, COUNTED_AHEAD - ahead);
             }

@@ -11,6 +11,7 @@ use crate::event::EventKind;
 use crate::gate::{Reason, Scope};
 use crate::name::{GroupName, InstanceName};
 use crate::queue::OrderKey;
+use crate::resource::DemandError;
 use crate::spec::{BackupKind, JobId, JobSpec, Priority};
 use crate::terms::JobTerms;
 use crate::time::Now;
@@ -20,7 +21,9 @@ use super::job::{Stop, millis};
 use super::{Cancellation, Engine, Submission};
 
 impl Engine {
-    /// Accepts a job, or joins the request to the pending one for the same instance and kind.
+    /// Accepts a job, or joins the request to the pending one for the same instance and kind. Of two requests the
+    /// higher class, the earlier start and deadline, and the larger amount of each resource count; all other terms
+    /// stay those of the first.
     ///
     /// When the request does not say how long the backup takes, the run times of the instance's former backups of
     /// this kind count, with the expected duration of `terms` as a prior; likewise the size.
@@ -215,8 +218,16 @@ impl Engine {
         if let Some((field, pending, asked)) = difference(&kept, &spec) {
             return Err(SubmitError::Conflict { job: id, field, pending, asked });
         }
+        let joined = self.joined_demand(&kept, ix, terms)?;
         self.withdraw_claim(ix);
         self.leave(ix);
+        if let Some(joined) = joined {
+            let demand = self.demands.of_terms(&joined);
+            let job = &mut self.jobs[ix.at()];
+            job.terms = joined;
+            let before = std::mem::replace(&mut job.demand, demand);
+            self.demands.release(before);
+        }
         let deadline = match spec.deadline {
             Some(deadline) => deadline.as_millisecond(),
             None => now.wall.as_millisecond().saturating_add(millis(terms.rpo)),
@@ -234,7 +245,8 @@ impl Engine {
         job.deadline_ms = job.deadline_ms.min(deadline);
         job.requesters = job.requesters.saturating_add(1);
         let size = spec.size_bytes.unwrap_or(job.key.size_bytes());
-        job.key = OrderKey::new(job.key.class(), job.key.start_by_ms(), 0, size, id);
+        job.set_size(Some(size));
+        job.asked.join(&spec);
         self.rekey(ix);
         let job = &mut self.jobs[ix.at()];
         // A larger size must not push a waiting job back, whatever else became more urgent.
@@ -253,6 +265,24 @@ impl Engine {
         self.record(ix);
         self.emit(Some(ix), EventKind::Coalesced { requesters });
         Ok(Submission::Coalesced(id))
+    }
+
+    /// The terms of a pending job with the larger of what it and a second request need, if that is more.
+    fn joined_demand(
+        &self,
+        spec: &JobSpec,
+        ix: JobIx,
+        terms: &JobTerms,
+    ) -> Result<Option<Arc<JobTerms>>, DemandError> {
+        let job = &self.jobs[ix.at()];
+        if terms.demand == job.terms.demand {
+            return Ok(None);
+        }
+        let mut joined = JobTerms::clone(&job.terms);
+        joined.demand.join(&terms.demand);
+        let joined = Arc::new(joined);
+        self.check_demand(spec, &joined, job.place)?;
+        Ok(Some(joined))
     }
 }
 

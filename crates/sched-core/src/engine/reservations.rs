@@ -78,7 +78,7 @@ impl Engine {
         let mut waiting: Vec<_> = shut.filter(|other| *other < key).chain(parked).collect();
         if place == self.fleet() {
             for (need, turns) in self.forest.lanes.needs() {
-                if !self.may_fit(place, need) {
+                if turns.first().is_some() && !self.may_fit(place, need) {
                     self.forest.lanes.before(turns, &key, LOOKED_PAST, &mut waiting);
                 }
             }

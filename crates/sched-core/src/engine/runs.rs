@@ -103,6 +103,7 @@ impl Engine {
         } else {
             let (demand, flow) = (self.actives[active.at()].demand, self.actives[active.at()].flow);
             self.give_back_held(active, demand, flow);
+            self.set_standing(active, false);
         }
         let mut domains = std::mem::take(&mut self.actives[active.at()].domains);
         for (domain, position) in domains.drain(..) {
@@ -151,11 +152,22 @@ impl Engine {
             let flow = self.demands.flow_of(self.actives[active.at()].demand);
             self.actives[active.at()].flow = flow;
         }
-        self.actives[active.at()].gave_back = true;
+        self.set_standing(active, true);
         self.give_back(active, self.actives[active.at()].flow);
         for at in 0..self.actives[active.at()].domains.len() {
             let (domain, _) = self.actives[active.at()].domains[at];
             self.touch(domain);
+        }
+    }
+
+    /// Takes note of whether an attempt has given back what flows. Who has moves nothing, and has no part of a
+    /// ceiling.
+    fn set_standing(&mut self, active: ActiveIx, stands: bool) {
+        self.actives[active.at()].gave_back = stands;
+        self.counts.ceilings_stale |= self.counts.ceilings > 0;
+        for (domain, _) in &self.actives[active.at()].domains {
+            let standing = &mut self.domains[*domain].standing;
+            *standing = if stands { *standing + 1 } else { *standing - 1 };
         }
     }
 
@@ -171,7 +183,9 @@ impl Engine {
             self.domains[domain].take(&flow);
             self.changed(domain);
         }
-        self.actives[active.at()].gave_back = false;
+        self.set_standing(active, false);
+        // Its part of a ceiling is told before it moves.
+        self.apply_ceilings();
         self.order_resume(now, ix);
     }
 

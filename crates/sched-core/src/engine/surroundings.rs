@@ -205,6 +205,7 @@ impl Engine {
     fn count_in(&mut self, domain: DomainIx, job: JobIx) {
         let Some(active) = job.some().and_then(|ix| self.jobs[ix.at()].active.some()) else { return };
         let position = self.domains[domain].attempts.add(active);
+        self.domains[domain].standing += u32::from(self.actives[active.at()].gave_back);
         self.actives[active.at()].domains.push((domain, position));
     }
 
