@@ -64,8 +64,7 @@ pub(super) struct Gate {
 /// The counters between a job and the fleet.
 #[derive(Debug, Default)]
 struct Way {
-    is_open: bool,
-    /// Left of what the job's own ceiling allows; only this job takes of it, under the lock.
+    /// Left of what the job's own ceiling allows; 0 while the gate is closed. Only this job takes of it, under the lock.
     own: u64,
     /// Those of the places above that have a limit.
     places: Vec<Arc<Open>>,
@@ -99,9 +98,6 @@ impl Gate {
     #[inline]
     pub(super) fn take(&self, bytes: u64, lease: u64) -> bool {
         let mut way = self.way.lock();
-        if !way.is_open {
-            return false;
-        }
         let extra = if lease == 0 { 0 } else { lease.saturating_sub(self.lease.load(Relaxed)) };
         if extra > 0 && way.take(bytes.saturating_add(extra)) {
             self.lease.fetch_add(extra, Relaxed);
@@ -116,7 +112,7 @@ impl Gate {
         let mut way = self.way.lock();
         // What is on lease is not the job's to give back. It may be less by now, never more.
         let moved = way.taken.saturating_sub(self.lease.load(Relaxed));
-        let known = way.is_open && bytes <= moved;
+        let known = bytes <= moved;
         if known {
             way.give_back(bytes);
         }
@@ -130,7 +126,6 @@ impl Gate {
 
     pub(super) fn open(&self, own: u64, places: impl Iterator<Item = Arc<Open>>) {
         let mut way = self.way.lock();
-        way.is_open = true;
         way.own = own;
         way.places.clear();
         way.places.extend(places);
@@ -141,14 +136,14 @@ impl Gate {
         let mut way = self.way.lock();
         let unused = self.lease.swap(0, Relaxed);
         way.give_back(unused);
-        way.is_open = false;
         Closed { taken: std::mem::take(&mut way.taken), own: std::mem::take(&mut way.own) }
     }
 }
 
 impl Way {
     fn take(&mut self, bytes: u64) -> bool {
-        if self.own < bytes {
+        // A charge of no bytes, too, waits for those before it when the gate is closed.
+        if self.own < bytes.max(1) {
             return false;
         }
         for (at, place) in self.places.iter().enumerate() {
