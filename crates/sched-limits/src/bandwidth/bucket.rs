@@ -45,7 +45,7 @@ pub(super) struct Bucket {
     burst: u64,
     /// In billionths of a byte.
     credit: u128,
-    /// The burst without what is out on lease, in billionths of a byte.
+    /// The burst without what is open, in billionths of a byte.
     cap: u128,
     at: MonoTime,
 }
@@ -66,7 +66,7 @@ impl Bucket {
         self.burst
     }
 
-    /// Changes the rate. What is there stays, up to the new burst; nothing may be out on lease.
+    /// Changes the rate. What is there stays, up to the new burst; nothing may be open.
     pub(super) fn set_rate(&mut self, rate: Rate, now: MonoTime) {
         self.refill(now);
         (self.rate, self.burst) = (rate, burst(rate));
@@ -100,17 +100,23 @@ impl Bucket {
         }
     }
 
-    /// Counts bytes that were taken and not yet moved as part of the burst.
-    pub(super) fn begin_lease(&mut self, bytes: u64) {
-        if self.rate != Rate::Unlimited {
-            self.cap -= u128::from(bytes) * NANO;
-        }
+    /// Sets aside half a burst, or what there is of it, to be taken elsewhere. It counts as part of the burst until it
+    /// is [closed](Self::close): so long the bucket fills to the other half only, since nobody knows when the first
+    /// was spent. Half, so that a demand just below the rate is never kept waiting: one half fills while the other is
+    /// spent.
+    pub(super) fn open(&mut self) -> u64 {
+        let half = u128::from(self.burst / 2) * NANO;
+        let bytes = if self.credit >= half { self.burst / 2 } else { whole_bytes(self.credit) };
+        self.take(bytes);
+        self.cap -= u128::from(bytes) * NANO;
+        bytes
     }
 
-    pub(super) fn end_lease(&mut self, bytes: u64) {
-        if self.rate != Rate::Unlimited {
-            self.cap += u128::from(bytes) * NANO;
-        }
+    /// Ends what [`open`](Self::open) began: `opened` bytes were set aside, and `left` of them were not used.
+    pub(super) fn close(&mut self, opened: u64, left: u64, now: MonoTime) {
+        self.refill(now);
+        self.cap += u128::from(opened) * NANO;
+        self.give_back(left);
     }
 
     /// How long until `bytes` are there, were nobody to take any; `None` when the rate is 0.
@@ -126,6 +132,10 @@ impl Bucket {
             }
         }
     }
+}
+
+fn whole_bytes(credit: u128) -> u64 {
+    u64::try_from(credit / NANO).unwrap_or(u64::MAX)
 }
 
 fn burst(rate: Rate) -> u64 {

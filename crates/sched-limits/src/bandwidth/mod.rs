@@ -21,7 +21,10 @@
 //! ```
 
 mod bucket;
+mod gate;
 mod line;
+mod node;
+mod open;
 mod pacer;
 mod take;
 mod tree;
@@ -89,6 +92,8 @@ impl JobShare {
 /// - Children of a place share its rate by weight while they ask; what one does not ask for goes to the others at
 ///   once, and comes back at once when it asks again. See [`JobShare`] for floors and ceilings.
 /// - A new rate counts at once for everybody in line: the line is kept in bytes, not in time. A rate of 0 stops it.
+/// - While nobody waits, jobs take what they need without a lock that others hold, and meet only in the counters of
+///   the places above them. For that each level sets half a burst aside at a time.
 /// - Whoever asks drives the tree; it has no thread, and reads only the clock that it was given.
 ///
 /// Clones share the tree.
@@ -100,6 +105,7 @@ pub struct BandwidthTree {
 struct Shared {
     clock: Arc<dyn Clock>,
     tree: Mutex<Tree>,
+    lease: u64,
 }
 
 impl Shared {
@@ -121,12 +127,12 @@ impl BandwidthTree {
         Self::with_lease(clock, rate, LEASE)
     }
 
-    /// As [`new`](Self::new), with so many bytes (usually 1 MiB) taken in advance when nobody waits and every level
-    /// has them: they are then spent without a lock. They count as part of the burst, and are called back when
+    /// As [`new`](Self::new), with so many bytes (usually 1 MiB) taken in advance for a job when nobody waits and every
+    /// level has them: they are then spent without a lock. They count as part of the burst, and are called back when
     /// somebody waits or a rate changes. 0: none.
     pub fn with_lease(clock: Arc<dyn Clock>, rate: Rate, lease_bytes: u64) -> Self {
         let tree = Mutex::new(Tree::new(rate, lease_bytes, clock.mono()));
-        Self { shared: Arc::new(Shared { clock, tree }) }
+        Self { shared: Arc::new(Shared { clock, tree, lease: lease_bytes }) }
     }
 
     /// Changes the rate of a place, which is made when it is new. Whoever waits notices at its next look.
@@ -155,7 +161,7 @@ impl BandwidthTree {
     /// When the kinds do not go together, a name cannot be used or there would be a cycle. Nothing has changed then.
     pub fn set_parent(&self, child: &Scope, parent: &Scope) -> Result<(), PlaceError> {
         self.shared.look(|tree, now| {
-            tree.set_parent(child, parent)?;
+            tree.set_parent(child, parent, now)?;
             tree.serve(now);
             Ok(())
         })
@@ -168,7 +174,7 @@ impl BandwidthTree {
     pub fn join(&self, place: &Scope, share: JobShare) -> Result<JobPacer, PlaceError> {
         let terms = (share.ceiling, share.floor_bytes_per_sec, share.weight);
         let (ix, line) = self.shared.look(|tree, now| tree.join(place, terms, now))?;
-        Ok(JobPacer { shared: self.shared.clone(), line, ix })
+        Ok(JobPacer { shared: self.shared.clone(), line, ix, lease: self.shared.lease })
     }
 
     /// The rate of a place; `None` when it is not known.

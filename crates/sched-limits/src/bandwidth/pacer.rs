@@ -20,6 +20,8 @@ pub struct JobPacer {
     pub(super) shared: Arc<Shared>,
     pub(super) line: Arc<Line>,
     pub(super) ix: Ix,
+    /// Bytes taken ahead of need.
+    pub(super) lease: u64,
 }
 
 impl JobPacer {
@@ -41,24 +43,13 @@ impl JobPacer {
         self.shared.look(|tree, _| tree.set_node_weight(self.ix, weight));
     }
 
-    /// Bytes taken from the tree so far: what was let through, and what is out on lease.
-    pub fn granted(&self) -> u64 {
-        self.shared.look(|tree, _| tree.granted(self.ix))
-    }
-}
-
-impl Pacer for JobPacer {
-    /// No lock is taken while a lease lasts.
-    fn charge(&self, bytes: u64) -> Charge {
-        let bytes = bytes.min(LARGEST_CHARGE);
-        if self.line.spend(bytes) {
-            return PASSED;
-        }
+    #[cold]
+    fn stand_in_line(&self, bytes: u64) -> Charge {
         let place = self.shared.look(|tree, now| tree.charge(self.ix, bytes, now));
         place.map_or(PASSED, |place| Charge(place.into()))
     }
 
-    fn wait(&self, charge: Charge) -> Option<Duration> {
+    fn look(&self, charge: Charge) -> Option<Duration> {
         let Ok(place) = u64::try_from(charge.0) else { return Some(Duration::ZERO) };
         if self.line.has_passed(place) {
             return Some(Duration::ZERO);
@@ -72,6 +63,32 @@ impl Pacer for JobPacer {
         })
     }
 
+    /// Bytes taken from the tree so far: what was let through, and what is out on lease.
+    pub fn granted(&self) -> u64 {
+        self.shared.look(|tree, _| tree.granted(self.ix))
+    }
+}
+
+impl Pacer for JobPacer {
+    /// While nobody waits, jobs share no lock; while a lease lasts, none is taken.
+    #[inline]
+    fn charge(&self, bytes: u64) -> Charge {
+        let bytes = bytes.min(LARGEST_CHARGE);
+        let gate = &self.line.gate;
+        if gate.spend(bytes) || gate.take(bytes, self.lease) {
+            return PASSED;
+        }
+        self.stand_in_line(bytes)
+    }
+
+    #[inline]
+    fn wait(&self, charge: Charge) -> Option<Duration> {
+        if charge == PASSED {
+            return Some(Duration::ZERO);
+        }
+        self.look(charge)
+    }
+
     fn max_chunk(&self) -> u64 {
         self.line.chunk()
     }
@@ -79,8 +96,11 @@ impl Pacer for JobPacer {
     /// A debt is at most one second at the job's rate; what was taken and did not move is given back, up to the
     /// burst of each bucket.
     fn correct(&self, difference: i64) {
+        if difference <= 0 && self.line.gate.give_back(difference.unsigned_abs()) {
+            return;
+        }
         self.shared.look(|tree, now| {
-            tree.correct(self.ix, difference);
+            tree.correct(self.ix, difference, now);
             tree.serve(now);
         });
     }

@@ -13,39 +13,39 @@ use crate::rate::Rate;
 const MOST_DEBT: Duration = Duration::from_secs(1);
 
 impl Tree {
-    /// Takes bytes for a job from every bucket on its way, or nothing from any. When there is enough, more is taken
-    /// for what it will ask next.
+    /// Takes bytes for a job from every bucket on its way, or nothing from any; then it may take more by itself.
+    /// Nobody may wait.
     pub(super) fn take_at_once(&mut self, ix: Ix, need: u64, now: MonoTime) -> bool {
-        self.recall_lease(ix);
-        let (mut enough, mut plenty) = (true, self.lease > 0);
-        let more = need.saturating_add(self.lease);
+        if !self.gates.is_empty() {
+            // What is open is often enough, and then others go on undisturbed.
+            if self.open_gate(ix, need, now) {
+                return true;
+            }
+            self.close_gates(now);
+        }
+        let mut enough = true;
         self.on_path(ix, |node| {
             node.bucket.refill(now);
             enough &= node.bucket.affords(need);
-            plenty = plenty && node.bucket.affords(more);
         });
-        if !enough {
-            return false;
+        if enough {
+            self.take(ix, need, false);
+            self.open_gate(ix, 0, now);
         }
-        let extra = if plenty { self.lease } else { 0 };
-        self.take(ix, need + extra, false);
-        if extra > 0 {
-            self.leases += 1;
-            self.on_path(ix, |node| node.bucket.begin_lease(extra));
-            if let Some(job) = self.nodes[ix].job_mut() {
-                job.leased = extra;
-                job.line.prepay(extra);
-            }
-        }
-        true
+        enough
     }
 
     /// Takes bytes from every bucket on the way up, and counts them against the job and the places on it.
     pub(super) fn take(&mut self, ix: Ix, bytes: u64, by_floor: bool) {
+        self.on_path(ix, |node| node.bucket.take(bytes));
+        self.enter(ix, bytes, by_floor);
+    }
+
+    /// Counts bytes that were taken against the job and the places on its way.
+    pub(super) fn enter(&mut self, ix: Ix, bytes: u64, by_floor: bool) {
         let mut at = Some(ix);
         while let Some(here) = at {
             let node = &mut self.nodes[here];
-            node.bucket.take(bytes);
             node.granted = node.granted.wrapping_add(bytes);
             at = node.parent;
             // What was promised to a job comes off the top: it counts among the jobs of its place, not among places.
@@ -77,7 +77,8 @@ impl Tree {
     }
 
     /// More, or less, was moved than charged.
-    pub(super) fn correct(&mut self, ix: Ix, difference: i64) {
+    pub(super) fn correct(&mut self, ix: Ix, difference: i64, now: MonoTime) {
+        self.close_gates(now);
         let backlog = self.backlog(ix);
         let bytes = difference.unsigned_abs();
         if difference > 0 {
@@ -86,7 +87,7 @@ impl Tree {
                 rate @ Rate::BytesPerSec(bytes) => bytes_in(bytes, MOST_DEBT).max(chunk(rate, 1)),
             });
             let most = most.min().unwrap_or(0).min(LARGEST_CHARGE);
-            self.line_up(ix, bytes.min(most.saturating_sub(backlog)));
+            self.line_up(ix, bytes.min(most.saturating_sub(backlog)), now);
             return;
         }
         let not_yet_taken = bytes.min(backlog);
@@ -96,26 +97,6 @@ impl Tree {
         }
         self.set_waiting(ix, self.backlog(ix));
         self.on_path(ix, |node| node.give_back(bytes - not_yet_taken));
-    }
-
-    pub(super) fn recall_leases(&mut self) {
-        if self.leases == 0 {
-            return;
-        }
-        let held: Vec<Ix> =
-            self.nodes.iter().filter(|n| n.1.job().is_some_and(|j| j.leased > 0)).map(|n| n.0).collect();
-        held.into_iter().for_each(|ix| self.recall_lease(ix));
-    }
-
-    pub(super) fn recall_lease(&mut self, ix: Ix) {
-        let Some(job) = self.nodes[ix].job_mut().filter(|job| job.leased > 0) else { return };
-        let leased = std::mem::take(&mut job.leased);
-        let unused = job.line.recall();
-        self.leases -= 1;
-        self.on_path(ix, |node| {
-            node.bucket.end_lease(leased);
-            node.give_back(unused);
-        });
     }
 }
 

@@ -1,4 +1,4 @@
-//! The nodes of the tree: places and jobs, their buckets, and what is taken from them. Time is an argument.
+//! Which places and jobs there are, under what, and at which rates: [`Tree`]. Time is an argument.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,95 +8,10 @@ use slab::Slab;
 
 use super::bucket::{Bucket, chunk};
 use super::line::Line;
+use super::node::{Job, Kind, Node, node, stride};
 use crate::rate::Rate;
 
 pub(super) type Ix = usize;
-
-/// The virtual time that a byte costs a child of weight 1.
-const STRIDE: u64 = 1 << 32;
-
-/// A place or a job.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) bucket: Bucket,
-    pub(super) parent: Option<Ix>,
-    /// Virtual time up to which it was served, in that of its parent.
-    pub(super) tag: u128,
-    /// Virtual time of its children: the tag of the last one served.
-    pub(super) clock: u128,
-    /// Virtual time that a byte costs it.
-    pub(super) stride: u64,
-    /// Bytes that wait at or below.
-    pub(super) waiting: u64,
-    /// Bytes taken so far, without what was given back.
-    pub(super) granted: u64,
-    /// Children with bytes that wait.
-    pub(super) active: Vec<Ix>,
-    children: usize,
-    /// Jobs at or below.
-    jobs: u64,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    /// One that nobody set anything for goes with its last child.
-    Place(Scope, Configured),
-    Job(Job),
-}
-
-type Configured = bool;
-
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) line: Arc<Line>,
-    pub(super) floor: Bucket,
-    /// Bytes that were put in line since it began, modulo 2⁶⁴.
-    pub(super) issued: u64,
-    /// Let through in advance; some of it may be used.
-    pub(super) leased: u64,
-    /// Charged and given up before it was let through. It stands at the end of the line and passes when all else has.
-    pub(super) given_up: u64,
-    /// The most that is let through at once: a chunk, or nothing when a rate on the way is 0.
-    pub(super) piece: u64,
-}
-
-impl Job {
-    /// Bytes asked for that were not let through.
-    pub(super) fn backlog(&self) -> u64 {
-        self.line.missing(self.issued).saturating_sub(self.given_up)
-    }
-
-    /// Lets through bytes that were taken.
-    pub(super) fn pass(&mut self, bytes: u64) {
-        self.line.pass(bytes);
-        if self.backlog() == 0 {
-            self.line.pass(std::mem::take(&mut self.given_up));
-        }
-    }
-}
-
-impl Node {
-    /// Puts back bytes that were taken here and did not move.
-    pub(super) fn give_back(&mut self, bytes: u64) {
-        self.bucket.give_back(bytes);
-        self.granted = self.granted.wrapping_sub(bytes);
-    }
-
-    pub(super) fn job(&self) -> Option<&Job> {
-        match &self.kind {
-            Kind::Job(job) => Some(job),
-            Kind::Place(..) => None,
-        }
-    }
-
-    pub(super) fn job_mut(&mut self) -> Option<&mut Job> {
-        match &mut self.kind {
-            Kind::Job(job) => Some(job),
-            Kind::Place(..) => None,
-        }
-    }
-}
 
 /// All nodes. The fleet is always there.
 #[derive(Debug)]
@@ -108,7 +23,8 @@ pub(super) struct Tree {
     pub(super) floored: Vec<Ix>,
     /// Bytes let through in advance when nobody waits.
     pub(super) lease: u64,
-    pub(super) leases: usize,
+    /// Jobs that may take by themselves; none while anybody waits.
+    pub(super) gates: Vec<Ix>,
     /// The last time seen.
     pub(super) at: MonoTime,
 }
@@ -118,7 +34,7 @@ impl Tree {
         let mut nodes = Slab::new();
         let fleet = nodes.insert(node(rate, None, 0, now, Kind::Place(Scope::Fleet, true)));
         let places = HashMap::from([(Scope::Fleet, fleet)]);
-        Self { nodes, places, fleet, floored: Vec::new(), lease, leases: 0, at: now }
+        Self { nodes, places, fleet, floored: Vec::new(), lease, gates: Vec::new(), at: now }
     }
 
     pub(super) fn fleet(&self) -> Ix {
@@ -130,11 +46,11 @@ impl Tree {
     }
 
     pub(super) fn granted(&self, ix: Ix) -> u64 {
-        self.nodes[ix].granted
+        self.nodes[ix].granted.wrapping_add(self.unentered(ix))
     }
 
     pub(super) fn granted_at(&self, scope: &Scope) -> Option<u64> {
-        self.find(scope).map(|node| node.granted)
+        self.places.get(scope).map(|ix| self.granted(*ix))
     }
 
     /// The node of a place, made when it is new: links and hosts under the fleet, volumes under their host.
@@ -181,7 +97,7 @@ impl Tree {
 
     pub(super) fn set_node_rate(&mut self, ix: Ix, rate: Rate, now: MonoTime) {
         if self.nodes[ix].bucket.rate() != rate {
-            self.recall_leases();
+            self.close_gates(now);
             self.nodes[ix].bucket.set_rate(rate, now);
             self.measure_chunks();
         }
@@ -208,7 +124,12 @@ impl Tree {
     }
 
     /// Puts a link or a host under a link or the fleet, with all that is below it.
-    pub(super) fn set_parent(&mut self, child: &Scope, parent: &Scope) -> Result<(), PlaceError> {
+    pub(super) fn set_parent(
+        &mut self,
+        child: &Scope,
+        parent: &Scope,
+        now: MonoTime,
+    ) -> Result<(), PlaceError> {
         let goes_under = matches!(child, Scope::Host(_) | Scope::Link(_));
         if !goes_under || !matches!(parent, Scope::Link(_) | Scope::Fleet) {
             return Err(PlaceError::WrongKind { child: child.clone(), parent: parent.clone() });
@@ -222,7 +143,7 @@ impl Tree {
             return Err(PlaceError::Cycle { child: child.clone(), parent: parent.clone() });
         }
         let (ix, to) = (self.configure(child)?, self.configure(parent)?);
-        self.recall_leases();
+        self.close_gates(now);
         let (waiting, jobs) = (self.nodes[ix].waiting, self.nodes[ix].jobs);
         self.set_waiting(ix, 0);
         if let Some(from) = self.nodes[ix].parent.replace(to) {
@@ -247,8 +168,7 @@ impl Tree {
         let parent = self.place(place)?;
         let line = Arc::<Line>::default();
         let floor_bucket = Bucket::new(Rate::BytesPerSec(0), now);
-        let job =
-            Job { line: line.clone(), floor: floor_bucket, issued: 0, leased: 0, given_up: 0, piece: 0 };
+        let job = Job { line: line.clone(), floor: floor_bucket, issued: 0, given_up: 0, piece: 0 };
         let ix = self.insert(node(ceiling, Some(parent), weight, now, Kind::Job(job)));
         self.set_floor(ix, floor, now);
         self.on_path(ix, |node| node.jobs += 1);
@@ -259,7 +179,7 @@ impl Tree {
     /// A job has ended: what it was let through and did not use goes back, what it still asked for is forgotten.
     pub(super) fn leave(&mut self, ix: Ix, now: MonoTime) {
         self.set_floor(ix, 0, now);
-        self.recall_lease(ix);
+        self.close_gates(now);
         self.set_waiting(ix, 0);
         self.on_path(ix, |node| node.jobs -= 1);
         self.remove(ix);
@@ -305,9 +225,8 @@ impl Tree {
     }
 
     /// Puts bytes in a job's line, on all levels, and returns their place.
-    pub(super) fn line_up(&mut self, ix: Ix, bytes: u64) -> u64 {
-        // What others hold in advance would keep a bucket from filling for a large piece.
-        self.recall_leases();
+    pub(super) fn line_up(&mut self, ix: Ix, bytes: u64, now: MonoTime) -> u64 {
+        self.close_gates(now);
         let place = self.nodes[ix].job_mut().map_or(0, |job| {
             job.issued = job.issued.wrapping_add(bytes);
             job.issued
@@ -344,24 +263,4 @@ impl Tree {
             at = node.parent;
         }
     }
-}
-
-fn node(rate: Rate, parent: Option<Ix>, weight: u32, now: MonoTime, kind: Kind) -> Node {
-    Node {
-        bucket: Bucket::new(rate, now),
-        parent,
-        tag: 0,
-        clock: 0,
-        stride: stride(weight),
-        waiting: 0,
-        granted: 0,
-        active: Vec::new(),
-        children: 0,
-        jobs: 0,
-        kind,
-    }
-}
-
-fn stride(weight: u32) -> u64 {
-    STRIDE / u64::from(weight.max(1))
 }

@@ -31,7 +31,7 @@ impl Tree {
         if nobody_waits && self.take_at_once(ix, bytes, now) {
             return None;
         }
-        let place = self.line_up(ix, bytes);
+        let place = self.line_up(ix, bytes, now);
         self.serve(now);
         Some(place)
     }

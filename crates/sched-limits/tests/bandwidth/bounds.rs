@@ -43,7 +43,7 @@ fn a_job_is_held_by_each_level_in_turn() {
 }
 
 /// What a node's rate allowed and what was taken there, after every step.
-struct Book {
+pub(crate) struct Book {
     place: Option<Scope>,
     rate: u64,
     allowed: u128,
@@ -51,7 +51,7 @@ struct Book {
 }
 
 impl Book {
-    fn new(place: Option<Scope>, rate: u64) -> Self {
+    pub(crate) fn new(place: Option<Scope>, rate: u64) -> Self {
         Self { place, rate, allowed: 0, steps: Vec::new() }
     }
 
@@ -62,12 +62,24 @@ impl Book {
         }
     }
 
-    fn note(&mut self, sim: &Sim) {
+    pub(crate) fn rate(&self) -> u64 {
+        self.rate
+    }
+
+    pub(crate) fn set(&mut self, rate: u64) {
+        self.rate = rate;
+    }
+
+    pub(crate) fn pass(&mut self, nanos: u64) {
+        self.allowed += u128::from(self.rate) * u128::from(nanos);
+    }
+
+    pub(crate) fn note(&mut self, sim: &Sim) {
         self.steps.push((self.allowed, self.granted(sim), burst(self.rate)));
     }
 
     /// The naive model: in no window more than the integral of the rate and the burst at its start.
-    fn check(&self) -> Result<(), TestCaseError> {
+    pub(crate) fn check(&self) -> Result<(), TestCaseError> {
         let (allowed, granted, _) = *self.steps.last().unwrap();
         for (from, (before, taken, burst)) in self.steps.iter().enumerate() {
             let most = (allowed - before).div_ceil(1_000_000_000) + u128::from(*burst);
@@ -128,7 +140,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Rate(node, bytes) => {
-                    books[node].rate = bytes;
+                    books[node].set(bytes);
                     match &books[node].place {
                         Some(place) => sim.tree.set_rate(place, rate(bytes)).unwrap(),
                         None => sim.jobs[0].pacer.set_ceiling(rate(bytes)),
@@ -136,7 +148,7 @@ proptest! {
                 }
                 Step::Pass(nanos) => {
                     sim.clock.advance(Duration::from_nanos(nanos));
-                    books.iter_mut().for_each(|book| book.allowed += u128::from(book.rate) * u128::from(nanos));
+                    books.iter_mut().for_each(|book| book.pass(nanos));
                 }
                 Step::Charge(job, bytes) => {
                     let job = &mut sim.jobs[job];

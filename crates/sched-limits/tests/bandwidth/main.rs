@@ -4,3 +4,4 @@ mod bounds;
 mod shares;
 mod sim;
 mod surprises;
+mod threads;
