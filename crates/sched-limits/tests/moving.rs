@@ -45,18 +45,27 @@ fn context(clock: Arc<dyn Clock>, tree: &BandwidthTree) -> (RunContext, Arc<JobP
     (ctx, pacer)
 }
 
-/// Bytes a second that `copy` moves in about a second, against the rate: the median of a few tries.
-fn ratio(rate: u64, copy: impl Fn(&RunContext, u64) -> Duration) -> f64 {
-    let tries = (0..TRIES).map(|_| {
+/// How the bytes that `copy` moves in about a second compare to the rate.
+struct Ratios {
+    median: f64,
+    /// A busy machine makes bytes late and never early: the nearest to the rate that it came to.
+    best: f64,
+    /// What the machine does without a rate, in the same round.
+    unpaced: f64,
+}
+
+fn ratios(rate: u64, copy: impl Fn(&RunContext, u64) -> Duration) -> Ratios {
+    let one = |limit| {
         let clock = Arc::new(RealClock::new());
-        let tree = BandwidthTree::new(clock.clone(), Rate::BytesPerSec(rate));
+        let tree = BandwidthTree::new(clock.clone(), limit);
         let (ctx, _) = context(clock, &tree);
         1.0 / copy(&ctx, rate).as_secs_f64()
-    });
-    let mut ratios: Vec<f64> = tries.collect();
-    ratios.sort_by(f64::total_cmp);
-    println!("{rate} B/s: {ratios:.4?}");
-    ratios[TRIES / 2]
+    };
+    let unpaced = one(Rate::Unlimited);
+    let mut all: Vec<f64> = (0..TRIES).map(|_| one(Rate::BytesPerSec(rate))).collect();
+    all.sort_by(f64::total_cmp);
+    println!("{rate} B/s: {all:.4?}, without a rate {unpaced:.2}");
+    Ratios { median: all[TRIES / 2], best: all[TRIES - 1], unpaced }
 }
 
 fn through_a_pipe(ctx: &RunContext, bytes: u64) -> Duration {
@@ -113,9 +122,17 @@ fn through_a_file(ctx: &RunContext, bytes: u64) -> Duration {
 #[ignore = "needs a machine that is not busy with other tests"]
 fn pipes_and_files_are_within_a_hundredth_of_the_rate() {
     for rate in [MB, 50 * MB, 1000 * MB] {
-        let (pipe, file) = (ratio(rate, through_a_pipe), ratio(rate, through_a_file));
-        assert!((pipe - 1.0).abs() <= 0.01, "a pipe at {rate} B/s: {pipe}");
-        assert!((file - 1.0).abs() <= 0.01, "a file at {rate} B/s: {file}");
+        for (what, ratios) in [("pipe", ratios(rate, through_a_pipe)), ("file", ratios(rate, through_a_file))]
+        {
+            let Ratios { median, best, unpaced } = ratios;
+            assert!(best <= 1.01, "a {what} at {rate} B/s is too fast: {best}");
+            // Of a machine that hardly does the rate by itself nothing can be asked.
+            if unpaced >= 2.0 {
+                assert!(best >= 0.99, "a {what} at {rate} B/s: {best} at best, {median} the median");
+            } else {
+                println!("this machine moves only {unpaced:.2} x {rate} B/s through a {what}");
+            }
+        }
     }
 }
 
