@@ -23,7 +23,7 @@
 //! ```
 //!
 //! - Tools that own their loop ask for a [`Permit`] with [`Scheduler::acquire`].
-//! - [`SchedulerBuilder::advise_only`] decides and explains, and gates nothing.
+//! - [`SchedulerBuilder::advise_only`] decides and explains, and gates nothing of the surroundings.
 //! - [`SchedulerBuilder::foreground`] lets the rate follow your application's latency, [`SchedulerBuilder::probe`] keeps
 //!   backups from starting when the machine is short of something.
 //! - [`Scheduler::explain`] says why a job is where it is.
