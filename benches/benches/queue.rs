@@ -224,6 +224,9 @@ struct Run {
     name: &'static str,
     queue: Box<dyn Contender>,
     bytes: f64,
+    /// Medians of a new queue, and of one in use.
+    fresh: f64,
+    aged: f64,
     times: Vec<f64>,
 }
 
@@ -235,7 +238,7 @@ impl Run {
         (0..entries as u64).for_each(|id| queue.push(key(id, &mut random)));
         let change = region.change();
         let bytes = (change.bytes_allocated - change.bytes_deallocated) as f64 / entries as f64;
-        Self { name, queue, bytes, times: vec![] }
+        Self { name, queue, bytes, fresh: 0.0, aged: 0.0, times: vec![] }
     }
 
     /// Nanoseconds for one operation.
@@ -266,11 +269,14 @@ fn race(entries: usize, operations: usize, rounds: usize) -> Vec<Run> {
         ("BTreeSet+HashMap", || Box::<SetAndMap>::default()),
         ("lazy BinaryHeap", || Box::<LazyHeap>::default()),
     ];
-    // A queue in use is no new one: as many operations as entries pass before anything is timed, and one in four
-    // shortens the queue.
-    let at_first = entries + entries / 4;
-    let mut runs: Vec<_> = makers.into_iter().map(|(name, make)| Run::new(name, make, at_first)).collect();
-    let mut script = Script::new(at_first);
+    let mut runs: Vec<_> = makers.into_iter().map(|(name, make)| Run::new(name, make, entries)).collect();
+    let mut script = Script::new(entries);
+    for _ in 0..rounds {
+        let operations = script.operations(operations);
+        runs.iter_mut().for_each(|run| run.operate(&operations));
+    }
+    // A queue in use is no new one: as many operations as entries pass, then it is timed again.
+    runs.iter_mut().for_each(|run| run.fresh = median(std::mem::take(&mut run.times)));
     for part in (0..entries).step_by(operations) {
         let ageing = script.operations(operations.min(entries - part));
         runs.iter_mut().for_each(|run| run.operate(&ageing));
@@ -282,11 +288,13 @@ fn race(entries: usize, operations: usize, rounds: usize) -> Vec<Run> {
     }
     assert!(runs.iter().all(|run| run.queue.len() == script.queue.len()), "all have done the same");
     println!("\n{entries} entries, {rounds} rounds of {operations} operations");
-    for run in &runs {
-        let time = median(run.times.clone());
+    for run in &mut runs {
+        run.aged = median(std::mem::take(&mut run.times));
         println!(
-            "{:<22} {time:>7.0} ns an operation {:>6.0} bytes an entry, {} left",
+            "{:<22} {:>7.0} ns an operation, {:>7.0} once aged, {:>4.0} bytes an entry, {} left",
             run.name,
+            run.fresh,
+            run.aged,
             run.bytes,
             run.queue.len()
         );
@@ -298,13 +306,18 @@ fn main() {
     let sizes = if quick() { [20_000, 100_000] } else { [1_000_000, 10_000_000] };
     let rounds = if quick() { 3 } else { 7 };
     let mut rows = Vec::new();
-    for (entries, name) in sizes.into_iter().zip(["mix_1m", "mix_10m"]) {
-        let runs = race(entries, (entries / 10).min(200_000), rounds);
-        let time = |run: &Run| median(run.times.clone());
-        let best = runs[1..].iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("there are peers");
-        rows.push(Row::new(name, (time(&runs[0]), "ns"), (best.name, time(best)), rounds));
+    for (entries, [name, aged]) in
+        sizes.into_iter().zip([["mix_1m", "mix_1m_aged"], ["mix_10m", "mix_10m_aged"]])
+    {
+        let runs = race(entries, (entries / 25).min(400_000), rounds);
+        let measures = [(name, (|run| run.fresh) as fn(&Run) -> f64), (aged, |run| run.aged)];
+        for (name, time) in measures {
+            let best = runs[1..].iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("there are peers");
+            rows.push(Row::new(name, (time(&runs[0]), "ns"), (best.name, time(best)), rounds));
+        }
         if name == "mix_1m" {
-            rows.push(Row::new("bytes_1m", (runs[0].bytes, "bytes"), (best.name, best.bytes), 1));
+            let least = runs[1..].iter().min_by(|a, b| a.bytes.total_cmp(&b.bytes)).expect("there are peers");
+            rows.push(Row::new("bytes_1m", (runs[0].bytes, "bytes"), (least.name, least.bytes), 1));
         }
     }
     let path = write_results("queue", &rows);
