@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Cancelled;
 use crate::gate::Reason;
 
-/// What an attempt is told, and what it tells back. Shared by the scheduler and the [`RunContext`].
+/// What an attempt is told, and what it tells back. Shared by the scheduler and the [`RunContext`](super::RunContext).
 pub struct RunControl {
     pub(super) orders: Mutex<Orders>,
     changed: Condvar,
