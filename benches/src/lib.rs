@@ -41,13 +41,7 @@ impl Row {
 /// # Panics
 /// When the file cannot be written.
 pub fn write_results(name: &str, rows: &[Row]) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")));
-    let directory = target.join("results");
-    std::fs::create_dir_all(&directory).expect("the target directory can be written");
-    let path = directory.join(format!("{name}.json"));
-    let json = serde_json::to_string_pretty(rows).expect("rows are plain data");
-    std::fs::write(&path, json + "\n").expect("the target directory can be written");
+    let path = write_json(name, rows);
     println!(
         "\n{:<26} {:>14} {:<6} {:>14}  {:<34} {:>7}",
         "name", "value", "unit", "peer's", "peer", "ratio"
@@ -56,6 +50,21 @@ pub fn write_results(name: &str, rows: &[Row]) -> PathBuf {
         let Row { name, value, unit, peer, peer_value, ratio, .. } = row;
         println!("{name:<26} {value:>14.2} {unit:<6} {peer_value:>14.2}  {peer:<34} {ratio:>7.3}");
     }
+    path
+}
+
+/// Writes what was found to `results/NAME.json` in cargo's target directory, and returns the file's path.
+///
+/// # Panics
+/// When the file cannot be written.
+pub fn write_json<T: Serialize + ?Sized>(name: &str, found: &T) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")));
+    let directory = target.join("results");
+    std::fs::create_dir_all(&directory).expect("the target directory can be written");
+    let path = directory.join(format!("{name}.json"));
+    let json = serde_json::to_string_pretty(found).expect("results are plain data");
+    std::fs::write(&path, json + "\n").expect("the target directory can be written");
     path
 }
 

@@ -214,7 +214,7 @@ fn tell_decisions(decisions: &Mutex<Vec<Event>>, began: backup_sched::Now, progr
             }
             EventKind::LoadChanged { state, .. } => format!("load is {}: {}", state.level, state.reason),
             EventKind::CapacityChanged { state, .. } => format!("capacity: {state:?}"),
-            EventKind::Rerated { bytes_per_sec: Some(rate), reason } => {
+            EventKind::Rerated { bytes_per_sec: Some(rate), reason, .. } => {
                 rerated += 1;
                 if rerated > 5 {
                     continue;

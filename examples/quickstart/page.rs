@@ -123,7 +123,8 @@ impl Picture<'_> {
         let mut decade = low;
         while decade <= high {
             let v = 10_f64.powf(decade);
-            let label = if v < 1.0 { format!("{v:.1} ms") } else { format!("{v:.0} ms") };
+            // A decade, as short as it can be written.
+            let label = format!("{} ms", (v * 1e3).round() / 1e3);
             axis(svg, y(v), &label);
             decade += 1.0;
         }

@@ -74,6 +74,10 @@ impl Figures {
         let whole = self.verified == self.backups && self.restarts == 0;
         let times = match self.nearer() {
             None => "Scheduled, the backups added nothing to the foreground's p99".to_owned(),
+            // A run is too short to tell more.
+            Some(n) if n > 100.0 => {
+                "Scheduled, the backups added to the foreground's p99 less than a hundredth of what they add at full speed".to_owned()
+            }
             Some(n) => format!(
                 "Scheduled, the foreground's p99 is {n:.0} times nearer to no backup than at full speed"
             ),

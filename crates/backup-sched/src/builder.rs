@@ -1,42 +1,32 @@
 //! [`SchedulerBuilder`]: settings in, a running scheduler out.
 
-use std::collections::BTreeMap;
+mod check;
+mod start;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
+use jiff::Timestamp;
 use sched_core::{
-    Clock, Engine, EngineConfig, Executor, ResourceName, SLOTS, Scope, SignalName, TechnologyName,
+    BackupKind, Clock, EngineConfig, Executor, InstanceName, ResourceName, SLOTS, Scope, SignalName,
+    TechnologyName,
 };
-use sched_limits::{
-    BandwidthTree, CapacityProbe, ConcurrencyConfig, ConcurrencyLaw, ControlLaw, Rate, Thresholds,
-};
-use sched_observe::{Hook, HookRunner};
+use sched_limits::{CapacityProbe, ConcurrencyConfig, ControlLaw, Thresholds};
+use sched_observe::Hook;
+use sched_observe::impact::ImpactSettings;
 use sched_policy::Policies;
-use sched_workload::{ForegroundDetector, ForegroundLatency, LatencyGoal, LoadDetector};
+use sched_workload::{ForegroundLatency, LatencyGoal, LearnedWeek, LoadDetector};
 
 use crate::clock::SystemClock;
-use crate::error::StartError;
-use crate::runtime::{
-    DetectorTerms, Dispatcher, FleetRate, LawTerms, Link, Parts, ProbeTerms, ROOM, RateLimit, Rooms,
-    SignalTerms, Signals, Source, spawn_sampler,
-};
-use crate::scheduler::Scheduler;
+use crate::forecast::ForecastConfig;
+use crate::runtime::{Key, LawTerms};
 
-/// Messages that may be under way to the dispatcher; senders wait for room.
-const INBOX: usize = 1024;
-/// Events that may be under way to hooks; later ones are dropped and counted.
-const HOOK_QUEUE: usize = 4096;
-/// The rate that a control law's full share means when no ceiling is set: about a 10 Gbit/s link.
-const FULL_SCALE_BYTES_PER_SEC: u64 = 1_000_000_000;
-
-/// Asking more often would be load of its own.
-const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+pub(crate) use check::check_capacity;
 
 pub(crate) type Executors = BTreeMap<TechnologyName, Arc<dyn Executor>>;
 
-/// Settings of a [`Scheduler`], all with defaults.
+/// Settings of a [`Scheduler`](crate::Scheduler), all with defaults.
 #[must_use = "nothing runs before `start`"]
 pub struct SchedulerBuilder {
     executors: Executors,
@@ -49,9 +39,13 @@ pub struct SchedulerBuilder {
     detectors: Vec<Box<dyn LoadDetector>>,
     laws: Vec<LawTerms>,
     hooks: Vec<Box<dyn Hook>>,
+    impact: Option<ImpactSettings>,
     engine: EngineConfig,
     ceiling: Option<u64>,
     bandwidth: Vec<(Scope, u64)>,
+    forecast: ForecastConfig,
+    learned: Vec<(Scope, LearnedWeek)>,
+    points: HashMap<Key, Timestamp>,
     clock: Arc<dyn Clock>,
 }
 
@@ -68,16 +62,21 @@ impl Default for SchedulerBuilder {
             detectors: Vec::new(),
             laws: Vec::new(),
             hooks: Vec::new(),
+            impact: None,
             engine: EngineConfig::default(),
             ceiling: None,
             bandwidth: Vec::new(),
+            forecast: ForecastConfig::default(),
+            learned: Vec::new(),
+            points: HashMap::new(),
             clock: Arc::new(SystemClock),
         }
     }
 }
 
 impl SchedulerBuilder {
-    /// Registers who makes backups of a technology; the last one registered counts.
+    /// Registers who makes backups of a technology, of each instance and kind that its context names; the last one
+    /// registered counts.
     pub fn executor(
         mut self,
         technology: impl Into<TechnologyName>,
@@ -87,7 +86,10 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Policies of the technologies. Default: [`Policies::builtin`].
+    /// Policies of technologies, clusters and instances, their calendars, and how much hosts and the fleet have of which
+    /// resource; that goes before what [`resource`](Self::resource) and [`max_running`](Self::max_running) say. What they
+    /// have a `schedule` for [recurs](crate#recurring-backups). Default: [`Policies::builtin`], without any.
+    /// [`Scheduler::reload`](crate::Scheduler::reload) exchanges them.
     pub fn policies(mut self, policies: Policies) -> Self {
         self.policies = policies;
         self
@@ -112,8 +114,10 @@ impl SchedulerBuilder {
     }
 
     /// The most that all backups at a place (fleet, link, host or volume) together may move, in bytes a second, at
-    /// least 1. Default: no limit. [`Scheduler::set_bandwidth`] changes it at run time. Unlike
-    /// [`rate_ceiling`](Self::rate_ceiling) it does not say what a control law's full share stands for.
+    /// least 1. Default: no limit. [`Scheduler::set_bandwidth`](crate::Scheduler::set_bandwidth) changes it at run
+    /// time. What is set here for a place
+    /// below the fleet is also the rate that the full share of that place's control laws stands for; elsewhere
+    /// [`rate_ceiling`](Self::rate_ceiling) is.
     pub fn bandwidth(mut self, place: Scope, bytes_per_sec: u64) -> Self {
         self.bandwidth.push((place, bytes_per_sec));
         self
@@ -126,7 +130,8 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Adds a load detector. One that reports a latency steers the rate too.
+    /// Adds a load detector. One that reports a latency steers the rate too: that of the place which is its scope, or of
+    /// all backups where its scope is no place.
     pub fn detector(mut self, detector: impl LoadDetector + 'static) -> Self {
         self.detectors.push(Box::new(detector));
         self
@@ -159,21 +164,84 @@ impl SchedulerBuilder {
         self
     }
 
-    /// Steers the rate by a named signal: the latency of the detector of that name (`foreground` for
-    /// [`foreground`](Self::foreground)) in seconds, or a probe's reading as a share of its capacity. A law that
-    /// needs no signal, such as a schedule, may have any name. The least of all laws counts.
+    /// Steers a rate by a named signal: the latency of the detector of that name (`foreground` for
+    /// [`foreground`](Self::foreground)) in seconds, or a probe's reading as a share of its capacity. The law of a
+    /// detector steers the rate of the place that the detector is of, any other law that of all backups. A law that
+    /// needs no signal, such as a schedule, may have any name. Of all laws of a place the least counts, and so does the
+    /// least of the places that a backup's bytes pass.
     ///
-    /// Default: a [`PiLaw`](sched_limits::PiLaw) for each detector that tells a latency; where none does, a
-    /// [`PressureLaw`](sched_limits::PressureLaw) for each of `psi.cpu` and `psi.io` once a probe reads it. A law for
-    /// the same signal takes the default's place.
+    /// Default: a [`PiLaw`](sched_limits::PiLaw) for each detector that tells a latency; at places where none does,
+    /// there or above, a [`PressureLaw`](sched_limits::PressureLaw) for each of `psi.cpu` and `psi.io` once a probe
+    /// reads it. Each steers the place that it is measured at and no other; what is measured of something that is no
+    /// place, such as a group, steers all backups. A law for the same signal takes the default's place, wherever the
+    /// signal is measured; see [`law_at`](Self::law_at) for one of a single place.
+    ///
+    /// A law is asked on the thread that decides everything: it must not block or call the scheduler, which would wait
+    /// for itself for ever. One that panics is set aside: its signal gets a blind share (1 to 5 % of the ceiling) from
+    /// then on. A share that is not from 0 to 1 is replaced by the one before. Both are told by a
+    /// [`LawFailed`](crate::EventKind::LawFailed) event.
     pub fn law(mut self, signal: impl Into<SignalName>, law: impl ControlLaw + 'static) -> Self {
-        self.laws.push(LawTerms { signal: signal.into(), law: Box::new(law) });
+        self.laws.push(LawTerms { place: None, signal: signal.into(), law: Box::new(law) });
         self
     }
 
-    /// Adds a hook. Hooks run on a thread of their own; a slow one loses events rather than delay anything.
+    /// Like [`law`](Self::law) for one place (fleet, link, host or volume): it hears the signal as it is measured there,
+    /// and steers the rate of that place.
+    pub fn law_at(
+        mut self,
+        place: Scope,
+        signal: impl Into<SignalName>,
+        law: impl ControlLaw + 'static,
+    ) -> Self {
+        self.laws.push(LawTerms { place: Some(place), signal: signal.into(), law: Box::new(law) });
+        self
+    }
+
+    /// Changes how load is learned, when it is a peak, and how starts are planned by it; see [`ForecastConfig`]. What
+    /// detectors tell is learned without it. Nothing is deferred before enough is learned.
+    pub fn forecast(mut self, change: impl FnOnce(&mut ForecastConfig)) -> Self {
+        change(&mut self.forecast);
+        self
+    }
+
+    /// Begins with what was learned before: what [`Scheduler::learned_weeks`](crate::Scheduler::learned_weeks) told, or
+    /// weeks of other instances as a
+    /// prior ([`LearnedWeek::from_prior`]).
+    pub fn learned(mut self, weeks: impl IntoIterator<Item = (Scope, LearnedWeek)>) -> Self {
+        self.learned.extend(weeks);
+        self
+    }
+
+    /// Tells to which moments there are backups already, by instance (or cluster) and kind; of several the newest counts.
+    /// What [recurs](crate#recurring-backups) goes on from there. Nothing is kept from one scheduler to the next: a host that
+    /// does not tell has every backup of `schedule = "rpo"` made at once, and none of those that a cron expression or an
+    /// interval named while nobody was there. A moment in the future counts as now.
+    /// [`Scheduler::add_recovery_points`](crate::Scheduler::add_recovery_points) tells it later.
+    pub fn recovery_points<N: Into<InstanceName>>(
+        mut self,
+        points: impl IntoIterator<Item = (N, BackupKind, Timestamp)>,
+    ) -> Self {
+        for (instance, kind, at) in points {
+            let known = self.points.entry((instance.into(), kind)).or_insert(at);
+            *known = at.max(*known);
+        }
+        self
+    }
+
+    /// Adds a hook. Each runs on a thread of its own; a slow one loses events rather than delay anything.
     pub fn hook(mut self, hook: impl Hook + 'static) -> Self {
         self.hooks.push(Box::new(hook));
+        self
+    }
+
+    /// Measures what backups cost the foreground, where a detector sees single requests
+    /// ([`foreground`](Self::foreground)): backups that pace themselves are slowed to what their phase is promised, mostly
+    /// nothing, for two periods of the detector now and then, and the latency meanwhile held against that around it. All in
+    /// all that takes at most [`duty`](ImpactSettings::duty) of their time, 3 % by default; the longer the period, the rarer.
+    /// Pauses by which laws learn the healthy latency are not among these. [`Scheduler::impact`](crate::Scheduler::impact) tells
+    /// what came of it. Default: nothing is measured, and nobody is stopped for it.
+    pub fn measure_impact(mut self, settings: ImpactSettings) -> Self {
+        self.impact = Some(settings);
         self
     }
 
@@ -184,7 +252,8 @@ impl SchedulerBuilder {
     }
 
     /// Decide, explain and log, but gate nothing of the surroundings: every job starts as soon as it was asked to, and
-    /// runs unpaced. Back-offs count, and no backup overlaps itself.
+    /// runs unpaced, whatever ceilings and bandwidths say; [`Status::rates`](crate::Status::rates) tells what they would
+    /// be. Back-offs count, and no backup overlaps itself.
     pub fn advise_only(mut self) -> Self {
         self.engine.advise_only = true;
         self
@@ -194,154 +263,6 @@ impl SchedulerBuilder {
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
-    }
-
-    /// Starts the scheduler's threads.
-    ///
-    /// # Errors
-    /// When a setting is wrong or a thread cannot be created.
-    pub fn start(mut self) -> Result<Scheduler, StartError> {
-        self.check()?;
-        self.canonical_executors()?;
-        for (latency, goal) in std::mem::take(&mut self.foreground) {
-            let detector = ForegroundDetector::new(latency, goal).map_err(setting("foreground"))?;
-            self.detectors.push(Box::new(detector));
-        }
-        let Self {
-            executors,
-            policies,
-            probes,
-            thresholds,
-            busy,
-            concurrency,
-            detectors,
-            laws,
-            hooks,
-            engine,
-            ceiling,
-            bandwidth: places,
-            clock,
-            ..
-        } = self;
-        let measures = !probes.is_empty() || !detectors.is_empty();
-        let takes_room = measures && !engine.advise_only;
-        let law = ConcurrencyLaw::new(concurrency, thresholds.clone()).map_err(setting("concurrency"))?;
-        let (link, inbox, presence) = Link::new(INBOX);
-        let limit = RateLimit {
-            ceiling: ceiling.map_or(Rate::Unlimited, Rate::BytesPerSec),
-            full_scale: ceiling.unwrap_or(FULL_SCALE_BYTES_PER_SEC),
-            enforce: !engine.advise_only,
-        };
-        let probe_terms = probes.iter().map(|p| ProbeTerms { name: p.name().into(), period: p.period() });
-        let detector_terms = detectors.iter().map(|detector| DetectorTerms {
-            name: detector.name().into(),
-            scope: detector.scope(),
-            period: detector.period(),
-            latency_target: detector.latency_target(),
-            healthy_latency: detector.healthy_latency(),
-        });
-        let terms = SignalTerms {
-            thresholds,
-            busy,
-            probes: probe_terms.collect(),
-            detectors: detector_terms.collect(),
-            laws,
-        };
-        let signals = Signals::new(clock.now(), terms, Rooms::new(law, takes_room), limit);
-        let steered = if limit.enforce { signals.rate() } else { Rate::Unlimited };
-        let (bandwidth, fleet_rate) = bandwidth_tree(clock.clone(), steered, places)?;
-        let (sink, hooks) =
-            HookRunner::start(hooks, HOOK_QUEUE).map_err(|source| thread_error("hooks", source))?;
-        let probes = probes.into_iter().map(Source::Probe).enumerate();
-        let detectors = detectors.into_iter().map(Source::Detector).enumerate();
-        let mut samplers = Vec::new();
-        for (index, source) in probes.chain(detectors) {
-            let name = source.name().to_owned();
-            let sampler = spawn_sampler(index, source, clock.clone(), link.commands.clone());
-            samplers.push(sampler.map_err(|source| thread_error(&name, source))?);
-        }
-        let mut engine = Engine::new(engine, clock.now());
-        if takes_room {
-            engine
-                .set_resource(clock.now(), &Scope::Fleet, ROOM.into(), u64::MAX)
-                .map_err(setting("concurrency"))?;
-        }
-        let parts = Parts {
-            engine,
-            clock,
-            inbox,
-            link: link.clone(),
-            bandwidth: bandwidth.clone(),
-            fleet_rate,
-            signals,
-            samplers,
-            sink,
-            hooks,
-            _presence: presence,
-        };
-        spawn_dispatcher(parts)?;
-        Ok(Scheduler::new(link, policies, executors, takes_room, bandwidth))
-    }
-
-    fn check(&self) -> Result<(), StartError> {
-        let wrong = |setting, problem: String| Err(StartError::Setting { setting, problem });
-        if self.ceiling == Some(0) {
-            return wrong(
-                "rate_ceiling",
-                "0 bytes a second would never finish; leave it out for no ceiling".into(),
-            );
-        }
-        if self.engine.resources.get(&ResourceName::from(SLOTS)).copied().unwrap_or(0) == 0 {
-            return wrong(
-                "max_running",
-                "0 would never start a backup; use `Scheduler::hold` to wait".into(),
-            );
-        }
-        for name in self.engine.resources.keys() {
-            if let Err(error) = name.check() {
-                return wrong("resource", format!("the name {name:?} cannot be used: {error}"));
-            }
-            if name.as_str() == ROOM {
-                return wrong("resource", format!("{ROOM:?} is what the scheduler itself measures"));
-            }
-        }
-        for LawTerms { signal, .. } in &self.laws {
-            if let Err(error) = signal.check() {
-                return wrong("law", format!("the signal's name {signal:?} cannot be used: {error}"));
-            }
-        }
-        let probes = self.probes.iter().map(|probe| (probe.name(), probe.period()));
-        let detectors = self.detectors.iter().map(|detector| (detector.name(), detector.period()));
-        let mut seen = std::collections::BTreeSet::new();
-        for (name, period) in probes.chain(detectors) {
-            if period < SHORTEST_PERIOD {
-                return wrong(
-                    "probe or detector",
-                    format!("{name:?} has a period of {period:?}; at least {SHORTEST_PERIOD:?}"),
-                );
-            }
-            if let Err(error) = SignalName::from(name).check() {
-                return wrong("probe or detector", format!("the name {name:?} cannot be used: {error}"));
-            }
-            if !seen.insert(name) {
-                return wrong(
-                    "probe or detector",
-                    format!("two are named {name:?}; events could not tell them apart"),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Executors are looked up under the names that policies use, so that `postgres` and `postgresql` are one.
-    fn canonical_executors(&mut self) -> Result<(), StartError> {
-        let mut canonical = BTreeMap::new();
-        for (name, executor) in std::mem::take(&mut self.executors) {
-            let name = self.policies.canonical_name(&name).map_err(setting("executor"))?;
-            canonical.insert(name, executor);
-        }
-        self.executors = canonical;
-        Ok(())
     }
 }
 
@@ -353,43 +274,4 @@ impl fmt::Debug for SchedulerBuilder {
             .field("engine", &self.engine)
             .finish_non_exhaustive()
     }
-}
-
-fn setting<E: fmt::Display>(setting: &'static str) -> impl Fn(E) -> StartError {
-    move |error| StartError::Setting { setting, problem: error.to_string() }
-}
-
-fn thread_error(name: &str, source: std::io::Error) -> StartError {
-    StartError::Thread { name: name.to_owned(), source }
-}
-
-/// The tree with the rates that were set for places.
-fn bandwidth_tree(
-    clock: Arc<dyn Clock>,
-    steered: Rate,
-    places: Vec<(Scope, u64)>,
-) -> Result<(BandwidthTree, FleetRate), StartError> {
-    let mut fleet = FleetRate { steered, set: Rate::Unlimited };
-    let tree = BandwidthTree::new(clock, Rate::Unlimited);
-    for (place, bytes_per_sec) in places {
-        if bytes_per_sec == 0 {
-            let problem =
-                format!("0 bytes a second at {place} would never finish; leave it out for no limit");
-            return Err(StartError::Setting { setting: "bandwidth", problem });
-        }
-        let rate = Rate::BytesPerSec(bytes_per_sec);
-        tree.set_rate(&place, rate).map_err(setting("bandwidth"))?;
-        if place == Scope::Fleet {
-            fleet.set = rate;
-        }
-    }
-    tree.set_rate(&Scope::Fleet, fleet.least()).map_err(setting("bandwidth"))?;
-    Ok((tree, fleet))
-}
-
-fn spawn_dispatcher(parts: Parts) -> Result<(), StartError> {
-    let name = "backup-sched";
-    let run = move || Dispatcher::new(parts).run();
-    let spawned = thread::Builder::new().name(name.into()).spawn(run);
-    spawned.map(drop).map_err(|source| thread_error(name, source))
 }

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use sched_core::{Explanation, JobStatus, PlaceError, TechnologyName, UnknownJob};
+use sched_core::{
+    Explanation, InstanceName, JobStatus, NameError, PlaceError, ResourceName, TechnologyName, UnknownJob,
+};
 use sched_policy::PolicyError;
 
 /// Why a scheduler could not be started.
@@ -45,6 +47,26 @@ pub enum SubmitError {
         /// Technologies with an executor.
         registered: String,
     },
+    /// The request is for a cluster of which every member is backed up.
+    #[error(
+        "every member of {instance} is backed up, which takes {jobs} jobs: ask for them with \
+         `Scheduler::submit_members`, or for one member by its name"
+    )]
+    SeveralJobs {
+        /// The cluster.
+        instance: InstanceName,
+        /// How many jobs it takes.
+        jobs: usize,
+    },
+    /// The demand names a resource that is the scheduler's own.
+    #[error(
+        "demand: the resource {name:?} is what the scheduler itself measures room in, and every job takes one of it; \
+         use another name"
+    )]
+    Reserved {
+        /// Its name.
+        name: ResourceName,
+    },
     /// The engine refused the request.
     #[error(transparent)]
     Refused(#[from] sched_core::SubmitError),
@@ -63,7 +85,7 @@ pub enum AcquireError {
     /// The same backup waits already for somebody else.
     #[error("{0} already waits to make this backup")]
     AlreadyPending(sched_core::JobId),
-    /// The time allowed for waiting is over; the job was withdrawn.
+    /// The time allowed for waiting is over. The job was withdrawn, unless others have asked for this backup too.
     #[error("not admitted in the time allowed: {0}")]
     TimedOut(Box<Explanation>),
     /// The job ended before it was admitted.
@@ -90,15 +112,66 @@ pub enum ConfigureError {
     /// The change makes no sense.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The resource is the scheduler's own.
+    #[error(
+        "the resource {name:?} is what the scheduler itself measures room in; limit jobs with `set_max_running` or \
+         `set_limit`, or use another name"
+    )]
+    Reserved {
+        /// Its name.
+        name: ResourceName,
+    },
     /// The scheduler has ended.
     #[error("the scheduler has been shut down")]
     Stopped,
+}
+
+/// Why other policies were not put in force.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// An executor is registered for a technology that they do not know.
+    #[error("an executor is registered for what these policies do not know: {0}")]
+    Policy(#[from] PolicyError),
+    /// A host's or the fleet's resource cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A calendar's name cannot be used.
+    #[error("a calendar's name cannot be used: {0}")]
+    Calendar(#[from] NameError),
+    /// The resource is the scheduler's own.
+    #[error("resources: {name:?} is what the scheduler itself measures room in; use another name")]
+    Reserved {
+        /// Its name.
+        name: ResourceName,
+    },
+    /// The scheduler has ended.
+    #[error("the scheduler has been shut down")]
+    Stopped,
+}
+
+impl From<Stopped> for ReloadError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
 }
 
 impl From<Stopped> for ConfigureError {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
+}
+
+/// Why nothing of a scope's load was taken in. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnError {
+    /// The scope's name cannot be used.
+    #[error("the scope's name cannot be used: {0}")]
+    Scope(#[from] NameError),
+    /// The scheduler has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 /// The scheduler has ended.

@@ -26,20 +26,63 @@
 //! - [`SchedulerBuilder::advise_only`] decides and explains, and gates nothing of the surroundings.
 //! - [`SchedulerBuilder::foreground`] lets the rate follow your application's latency, [`SchedulerBuilder::probe`] keeps
 //!   backups from starting when the machine is short of something.
+//! - [`Scheduler::next_runs`] tells when the backups are due that [recur](#recurring-backups).
 //! - [`Scheduler::explain`] says why a job is where it is.
+//!
+//! # Recurring backups
+//!
+//! What the [policies](SchedulerBuilder::policies) have a `schedule` for is submitted when it is due, and made by the executor of
+//! its technology:
+//!
+//! ```
+//! use backup_sched::{EventKind, JobState, ManualClock, Policies, RunContext, Scheduler};
+//! use std::time::Duration;
+//!
+//! let file = "[instances.orders]\ntechnology = 'sqlite'\nschedule = '0 2 * * *'\n";
+//! let clock = ManualClock::default(); // midnight; yours is the system's, which is the default
+//! let scheduler = Scheduler::builder()
+//!     .policies(Policies::builtin().with_toml("policy.toml", file)?)
+//!     .executor("sqlite", |_: &RunContext| Ok(()))
+//!     .clock(clock.clone())
+//!     .start()?;
+//! let next = scheduler.next_runs_of("orders")?;
+//! assert_eq!(next[0].due, Some("2026-01-05T02:00:00Z".parse()?));
+//!
+//! let events = scheduler.subscribe(100)?;
+//! clock.advance(Duration::from_secs(2 * 3600));
+//! let made = events.iter().find(|event| matches!(event.kind, EventKind::Succeeded { .. }));
+//! assert_eq!(made.unwrap().job.as_ref().unwrap().instance.as_str(), "orders");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Where `schedule = "rpo"`, one that has not been told a [recovery point](SchedulerBuilder::recovery_points) makes a backup at
+//! once, after a restart too; slots of intervals and cron expressions then begin with the start, and none was missed. There are
+//! never two backups of an instance and kind at once. Details are in the guide.
 
 mod builder;
 mod clock;
+mod current;
 mod error;
+mod forecast;
 mod handle;
+mod metrics;
+mod orders;
+mod recurring;
+mod reload;
 mod runtime;
 mod scheduler;
+mod status;
 
 pub use builder::SchedulerBuilder;
 pub use clock::SystemClock;
-pub use error::{AcquireError, ConfigureError, JobError, StartError, Stopped, SubmitError};
+pub use error::{
+    AcquireError, ConfigureError, JobError, LearnError, ReloadError, StartError, Stopped, SubmitError,
+};
+pub use forecast::{ForecastConfig, ForecastStatus, JobPlan, LearnedScope, LinkUse};
 pub use handle::{JobHandle, Permit};
-pub use scheduler::{RunningJob, Scheduler, ShutdownReport, Status};
+pub use recurring::{NextRun, RecurringStatus};
+pub use scheduler::Scheduler;
+pub use status::{PlaceRate, RunningJob, STATUS_VERSION, ShutdownReport, Status, Summary};
 
 pub use sched_core::{
     BackupKind, Cancellation, Cancelled, Clock, ClosedGate, Event, EventKind, Executor, Explanation, Gate,
@@ -48,7 +91,7 @@ pub use sched_core::{
 };
 pub use sched_limits::{CapacityProbe, HostProbe, ProbeError, ProbeStatus, Rate, Reading, Thresholds};
 pub use sched_observe::{Hook, TracingHook};
-pub use sched_policy::{Policies, Profile};
+pub use sched_policy::{Changes, Policies, Profile};
 pub use sched_workload::{Canary, ForegroundLatency, LatencyGoal, LoadDetector, LoadReading};
 
 /// The engine and the contracts of executors, pacers and clocks.
@@ -71,4 +114,6 @@ mod documents {
     pub struct Guide;
     #[doc = include_str!("../../../docs/probes.md")]
     pub struct Probes;
+    #[doc = include_str!("../../../docs/detectors.md")]
+    pub struct Detectors;
 }

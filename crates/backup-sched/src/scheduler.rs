@@ -4,26 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError, bounded};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
+use parking_lot::Mutex;
 use sched_core::{
-    Cancellation, EngineStatus, Event, Explanation, InstanceName, JobId, JobSpec, JobStatus, JobTerms, Order,
-    Page, PageCursor, PendingFilter, Priority, Progress, Reason, ResourceName, Scope, TechnologyName,
-    UnknownJob,
+    Cancellation, Event, Explanation, InstanceName, JobId, JobSpec, Page, PageCursor, PendingFilter,
+    Priority, Reason, TechnologyName, UnknownJob,
 };
-use sched_limits::{BandwidthTree, ProbeStatus, Rate, Room};
-use sched_observe::HookStats;
-use sched_policy::Policies;
+use sched_observe::impact::ImpactReport;
+use sched_observe::{AttemptRecord, FeedPage};
 
-use crate::builder::{Executors, SchedulerBuilder};
-use crate::error::{AcquireError, ConfigureError, JobError, Stopped, SubmitError};
+use crate::builder::SchedulerBuilder;
+use crate::current::{Current, Resolved, Shared};
+use crate::error::{AcquireError, JobError, Stopped, SubmitError};
 use crate::handle::{JobHandle, Permit};
-use crate::runtime::{Accepted, Command, Grant, Link, ROOM, Request, Route};
+use crate::metrics::Measured;
+use crate::runtime::{Accepted, Command, Grant, Link, Records, Request, Route};
+use crate::status::{ShutdownReport, Status, Summary};
+
+/// Events that wait for a subscriber at most: the channel takes their room, some 16 bytes each, when it is made.
+const MOST_EVENTS: usize = 65_536;
 
 /// A running scheduler. Clones share it; when the last is dropped it is shut down without grace.
 ///
-/// All methods may be called from any thread, hooks and executors included. An executor, probe or hook that keeps a
+/// All methods may be called from any thread, hooks and executors included, but not from a control law, which is asked
+/// on the scheduler's own. An executor, probe or hook that keeps a
 /// clone of its own scheduler keeps it alive: end such a scheduler with [`shutdown`](Self::shutdown).
 #[derive(Clone)]
 pub struct Scheduler {
@@ -32,11 +35,9 @@ pub struct Scheduler {
 
 struct Inner {
     link: Link,
-    policies: Policies,
-    executors: Executors,
-    /// Whether every job takes one of the room that is measured.
-    takes_room: bool,
-    bandwidth: BandwidthTree,
+    current: Shared,
+    /// Policies are exchanged by one caller at a time.
+    reloads: Mutex<()>,
 }
 
 impl Scheduler {
@@ -45,14 +46,8 @@ impl Scheduler {
         SchedulerBuilder::default()
     }
 
-    pub(crate) fn new(
-        link: Link,
-        policies: Policies,
-        executors: Executors,
-        takes_room: bool,
-        bandwidth: BandwidthTree,
-    ) -> Self {
-        Self { inner: Arc::new(Inner { link, policies, executors, takes_room, bandwidth }) }
+    pub(crate) fn new(link: Link, current: Shared) -> Self {
+        Self { inner: Arc::new(Inner { link, current, reloads: Mutex::new(()) }) }
     }
 
     /// Asks for a full backup of `instance`; a registered executor of `technology` makes it.
@@ -70,22 +65,28 @@ impl Scheduler {
 
     /// Asks for a backup; a registered executor of its technology makes it.
     ///
-    /// A request for an instance and kind that is pending already joins that job, and the more urgent counts.
+    /// What the request leaves open is as the policies say: where the instance is, where its backups go, whose they are,
+    /// how large it is, which member of a cluster is taken, what it is limited by. A request for an instance and kind that
+    /// is pending already joins that job, and the more urgent counts.
     ///
     /// # Errors
     /// When the technology is unknown or has no executor, when the request makes no sense or contradicts a pending
-    /// one, when the queue is full, and after a shutdown. Nothing was changed then.
+    /// one, when it is for a cluster of which every member is backed up
+    /// ([`submit_members`](Self::submit_members) is for these), when the queue is full, and after a shutdown. Nothing was
+    /// changed then.
     pub fn submit(&self, spec: JobSpec) -> Result<JobHandle, SubmitError> {
-        let request = self.inner.push(spec)?;
-        self.inner
-            .accept(vec![request])
-            .pop()
-            .unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped)))
-            .map_err(|error| match error {
-                AcquireError::Submit(error) => error,
-                // Only a pull request is refused for another reason.
-                _ => SubmitError::Stopped,
-            })
+        let mut answers = self.submit_all([spec]);
+        answers.pop().unwrap_or(Err(SubmitError::Stopped))
+    }
+
+    /// Asks for a backup of a cluster: of each of its members where its policy has every member backed up, of the best
+    /// one otherwise. Either all are accepted or none.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit) for any of them.
+    pub fn submit_members(&self, spec: JobSpec) -> Result<Vec<JobHandle>, SubmitError> {
+        let mut answers = self.inner.submit(&[spec], Current::resolve);
+        answers.pop().unwrap_or(Err(SubmitError::Stopped))
     }
 
     /// Asks for many backups with one message. Each is accepted or refused by itself; answers are in the same
@@ -94,20 +95,10 @@ impl Scheduler {
         &self,
         specs: impl IntoIterator<Item = JobSpec>,
     ) -> Vec<Result<JobHandle, SubmitError>> {
-        let requests: Vec<_> = specs.into_iter().map(|spec| self.inner.push(spec)).collect();
-        let (good, bad): (Vec<_>, Vec<_>) = requests.into_iter().enumerate().partition(|(_, r)| r.is_ok());
-        let (places, good): (Vec<_>, Vec<_>) =
-            good.into_iter().filter_map(|(at, r)| Some((at, r.ok()?))).unzip();
-        let accepted = self.inner.accept(good).into_iter().map(|answer| {
-            answer.map_err(|error| match error {
-                AcquireError::Submit(error) => error,
-                _ => SubmitError::Stopped,
-            })
-        });
-        let bad = bad.into_iter().filter_map(|(at, r)| Some((at, Err(r.err()?))));
-        let mut answers: Vec<_> = places.into_iter().zip(accepted).chain(bad).collect();
-        answers.sort_by_key(|(at, _)| *at);
-        answers.into_iter().map(|(_, answer)| answer).collect()
+        let specs: Vec<_> = specs.into_iter().collect();
+        let one = |current: &Current, spec, once| Ok(vec![current.resolve_one(spec, once)?]);
+        let only = |handles: Vec<JobHandle>| handles.into_iter().next().ok_or(SubmitError::Stopped);
+        self.inner.submit(&specs, one).into_iter().map(|answer| answer.and_then(only)).collect()
     }
 
     /// Asks for leave to make a backup oneself, and waits for it without limit.
@@ -127,33 +118,44 @@ impl Scheduler {
     }
 
     fn pull(&self, spec: JobSpec, limit: Option<Duration>) -> Result<Permit, AcquireError> {
-        let (spec, mut terms) = self.inner.resolve(spec)?;
-        // The tool owns its loop, so it also decides what happens after a failure.
-        terms.retry.max_attempts = 1;
         let (host, granted) = bounded(1);
-        let request = Request { spec, terms: terms.into(), route: Route::Pull(host) };
-        let accepted = self.inner.accept(vec![request]).pop();
-        let handle = accepted.unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped)))?;
+        let handle = self.inner.pull(&spec, &host)?;
+        drop(host);
         let permit = |Grant(ctx)| Permit::new(ctx, handle.outcome.clone(), self.inner.link.commands.clone());
         let answer = match limit {
             Some(limit) => granted.recv_timeout(limit),
             None => granted.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match answer {
-            Ok(grant) => Ok(permit(grant)),
-            Err(RecvTimeoutError::Disconnected) => Err(AcquireError::Ended(Box::new(handle.wait()))),
-            Err(RecvTimeoutError::Timeout) => {
-                let explanation = handle.explain();
-                let withdrawn =
-                    self.inner.link.cancel(handle.id(), Reason::new("the caller waited no longer"));
-                // It may have been admitted in the meantime; dropping the permit ends that attempt.
-                drop(granted.try_recv().map(permit));
-                match (explanation, withdrawn) {
-                    (Ok(explanation), Ok(_)) => Err(AcquireError::TimedOut(Box::new(explanation))),
-                    _ => Err(AcquireError::Submit(SubmitError::Stopped)),
-                }
-            }
+            Ok(grant) => return Ok(permit(grant)),
+            Err(RecvTimeoutError::Disconnected) => return Err(AcquireError::Ended(Box::new(handle.wait()))),
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        let left = self.inner.link.ask(|reply| Command::Leave(handle.id(), reply));
+        // It may have been admitted at the last moment.
+        if let Ok(grant) = granted.try_recv() {
+            return Ok(permit(grant));
+        }
+        match left {
+            Ok(Ok(explanation)) if explanation.state.is_final() => {
+                Err(AcquireError::Ended(Box::new(handle.wait())))
+            }
+            Ok(Ok(explanation)) => Err(AcquireError::TimedOut(Box::new(explanation))),
+            _ => Err(AcquireError::Submit(SubmitError::Stopped)),
+        }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.inner.link
+    }
+
+    pub(crate) fn current(&self) -> Arc<Current> {
+        self.inner.current.read().clone()
+    }
+
+    /// Held by whoever exchanges the policies.
+    pub(crate) fn reloads(&self) -> &Mutex<()> {
+        &self.inner.reloads
     }
 
     /// Cancels a job. A running one stops at its next checkpoint; one that has ended stays as it is.
@@ -222,136 +224,61 @@ impl Scheduler {
         self.inner.link.engine(move |engine, _| engine.pending_page(&filter, from, most))
     }
 
-    /// Keeps every job of `scope` from starting until [`release`](Self::release) or the order's expiry. What runs
-    /// goes on.
-    ///
-    /// # Errors
-    /// When the scheduler has ended.
-    pub fn hold(&self, scope: Scope, order: Order) -> Result<(), Stopped> {
-        self.inner.link.engine(move |engine, now| engine.hold(now, scope, order))
-    }
-
-    /// Like [`hold`](Self::hold), and says with an event when the last running job of `scope` has ended.
-    ///
-    /// # Errors
-    /// When the scheduler has ended.
-    pub fn drain(&self, scope: Scope, order: Order) -> Result<(), Stopped> {
-        self.inner.link.engine(move |engine, now| engine.drain(now, scope, order))
-    }
-
-    /// Takes back a [`hold`](Self::hold) or [`drain`](Self::drain); `false` when there was none.
-    ///
-    /// # Errors
-    /// When the scheduler has ended.
-    pub fn release(&self, scope: Scope) -> Result<bool, Stopped> {
-        self.inner.link.engine(move |engine, now| engine.release(now, &scope))
-    }
-
-    /// Lets a waiting job start as soon as there is room, whatever load and time say; `false` when it does not
-    /// wait.
-    ///
-    /// # Errors
-    /// When the job is not known or the scheduler has ended.
-    pub fn run_now(&self, job: JobId, order: Order) -> Result<bool, JobError> {
-        self.inner.link.job(move |engine, now| engine.run_now(now, job, order))
-    }
-
-    /// [`run_now`](Self::run_now) for all jobs of a scope, until the order expires or is taken back with `None`.
-    ///
-    /// # Errors
-    /// When the scheduler has ended.
-    pub fn run_all_now(&self, scope: Scope, order: Option<Order>) -> Result<(), Stopped> {
-        self.inner.link.engine(move |engine, now| engine.run_all_now(now, scope, order))
-    }
-
-    /// Limits what all running jobs of a scope together may move, in bytes a second; `None` lifts the ceiling.
-    ///
-    /// # Errors
-    /// When the scheduler has ended.
-    pub fn set_ceiling(&self, scope: Scope, ceiling: Option<(u64, Order)>) -> Result<(), Stopped> {
-        self.inner.link.engine(move |engine, now| engine.set_ceiling(now, scope, ceiling))
-    }
-
-    /// Stops a running job to continue later, without spending a retry; `false` when it does not run.
-    ///
-    /// # Errors
-    /// When the job is not known or the scheduler has ended.
-    pub fn interrupt(&self, job: JobId, why: &str, until: Option<Timestamp>) -> Result<bool, JobError> {
-        let reason = Reason::new(why.to_owned());
-        self.inner.link.job(move |engine, now| engine.interrupt(now, job, reason, until))
-    }
-
-    /// Sets how many backups may run at once in the whole fleet. Below what runs, the least urgent that may pause do.
-    ///
-    /// # Errors
-    /// When the scheduler has ended.
-    pub fn set_max_running(&self, jobs: u32) -> Result<(), ConfigureError> {
-        self.set_resource(Scope::Fleet, sched_core::SLOTS, u64::from(jobs))
-    }
-
-    /// Sets how much there is of a resource at a place; places and names may be new.
-    ///
-    /// # Errors
-    /// When the scope is not a place, a name cannot be used, or the scheduler has ended.
-    pub fn set_resource(
-        &self,
-        place: Scope,
-        name: impl Into<ResourceName>,
-        total: u64,
-    ) -> Result<(), ConfigureError> {
-        let name = name.into();
-        Ok(self.inner.link.engine(move |engine, now| engine.set_resource(now, &place, name, total))??)
-    }
-
-    /// Sets how many jobs of a scope may run at once; `None` lifts the limit.
-    ///
-    /// # Errors
-    /// When the scope's name cannot be used, or the scheduler has ended.
-    pub fn set_limit(&self, scope: Scope, limit: Option<u32>) -> Result<(), ConfigureError> {
-        Ok(self.inner.link.engine(move |engine, now| engine.set_limit(now, &scope, limit))??)
-    }
-
-    /// Puts a link or a host under a link or the fleet.
-    ///
-    /// # Errors
-    /// When the tree would have a cycle, jobs wait or run below, or the scheduler has ended.
-    pub fn set_parent(&self, child: Scope, parent: Scope) -> Result<(), ConfigureError> {
-        let bandwidth = self.inner.bandwidth.clone();
-        Ok(self.inner.link.engine(move |engine, now| {
-            engine.set_parent(now, &child, &parent)?;
-            bandwidth.set_parent(&child, &parent)
-        })??)
-    }
-
-    /// Sets the most that all jobs at a place (fleet, link, host or volume) together may move, in bytes a second;
-    /// `None` lifts the limit, 0 stops them. Felt at once. The jobs share it by class (low 1, normal 2, high 4,
-    /// critical 8) as long as they ask for it; what one does not use goes to the others. At the fleet the lower of
-    /// this and the control laws' rate counts.
-    ///
-    /// # Errors
-    /// When the scope is not a place, its name cannot be used, or the scheduler has ended.
-    pub fn set_bandwidth(&self, place: Scope, bytes_per_sec: Option<u64>) -> Result<(), ConfigureError> {
-        let rate = bytes_per_sec.map_or(Rate::Unlimited, Rate::BytesPerSec);
-        Ok(self.inner.link.ask(|reply| Command::Bandwidth(place, rate, reply))??)
-    }
-
-    /// Tells that a host or an instance is down, with the reason, or up again (`None`).
-    ///
-    /// # Errors
-    /// When the scheduler has ended.
-    pub fn set_down(&self, scope: Scope, down: Option<Reason>) -> Result<(), Stopped> {
-        self.inner.link.engine(move |engine, now| engine.set_down(now, scope, down))
-    }
-
-    /// Events from now on. The host must read them: what does not fit into `capacity` (at least 1) is dropped and
-    /// counted in [`Status::missed_by_subscribers`].
+    /// Events from now on. The host must read them: what does not fit into `capacity` (1 to 65 536; others are taken
+    /// as the nearest of these, for room is set aside at once) is dropped and counted in [`Status::missed_by_subscribers`].
     ///
     /// # Errors
     /// When the scheduler has ended.
     pub fn subscribe(&self, capacity: usize) -> Result<Receiver<Arc<Event>>, Stopped> {
-        let (events, received) = bounded(capacity.max(1));
+        let (events, received) = bounded(capacity.clamp(1, MOST_EVENTS));
         self.inner.link.ask(|reply| Command::Subscribe(events, reply))?;
         Ok(received)
+    }
+
+    /// The numbers of the whole: cheap enough to be asked for ten times a second with a million jobs waiting.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn summary(&self) -> Result<Summary, Stopped> {
+        self.inner.link.ask(Command::Summary)
+    }
+
+    /// What backups have cost the foreground, by backup, instance and week. A foreground that is heard wider than at one
+    /// instance has the name of its scope. `None` unless
+    /// [`measure_impact`](crate::SchedulerBuilder::measure_impact) was asked for. The report is made on the caller's thread.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn impact(&self) -> Result<Option<ImpactReport>, Stopped> {
+        Ok(self.inner.link.ask(Command::Impact)?.map(|snapshot| snapshot.report()))
+    }
+
+    /// At most `most` events (1 at least, 4096 at most) from number `since` on, of the newest 4096: a reader that comes
+    /// again with [`FeedPage::next`] sees each event once, or is told how many it has missed.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn events_since(&self, since: u64, most: usize) -> Result<FeedPage, Stopped> {
+        self.records(move |records| records.feed.since(since, most))
+    }
+
+    /// At most `most` of the newest 1000 attempts that have ended, newest first.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn attempts(&self, most: usize) -> Result<Vec<AttemptRecord>, Stopped> {
+        self.records(move |records| records.attempts.newest(most))
+    }
+
+    fn records<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Records) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.inner.link.ask(|reply| Command::Records(Box::new(move |records| drop(reply.send(ask(records))))))
+    }
+
+    pub(crate) fn measured(&self) -> Result<Measured, Stopped> {
+        self.inner.link.ask(Command::Metrics)
     }
 
     /// A consistent picture of everything.
@@ -372,44 +299,93 @@ impl Scheduler {
 
 impl std::fmt::Debug for Scheduler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scheduler").field("executors", &self.inner.executors.keys()).finish_non_exhaustive()
+        f.debug_struct("Scheduler").field("epoch", &self.current().epoch).finish_non_exhaustive()
     }
 }
 
 impl Inner {
-    /// The request under the name and terms of its policy.
-    fn resolve(&self, mut spec: JobSpec) -> Result<(JobSpec, JobTerms), SubmitError> {
-        spec.check().map_err(sched_core::SubmitError::from)?;
-        spec.technology = self.policies.canonical_name(&spec.technology)?;
-        let mut terms = self.policies.resolve(&spec)?;
-        if self.takes_room {
-            terms.demand.add(ROOM, 1);
+    /// One answer for each request, in the same order; what `resolve` makes of one is accepted as a whole or not at all.
+    fn submit(
+        &self,
+        specs: &[JobSpec],
+        resolve: impl Fn(&Current, JobSpec, bool) -> Result<Vec<Resolved>, SubmitError>,
+    ) -> Vec<Result<Vec<JobHandle>, SubmitError>> {
+        let push = |current: &Current, spec: JobSpec| {
+            let requests = resolve(current, spec, false)?.into_iter().map(|resolved| {
+                let route = Route::Push(current.executor(&resolved.spec.technology)?);
+                Ok(Request::new(resolved, route))
+            });
+            requests.collect::<Result<Vec<_>, SubmitError>>()
+        };
+        loop {
+            let current = self.current.read().clone();
+            let requests: Vec<_> = specs.iter().map(|spec| push(&current, spec.clone())).collect();
+            let mut refused = Vec::new();
+            let mut good = Vec::new();
+            for request in requests {
+                match request {
+                    Ok(requests) => {
+                        good.push(requests);
+                        refused.push(None);
+                    }
+                    Err(error) => refused.push(Some(error)),
+                }
+            }
+            let accepted = match good.is_empty() {
+                true => Some(Vec::new()),
+                false => self.accept(current.epoch, good),
+            };
+            // Other policies have come into force meanwhile.
+            let Some(accepted) = accepted else { continue };
+            let mut accepted = accepted.into_iter();
+            let answer = |refused: Option<SubmitError>| match refused {
+                Some(error) => Err(error),
+                None => accepted.next().unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped))).map_err(
+                    |error| match error {
+                        AcquireError::Submit(error) => error,
+                        // Only a pull request is refused for another reason.
+                        _ => SubmitError::Stopped,
+                    },
+                ),
+            };
+            return refused.into_iter().map(answer).collect();
         }
-        Ok((spec, terms))
     }
 
-    /// A request that a registered executor will carry out.
-    fn push(&self, spec: JobSpec) -> Result<Request, SubmitError> {
-        let (spec, terms) = self.resolve(spec)?;
-        let executor = self.executors.get(&spec.technology).ok_or_else(|| {
-            let registered: Vec<_> = self.executors.keys().map(TechnologyName::as_str).collect();
-            let registered = if registered.is_empty() { "none".to_owned() } else { registered.join(", ") };
-            SubmitError::NoExecutor { technology: spec.technology.clone(), registered }
-        })?;
-        Ok(Request { spec, terms: terms.into(), route: Route::Push(executor.clone()) })
+    /// Has somebody who makes the backup himself wait for his turn.
+    fn pull(
+        &self,
+        spec: &JobSpec,
+        host: &crossbeam_channel::Sender<Grant>,
+    ) -> Result<JobHandle, AcquireError> {
+        loop {
+            let current = self.current.read().clone();
+            let resolved = current.resolve_one(spec.clone(), true)?;
+            let request = Request::new(resolved, Route::Pull(host.clone()));
+            let Some(mut accepted) = self.accept(current.epoch, vec![vec![request]]) else { continue };
+            let handles = accepted.pop().unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped)))?;
+            return handles.into_iter().next().ok_or(AcquireError::Submit(SubmitError::Stopped));
+        }
     }
 
-    /// One answer for each request, in the same order.
-    fn accept(&self, requests: Vec<Request>) -> Vec<Result<JobHandle, AcquireError>> {
+    /// One answer for each of the requests, in the same order; `None` when the policies that they were resolved by are no
+    /// longer in force.
+    fn accept(
+        &self,
+        epoch: u64,
+        requests: Vec<Vec<Request>>,
+    ) -> Option<Vec<Result<Vec<JobHandle>, AcquireError>>> {
         let asked = requests.len();
-        let stopped = |_| (0..asked).map(|_| Err(AcquireError::Submit(SubmitError::Stopped))).collect();
-        let answers = self.link.ask(|reply| Command::Submit(requests, reply));
+        let Ok(answers) = self.link.ask(|reply| Command::Submit(epoch, requests, reply)) else {
+            return Some((0..asked).map(|_| Err(AcquireError::Submit(SubmitError::Stopped))).collect());
+        };
         let handle = |accepted: Accepted| JobHandle {
             job: accepted.job,
             outcome: accepted.outcome,
             link: self.link.clone(),
         };
-        answers.map_or_else(stopped, |all| all.into_iter().map(|answer| answer.map(handle)).collect())
+        let handles = |all: Vec<Accepted>| all.into_iter().map(handle).collect();
+        Some(answers?.into_iter().map(|answer| answer.map(handles)).collect())
     }
 }
 
@@ -424,50 +400,4 @@ impl Drop for Inner {
             std::thread::spawn(move || drop(commands.send(shutdown)));
         }
     }
-}
-
-/// Everything at one moment, serializable.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Status {
-    /// Jobs, resources, gates.
-    #[serde(flatten)]
-    pub engine: EngineStatus,
-    /// Jobs under way with their progress, oldest first.
-    pub running: Vec<RunningJob>,
-    /// The present rate of all backups together.
-    pub rate: Rate,
-    /// What is known of the probes: their signals, what is lost, and what asking them costs.
-    pub probes: Vec<ProbeStatus>,
-    /// How many jobs have room in each place where that is measured, and why not more.
-    pub rooms: Vec<Room>,
-    /// What became of events on their way to hooks.
-    pub hooks: HookStats,
-    /// Events that subscribers were too slow for.
-    pub missed_by_subscribers: u64,
-    /// Times that the dispatcher woke up. An idle scheduler without probes does not.
-    pub wakeups: u64,
-}
-
-/// A job under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct RunningJob {
-    /// The job.
-    #[serde(flatten)]
-    pub status: JobStatus,
-    /// How far it is.
-    pub progress: Progress,
-}
-
-/// What became of the jobs at shutdown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// Running jobs that ended by themselves within the grace.
-    pub finished: usize,
-    /// Jobs that were cancelled, waiting or running.
-    pub cancelled: usize,
-    /// Jobs whose threads did not stop and were left behind.
-    pub abandoned: Vec<JobId>,
 }

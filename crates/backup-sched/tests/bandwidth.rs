@@ -91,6 +91,42 @@ fn an_operators_ceiling_holds_a_running_job_until_it_is_lifted() {
 }
 
 #[test]
+fn what_one_job_leaves_of_an_operators_ceiling_goes_to_the_others() {
+    let (started, starts) = unbounded();
+    let (go, gate) = unbounded::<()>();
+    let clock = ManualClock::default();
+    let builder = Scheduler::builder().clock(clock.clone()).max_running(8);
+    let builder = builder.executor("sqlite", move |ctx: &RunContext| {
+        started.send(()).ok();
+        if ctx.spec().instance.as_str() == "idle" {
+            while gate.recv_timeout(Duration::from_millis(1)).is_err() {
+                ctx.checkpoint()?;
+            }
+            return Ok(());
+        }
+        Ok(ctx.pace(10_000)?)
+    });
+    let scheduler = builder.start().unwrap();
+    let near = Scope::Host("near".into());
+    scheduler.set_ceiling(near, Some((10_000, Order::new("ops", "quiet, please")))).unwrap();
+    let idle = scheduler.submit(on("near", "idle")).unwrap();
+    let busy = scheduler.submit(on("near", "busy")).unwrap();
+    (0..2).for_each(|_| starts.recv_timeout(LONG).unwrap());
+    let mut turns = 0_u32;
+    while busy.wait_timeout(Duration::from_millis(2)).is_none() {
+        clock.advance(Duration::from_millis(50));
+        turns += 1;
+        assert!(turns < 10_000, "it never ends");
+    }
+    assert!(
+        (19..30).contains(&turns),
+        "a second at the whole ceiling, two at half of it: {turns} times 50 ms"
+    );
+    go.send(()).unwrap();
+    assert_eq!(idle.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+}
+
+#[test]
 fn wrong_rates_and_places_are_refused_by_name() {
     let group = Scope::Group("orders".into());
     let setting = |builder: SchedulerBuilder| match builder.start() {

@@ -1,115 +1,16 @@
 //! How many run follows what probes leave room for: through the whole scheduler, with scripted probes on a clock that
 //! is moved by hand.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use backup_sched::limits::{FnProbe, JobDemand, Threshold};
+use backup_sched::limits::{JobDemand, Threshold};
 use backup_sched::{
-    BackupKind, Clock, Event, EventKind, Gate, JobHandle, JobSpec, JobState, ManualClock, Priority, Reading,
-    RunContext, Scheduler, SchedulerBuilder, Scope, Thresholds,
+    BackupKind, Clock, EventKind, Gate, JobSpec, JobState, Priority, Reading, SchedulerBuilder, Thresholds,
 };
-use crossbeam_channel::{Receiver, Sender, unbounded};
 
-const LONG: Duration = Duration::from_secs(30);
-const SECOND: Duration = Duration::from_secs(1);
+mod rig;
 
-/// A scheduler with one scripted probe. Between two steps the probe is being asked and has not answered.
-struct Rig {
-    clock: ManualClock,
-    scheduler: Scheduler,
-    events: Receiver<Arc<Event>>,
-    answers: Sender<Vec<Reading>>,
-    asked: Receiver<()>,
-    starts: Receiver<String>,
-    go: Sender<()>,
-    period: Duration,
-}
-
-impl Rig {
-    fn new(period: Duration, change: impl FnOnce(SchedulerBuilder) -> SchedulerBuilder) -> Self {
-        let (started, starts) = unbounded();
-        let (go, gate) = unbounded::<()>();
-        let executor = move |ctx: &RunContext| {
-            started.send(ctx.spec().instance.to_string()).ok();
-            loop {
-                ctx.checkpoint()?;
-                if gate.recv_timeout(Duration::from_millis(1)).is_ok() {
-                    return Ok(());
-                }
-            }
-        };
-        let (ask, asked) = unbounded();
-        let (answers, script) = unbounded::<Vec<Reading>>();
-        let probe = FnProbe::new("scripted", period, move |_| {
-            ask.send(()).ok();
-            Ok(script.recv().unwrap_or_default())
-        });
-        let clock = ManualClock::default();
-        let builder = Scheduler::builder().max_running(8).clock(clock.clone()).probe(probe);
-        let builder = change(builder.executor("sqlite", executor.clone()).executor("cassandra", executor));
-        let scheduler = builder.start().unwrap();
-        let events = scheduler.subscribe(100_000).unwrap();
-        asked.recv_timeout(LONG).unwrap();
-        Self { clock, scheduler, events, answers, asked, starts, go, period }
-    }
-
-    /// The probe answers, and all that follows from it has been done.
-    fn say(&self, readings: &[Reading]) {
-        self.answers.send(readings.to_vec()).unwrap();
-        self.clock.advance(self.period);
-        self.asked.recv_timeout(LONG).unwrap();
-        self.scheduler.status().unwrap();
-    }
-
-    fn room(&self) -> Option<u32> {
-        let rooms = self.scheduler.status().unwrap().rooms;
-        rooms.iter().find(|room| room.scope == local()).map(|room| room.jobs)
-    }
-
-    fn submit(&self, instance: &str) -> JobHandle {
-        self.scheduler.schedule_backup(instance, "sqlite", Priority::Low).unwrap()
-    }
-
-    fn started(&self) -> String {
-        self.starts.recv_timeout(LONG).expect("a job starts")
-    }
-
-    /// Lets one running job end and waits until the scheduler knows.
-    fn end_one(&self) {
-        self.go.send(()).unwrap();
-        self.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
-    }
-
-    fn wait_for(&self, what: impl Fn(&EventKind) -> bool) -> EventKind {
-        loop {
-            let event = self.events.recv_timeout(LONG).expect("the event comes");
-            if what(&event.kind) {
-                return event.kind.clone();
-            }
-        }
-    }
-
-    /// Nobody has started, and nobody is about to.
-    fn nobody_starts(&self) -> bool {
-        self.scheduler.status().unwrap();
-        self.starts.is_empty()
-    }
-}
-
-fn local() -> Scope {
-    Scope::Host("local".into())
-}
-
-/// A reading in percent of what there is.
-fn of_hundred(signal: &str, value: f64) -> [Reading; 1] {
-    let reading = match signal {
-        "cpu" => Reading::share(signal, value / 100.0),
-        "memory" => Reading::new(signal, value, "bytes").of(100.0),
-        _ => Reading::new(signal, value, "bytes/s").of(100.0),
-    };
-    [reading.scope(local())]
-}
+use rig::{LONG, Rig, SECOND, local, of_hundred};
 
 /// A builder for which a job takes 20 % of `signal`.
 fn twenty_of(signal: &'static str) -> impl FnOnce(SchedulerBuilder) -> SchedulerBuilder {
@@ -137,6 +38,11 @@ fn each_resource_alone_lets_fewer_run_and_then_as_many_again() {
         );
         assert_eq!(explanation.closed[0].reason.measured.as_ref().unwrap().signal.as_str(), signal);
 
+        // The number stays while the values change: the newest are said.
+        rig.say(&of_hundred(signal, 15.0));
+        let text = waiting.explain().unwrap().to_string();
+        assert!(text.contains("leaves room for 3 jobs: 15 % in use"), "{text}");
+
         // The foreground grows: the three that run go on, but who ends is not replaced.
         (0..10).for_each(|_| rig.say(&of_hundred(signal, 97.0)));
         assert_eq!(rig.room(), Some(2), "{signal}");
@@ -159,6 +65,22 @@ fn each_resource_alone_lets_fewer_run_and_then_as_many_again() {
         (0..3).for_each(|_| rig.end_one());
         assert!(jobs.iter().all(|job| job.wait_timeout(LONG).unwrap().state == JobState::Succeeded));
     }
+}
+
+#[test]
+fn the_event_of_a_job_that_lacks_room_says_what_leaves_none() {
+    let rig = Rig::new(SECOND, twenty_of("disk"));
+    rig.say(&of_hundred("disk", 50.0));
+    rig.submit("runs");
+    rig.started();
+    rig.submit("waits");
+    let EventKind::Deferred { by, .. } = rig.wait_for(|kind| matches!(kind, EventKind::Deferred { .. }))
+    else {
+        unreachable!()
+    };
+    let measured = by.reason.measured.expect("a value");
+    assert_eq!((by.gate, by.scope), (Gate::Resource("room".into()), local()));
+    assert_eq!((measured.signal.as_str(), measured.value), ("disk", 0.5));
 }
 
 #[test]
@@ -238,6 +160,10 @@ fn what_is_too_much_pauses_if_it_may_and_goes_on_later() {
     let (first, second) = (rig.submit("keeps-on"), rig.scheduler.submit(upload("can-pause")).unwrap());
     (0..2).for_each(|_| _ = rig.started());
     (0..5).for_each(|_| rig.say(&of_hundred("disk", 95.0)));
+    let pausing = rig.wait_for(|kind| matches!(kind, EventKind::Pausing { .. }));
+    let EventKind::Pausing { reason } = pausing else { unreachable!() };
+    let measured = reason.measured.clone().expect("a value");
+    assert_eq!((measured.signal.as_str(), measured.value), ("disk", 0.95), "{reason}");
     rig.wait_for(|kind| matches!(kind, EventKind::Paused));
     assert_eq!(second.explain().unwrap().state, JobState::Paused);
     assert_eq!(first.explain().unwrap().state, JobState::Running);

@@ -1,43 +1,21 @@
 //! The threads around the engine, with real threads and mostly a real clock. Nothing here waits by sleeping: tests
 //! wait for handles, events and channels.
 
+mod rig;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use backup_sched::Order;
+use backup_sched::core::RunPhase;
 use backup_sched::limits::FnProbe;
-use backup_sched::workload::{DetectError, LoadDetector, LoadReading};
 use backup_sched::{
-    AcquireError, Event, EventKind, Hook, JobSpec, JobState, ManualClock, Now, Priority, Reading, Reason,
+    AcquireError, ConfigureError, Event, EventKind, Hook, JobSpec, JobState, ManualClock, Policies, Priority,
     RunContext, RunError, Scheduler, SchedulerBuilder, Scope, StartError, SubmitError,
 };
 use crossbeam_channel::{Receiver, bounded, unbounded};
-
-const LONG: Duration = Duration::from_secs(30);
-
-fn quick() -> SchedulerBuilder {
-    Scheduler::builder().executor("sqlite", |ctx: &RunContext| {
-        ctx.pace(1000)?;
-        Ok(())
-    })
-}
-
-/// An executor that says when it starts and runs until it is let go or cancelled.
-fn gated() -> (SchedulerBuilder, Receiver<u32>, crossbeam_channel::Sender<()>) {
-    let (started, starts) = unbounded();
-    let (go, gate) = unbounded::<()>();
-    let builder = Scheduler::builder().executor("sqlite", move |ctx: &RunContext| {
-        started.send(ctx.attempt()).ok();
-        loop {
-            ctx.checkpoint()?;
-            if gate.recv_timeout(Duration::from_millis(1)).is_ok() {
-                return Ok(());
-            }
-        }
-    });
-    (builder, starts, go)
-}
+use rig::{LONG, gated, quick, wait_for};
 
 #[test]
 fn many_threads_submit_and_every_job_ends_once() {
@@ -158,6 +136,34 @@ fn shutdown_under_load_without_grace_cancels_everything_and_ends() {
 }
 
 #[test]
+fn a_subscriber_that_asks_for_any_room_gets_events() {
+    let scheduler = quick().start().unwrap();
+    for capacity in [0, usize::MAX] {
+        let events = scheduler.subscribe(capacity).unwrap();
+        scheduler.schedule_backup("a", "sqlite", Priority::Low).unwrap().wait();
+        wait_for(&events, |kind| matches!(kind, EventKind::Submitted { .. }));
+    }
+}
+
+#[test]
+fn a_job_that_does_not_stop_is_left_behind_and_counted_once() {
+    let (started, starts) = bounded(1);
+    let (let_go, gate) = bounded::<()>(0);
+    let deaf = move |_: &RunContext| {
+        started.send(()).ok();
+        let _ = gate.recv();
+        Ok(())
+    };
+    let scheduler = Scheduler::builder().executor("sqlite", deaf).start().unwrap();
+    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Low).unwrap();
+    starts.recv_timeout(LONG).unwrap();
+    let report = scheduler.shutdown(Duration::ZERO).unwrap();
+    assert_eq!((report.finished, report.cancelled, report.abandoned), (0, 0, vec![handle.id()]));
+    assert_eq!(handle.wait().state, JobState::Cancelled);
+    drop(let_go);
+}
+
+#[test]
 fn dropping_the_scheduler_ends_its_jobs() {
     let (builder, starts, _go) = gated();
     let scheduler = builder.start().unwrap();
@@ -188,139 +194,26 @@ fn a_hook_that_panics_or_blocks_changes_nothing() {
 }
 
 #[test]
-fn a_probe_that_panics_is_a_lost_signal_and_a_full_one_closes_the_gate() {
-    let (readings, next) = unbounded::<f64>();
-    let full = FnProbe::new("nas", Duration::from_millis(1), move |_| {
-        Ok(vec![Reading::share("memory", next.recv().unwrap_or(0.0))])
-    });
-    let panics = FnProbe::new("broken", Duration::from_millis(1), |_| panic!("on purpose"));
-    let nan = FnProbe::new("lying", Duration::from_millis(1), |_| Ok(vec![Reading::share("cpu", f64::NAN)]));
-    // On a clock that stands still no reading grows old while the test looks.
+fn a_phase_that_an_executor_announces_is_an_event_of_its_job() {
     let clock = ManualClock::default();
-    let builder = quick().probe(full).probe(panics).probe(nan).clock(clock.clone());
-    let scheduler = builder.start().unwrap();
-    let events = scheduler.subscribe(10_000).unwrap();
-    readings.send(0.99).unwrap();
-    wait_for(&events, |kind| matches!(kind, EventKind::CapacityChanged { .. }));
-    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
-    let deferred = wait_for(&events, |kind| matches!(kind, EventKind::Deferred { .. }));
-    assert!(format!("{deferred:?}").contains("memory"), "{deferred:?}");
-    let explained = handle.explain().unwrap().to_string();
-    assert!(explained.contains("memory of fleet must fall below"), "{explained}");
-    readings.send(0.10).unwrap();
-    clock.advance(Duration::from_millis(1));
-    assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
-}
-
-fn wait_for(events: &Receiver<Arc<Event>>, what: impl Fn(&EventKind) -> bool) -> EventKind {
-    loop {
-        let event = events.recv_timeout(LONG).expect("the event comes");
-        if what(&event.kind) {
-            return event.kind.clone();
+    let (announced, goes_on) = (unbounded(), unbounded());
+    let executor = {
+        let (announced, goes_on) = (announced.0, goes_on.1);
+        move |ctx: &RunContext| {
+            ctx.phase(RunPhase::new("copy").floor(1_000_000));
+            announced.send(()).unwrap();
+            goes_on.recv().map_err(|error| RunError::Permanent(error.to_string()))
         }
-    }
-}
-
-#[test]
-fn broken_signals_are_told_by_name() {
-    let panics = FnProbe::new("broken", Duration::from_millis(1), |_| panic!("on purpose"));
-    let nan = FnProbe::new("lying", Duration::from_millis(1), |_| Ok(vec![Reading::share("cpu", f64::NAN)]));
-    let (release, blocked) = bounded::<()>(0);
-    let hangs = FnProbe::new("hanging", Duration::from_millis(1), move |_| {
-        let _ = blocked.recv();
-        Ok(vec![])
-    });
-    let log = backup_sched::observe::DecisionLog::new(10_000);
-    let scheduler = quick().probe(panics).probe(nan).probe(hangs).hook(log.clone()).start().unwrap();
-    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    assert_eq!(
-        handle.wait_timeout(LONG).unwrap().state,
-        JobState::Succeeded,
-        "a hanging probe blocks nobody"
-    );
-    let mut missing = vec!["broken", "lying", "hanging"];
-    while !missing.is_empty() {
-        let told = |name: &&str| {
-            let lost = |e: &Event| matches!(&e.kind, EventKind::SignalLost { signal, .. } if signal.as_str() == *name);
-            log.recent().iter().any(lost)
-        };
-        missing.retain(|name| !told(name));
-        std::thread::yield_now();
-    }
-    drop(release);
-    assert!(scheduler.shutdown(LONG).is_some());
-}
-
-#[test]
-fn a_probe_that_hangs_is_asked_once_and_its_value_becomes_unknown() {
-    let (answer, answers) = unbounded::<()>();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
-    let period = Duration::from_secs(1);
-    let hangs = FnProbe::new("hanging", period, move |_| {
-        count.fetch_add(1, SeqCst);
-        let _ = answers.recv();
-        Ok(vec![Reading::share("memory", 0.99)])
-    });
-    let clock = ManualClock::default();
-    let scheduler = quick().probe(hangs).clock(clock.clone()).start().unwrap();
-    let events = scheduler.subscribe(10_000).unwrap();
-    answer.send(()).unwrap();
-    wait_for(&events, |kind| matches!(kind, EventKind::CapacityChanged { .. }));
-    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
-    wait_for(&events, |kind| matches!(kind, EventKind::Deferred { .. }));
-    while asked.load(SeqCst) < 2 {
-        clock.advance(period);
-        std::thread::yield_now();
-    }
-    clock.advance(period * 5);
-    let lost = wait_for(&events, |kind| matches!(kind, EventKind::SignalLost { .. }));
-    assert!(format!("{lost:?}").contains("no usable answer for 5 periods"), "{lost:?}");
-    assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Succeeded, "unknown is not full");
-    (0..20).for_each(|_| clock.advance(period));
-    assert_eq!(asked.load(SeqCst), 2, "one stuck thread, never more");
-    let status = scheduler.status().unwrap();
-    let probe = &status.probes[0];
-    assert_eq!((probe.probe.as_str(), probe.answers), ("hanging", 1));
-    assert!(probe.lost.as_ref().unwrap().text.contains("no usable answer"));
-    drop(answer);
-    clock.advance(period);
-    wait_for(&events, |kind| matches!(kind, EventKind::SignalBack { .. }));
-}
-
-struct Scripted {
-    answers: Receiver<Result<LoadReading, DetectError>>,
-}
-
-impl LoadDetector for Scripted {
-    fn name(&self) -> &str {
-        "scripted"
-    }
-    fn period(&self) -> Duration {
-        Duration::from_millis(1)
-    }
-    fn detect(&mut self, _: Now) -> Result<LoadReading, DetectError> {
-        self.answers.recv().unwrap_or_else(|_| Err(DetectError::Failed("over".into())))
-    }
-}
-
-#[test]
-fn a_peak_defers_normal_jobs_and_lets_high_ones_through() {
-    let (answer, answers) = unbounded();
-    let clock = ManualClock::default();
-    let scheduler = quick().detector(Scripted { answers }).clock(clock.clone()).start().unwrap();
+    };
+    let scheduler =
+        Scheduler::builder().max_running(1).executor("sqlite", executor).clock(clock).start().unwrap();
     let events = scheduler.subscribe(1000).unwrap();
-    let peak = LoadReading::new(backup_sched::LoadLevel::Peak, Reason::new("sale"));
-    answer.send(Ok(peak)).unwrap();
-    wait_for(&events, |kind| matches!(kind, EventKind::LoadChanged { .. }));
-    let normal = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    let high = scheduler.schedule_backup("b", "sqlite", Priority::High).unwrap();
-    assert_eq!(high.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
-    assert!(normal.ended().is_none());
-    assert!(normal.explain().unwrap().to_string().contains("peak load, calm tolerated: sale"));
-    answer.send(Ok(LoadReading::new(backup_sched::LoadLevel::Calm, Reason::new("over")))).unwrap();
-    clock.advance(Duration::from_millis(1));
-    assert_eq!(normal.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
+    announced.1.recv_timeout(LONG).unwrap();
+    let began = wait_for(&events, |kind| matches!(kind, EventKind::PhaseBegan { .. }));
+    assert!(format!("{began:?}").contains("copy"), "{began:?}");
+    goes_on.0.send(()).unwrap();
+    assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
 }
 
 #[test]
@@ -342,6 +235,47 @@ fn a_permit_is_given_kept_and_given_back() {
     let explained = scheduler.explain(id).unwrap();
     assert_eq!(explained.state, JobState::Failed);
     assert_eq!(next.fail("no disk").error.as_deref(), Some("no disk"));
+}
+
+#[test]
+fn who_waits_no_longer_leaves_the_job_to_those_who_joined_it() {
+    let (builder, starts, go) = gated();
+    let scheduler = builder.max_running(1).start().unwrap();
+    let events = scheduler.subscribe(1000).unwrap();
+    let first = scheduler.schedule_backup("first", "sqlite", Priority::Normal).unwrap();
+    starts.recv_timeout(LONG).unwrap();
+    let tool = scheduler.clone();
+    let waits = std::thread::spawn(move || {
+        tool.acquire_within(JobSpec::new("a", "sqlite"), Duration::from_millis(100))
+    });
+    wait_for(&events, |kind| matches!(kind, EventKind::Deferred { .. }));
+    let joined = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
+    wait_for(&events, |kind| matches!(kind, EventKind::Coalesced { .. }));
+    let refused = waits.join().unwrap().unwrap_err();
+    assert!(matches!(refused, AcquireError::TimedOut(_)), "{refused:?}");
+    assert_eq!(joined.explain().unwrap().state, JobState::Queued);
+    (0..2).for_each(|_| go.send(()).unwrap());
+    assert_eq!(first.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    assert_eq!(joined.wait_timeout(LONG).unwrap().state, JobState::Succeeded, "by its own executor");
+}
+
+#[test]
+fn an_interrupted_permit_is_over_when_it_is_given_back() {
+    let scheduler = Scheduler::builder().max_running(1).start().unwrap();
+    let much_later = "2999-01-01T00:00:00Z".parse().unwrap();
+    for dropped in [true, false] {
+        let permit = scheduler.acquire(JobSpec::new("a", "postgres")).unwrap();
+        let job = permit.job();
+        assert_eq!(scheduler.interrupt(job, "the window ends", Some(much_later)), Ok(true));
+        let (told, ended) = bounded(1);
+        std::thread::spawn(move || match dropped {
+            true => drop(permit),
+            false => told.send(permit.fail("told to stop").state).unwrap(),
+        });
+        let ended = ended.recv_timeout(LONG);
+        assert_eq!(ended.ok(), (!dropped).then_some(JobState::Cancelled));
+        assert_eq!(scheduler.explain(job).unwrap().state, JobState::Cancelled);
+    }
 }
 
 #[test]
@@ -375,6 +309,9 @@ fn bad_input_is_refused_with_words_that_help() {
             .contains("has a resource \"tape\"; known there: slots")
     );
     assert!(error(JobSpec::new("a", "sqlite").demand("slots", 9)).contains("can never be met"));
+    assert!(error(JobSpec::new("a", "sqlite").demand("room", 1)).contains("use another name"));
+    let room = scheduler.set_resource(Scope::Fleet, "room", 3);
+    assert_eq!(room, Err(ConfigureError::Reserved { name: "room".into() }));
     let late = JobSpec::new("late", "sqlite").deadline("2001-01-01T00:00:00Z".parse().unwrap());
     assert_eq!(scheduler.submit(late).unwrap().wait().state, JobState::Succeeded, "overdue is no error");
     let wrong = |builder: SchedulerBuilder| match builder.start().unwrap_err() {
@@ -417,50 +354,15 @@ fn a_retry_waits_on_the_injected_clock() {
 #[test]
 #[ignore = "needs ten quiet seconds"]
 fn an_idle_scheduler_does_not_wake_up() {
-    let scheduler = quick().start().unwrap();
+    // Nor do schedules wake it before something is due.
+    let file = "[technologies.sqlite]\nschedule = '@yearly'\n[instances.b]\ntechnology = 'sqlite'\n";
+    let policies = Policies::builtin().with_toml("policy.toml", file).unwrap();
+    let scheduler = quick().policies(policies).start().unwrap();
+    assert_eq!(scheduler.status().unwrap().recurring.schedules, 1);
     scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap().wait();
     let before = scheduler.status().unwrap().wakeups;
     let (_keep, never) = bounded::<()>(0);
     assert!(never.recv_timeout(Duration::from_secs(10)).is_err());
     // Asking wakes it once.
     assert_eq!(scheduler.status().unwrap().wakeups, before + 1);
-}
-
-#[test]
-fn a_pausable_job_stands_through_a_peak_and_then_goes_on() {
-    let (answer, answers) = unbounded();
-    let clock = ManualClock::default();
-    let (started, starts) = unbounded();
-    let (go, gate) = unbounded::<()>();
-    let executor = move |ctx: &RunContext| -> Result<(), RunError> {
-        started.send(()).ok();
-        while gate.recv_timeout(Duration::from_millis(1)).is_err() {
-            ctx.checkpoint()?;
-        }
-        Ok(())
-    };
-    let builder = Scheduler::builder().executor("cassandra", executor).detector(Scripted { answers });
-    let scheduler = builder.clock(clock.clone()).start().unwrap();
-    let events = scheduler.subscribe(1000).unwrap();
-    let upload = JobSpec::new("a", "cassandra").kind(backup_sched::BackupKind::Upload);
-    let handle = scheduler.submit(upload).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    let level = |level| Ok(LoadReading::new(level, Reason::new("sale")));
-    answer.send(level(backup_sched::LoadLevel::Peak)).unwrap();
-    wait_for(&events, |kind| matches!(kind, EventKind::Paused));
-    assert!(handle.explain().unwrap().to_string().contains("is paused\n  because: sale"));
-    answer.send(level(backup_sched::LoadLevel::Calm)).unwrap();
-    clock.advance(Duration::from_millis(1));
-    let resumed = wait_for(&events, |kind| matches!(kind, EventKind::Resumed { .. }));
-    assert_eq!(resumed, EventKind::Resumed { paused_for: Duration::from_millis(1) });
-    go.send(()).unwrap();
-    assert_eq!(handle.wait().state, JobState::Succeeded);
-}
-
-#[test]
-fn the_rate_starts_low_until_the_foreground_was_measured() {
-    let latency = backup_sched::ForegroundLatency::new();
-    let goal = backup_sched::LatencyGoal::p99(Duration::from_millis(5));
-    let scheduler = quick().rate_ceiling(1_000_000).foreground(latency, goal).start().unwrap();
-    assert_eq!(scheduler.status().unwrap().rate, backup_sched::Rate::BytesPerSec(10_000));
 }

@@ -1,13 +1,18 @@
 //! What happened: one [`Event`] for every step of a job's life and every decision.
 
+mod text;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::CalendarState;
 use crate::engine::Order;
 use crate::gate::{CapacityState, ClosedGate, LoadState, Reason, Scope};
-use crate::name::{InstanceName, SignalName, TechnologyName};
+use crate::name::{InstanceName, SensitivityName, SignalName, TechnologyName};
+use crate::plan::Plan;
+use crate::run::{Progress, RunPhase};
 use crate::spec::{BackupKind, JobId, Priority};
 use crate::time::Now;
 
@@ -74,6 +79,11 @@ pub enum EventKind {
         /// The gate as it would have stood.
         gate: ClosedGate,
     },
+    /// A planner wants a waiting job to start at another moment than before.
+    Planned {
+        /// The plan; `None`: as soon as its gates allow.
+        plan: Option<Plan>,
+    },
     /// The deadline will be or has been missed if the job does not start now.
     RpoAtRisk {
         /// Finish by.
@@ -83,6 +93,17 @@ pub enum EventKind {
     },
     /// An attempt began to run.
     Started,
+    /// Another part of an attempt began, with what it tolerates.
+    PhaseBegan {
+        /// What its executor announced.
+        phase: RunPhase,
+    },
+    /// An attempt has done another tenth of the whole, or twice as much as before where the whole is not known. Left out
+    /// where the scheduler is behind with its messages.
+    Progress {
+        /// How far it is.
+        progress: Progress,
+    },
     /// A running job was asked to stop at its next checkpoint.
     Pausing {
         /// Why.
@@ -177,8 +198,19 @@ pub enum EventKind {
     LoadChanged {
         /// Whom it concerns.
         scope: Scope,
+        /// As which technology feels it; `None`: all.
+        technology: Option<TechnologyName>,
+        /// As jobs of which sensitivity feel it; `None`: all.
+        sensitivity: Option<SensitivityName>,
         /// The new state.
         state: LoadState,
+    },
+    /// A window opened or closed, or a blackout began or ended.
+    CalendarChanged {
+        /// The calendar.
+        scope: Scope,
+        /// How it stands now.
+        state: CalendarState,
     },
     /// A scope ran short of something, or has room again.
     CapacityChanged {
@@ -196,11 +228,22 @@ pub enum EventKind {
         /// What leaves room for no more, its value, and the value from which on one more would fit.
         reason: Reason,
     },
-    /// The total rate of all backups was changed.
+    /// The control laws of a place changed the rate of all backups there.
     Rerated {
+        /// Whom it concerns.
+        scope: Scope,
         /// The new rate; `None` when unlimited.
         bytes_per_sec: Option<u64>,
         /// Which signal, its value and its target.
+        reason: Reason,
+    },
+    /// A control law panicked and was set aside, or said what is no share.
+    LawFailed {
+        /// Whose rate it steers.
+        scope: Scope,
+        /// The signal that it listens to.
+        signal: SignalName,
+        /// What is wrong, and what holds instead.
         reason: Reason,
     },
     /// A probe or detector gives no usable value.
@@ -219,6 +262,63 @@ pub enum EventKind {
     WallStepped {
         /// Seconds by which it moved, negative when back.
         by_secs: i64,
+    },
+    /// Other policies are in force.
+    PolicyReloaded {
+        /// What they say otherwise, in short.
+        changes: Reason,
+        /// Jobs that waited and have other terms now.
+        placed_anew: u64,
+        /// Jobs that keep what they began with as long as their attempt is under way, or to which the policies do not apply.
+        keep: u64,
+    },
+    /// A recurring backup was due, and was asked for.
+    DueSubmitted {
+        /// What is backed up.
+        instance: InstanceName,
+        /// What part of the data.
+        kind: BackupKind,
+        /// The job that makes it; one that waited already was joined.
+        id: JobId,
+        /// When it was due.
+        due: Timestamp,
+        /// By which schedule, by how much it is late, and how many others it makes up for.
+        reason: Reason,
+    },
+    /// A recurring backup was due, and is asked for later.
+    DuePostponed {
+        /// What is backed up.
+        instance: InstanceName,
+        /// What part of the data.
+        kind: BackupKind,
+        /// When it was due.
+        due: Timestamp,
+        /// When it is asked for at the latest; `None`: when a backup that is under way has ended.
+        until: Option<Timestamp>,
+        /// Why.
+        reason: Reason,
+    },
+    /// Recurring backups were due, and are not made, as their policy says.
+    DueSkipped {
+        /// What is not backed up.
+        instance: InstanceName,
+        /// What part of the data.
+        kind: BackupKind,
+        /// How many, counted up to a hundred.
+        slots: u32,
+        /// Why.
+        reason: Reason,
+    },
+    /// A recurring backup was due, and was not accepted. It comes again when it is due next.
+    DueRefused {
+        /// What is not backed up.
+        instance: InstanceName,
+        /// What part of the data.
+        kind: BackupKind,
+        /// When it was due.
+        due: Timestamp,
+        /// What is wrong.
+        error: String,
     },
     /// The queue is full; a submission was refused.
     QueueFull {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::JobRef;
 use crate::gate::{ClosedGate, Gate, Scope, short};
+use crate::plan::Plan;
 use crate::state::JobState;
 
 /// Everything that keeps a job from starting, or what it is doing, at one moment.
@@ -33,6 +34,8 @@ pub struct Explanation {
     pub latest_start: Timestamp,
     /// When the engine looks at the job next, if nothing happens before.
     pub next_look: Option<Timestamp>,
+    /// When a planner wants it to start, and why then.
+    pub plan: Option<Plan>,
     /// Why a paused, cancelled or failed job is so.
     pub because: Option<String>,
 }
@@ -48,6 +51,14 @@ fn remedy(closed: &ClosedGate) -> String {
     let scope = &closed.scope;
     match (&closed.gate, &closed.reason.measured) {
         (Gate::Hold, _) => format!("release the hold on {scope}"),
+        (Gate::Blackout, _) => match closed.until {
+            Some(until) => format!("wait until {until}, or take the blackout out of {scope}"),
+            None => format!("take the blackout out of {scope}"),
+        },
+        (Gate::Window | Gate::Plan, _) => match closed.until {
+            Some(until) => format!("wait until {until}, or order it to run now"),
+            None => "order it to run now".into(),
+        },
         (Gate::Capacity | Gate::Load, Some(m)) => {
             let (value, threshold) = (short(m.value), short(m.threshold));
             format!("{} of {scope} must fall below {threshold} {} (now {value})", m.signal, m.unit)
@@ -59,6 +70,13 @@ fn remedy(closed: &ClosedGate) -> String {
         (Gate::Health, _) => format!("{scope} must come up, or be given another member"),
         (Gate::Resource(name), m) => match (closed.behind, m) {
             (Some(owner), _) => format!("{owner} must start first, or be cancelled"),
+            (None, Some(m)) if m.signal.as_str() != name.as_str() => {
+                let (value, threshold) = (short(m.value), short(m.threshold));
+                let (signal, unit) = (&m.signal, &m.unit);
+                format!(
+                    "running jobs must give back {name} of {scope}, or {signal} reach {threshold} {unit} (now {value})"
+                )
+            }
             (None, Some(m)) => {
                 let missing = short(m.threshold - m.value);
                 format!("running jobs must give back {missing} more of {name} of {scope}")

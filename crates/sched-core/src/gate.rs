@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{
-    DestinationName, GroupName, HostName, InstanceName, LinkName, NameError, ResourceName, SignalName,
-    TechnologyName, VolumeName,
+    CalendarName, DestinationName, GroupName, HostName, InstanceName, LinkName, NameError, ResourceName,
+    SignalName, TechnologyName, VolumeName,
 };
 use crate::spec::JobId;
 
@@ -33,6 +33,8 @@ pub enum Scope {
     Group(GroupName),
     /// The jobs of one instance.
     Instance(InstanceName),
+    /// The jobs whose windows one calendar says.
+    Calendar(CalendarName),
 }
 
 impl Scope {
@@ -55,6 +57,7 @@ impl Scope {
             Self::Destination(destination) => destination.check(),
             Self::Group(group) => group.check(),
             Self::Instance(instance) => instance.check(),
+            Self::Calendar(calendar) => calendar.check(),
         }
     }
 }
@@ -70,6 +73,7 @@ impl fmt::Display for Scope {
             Self::Destination(destination) => write!(f, "destination {destination}"),
             Self::Group(group) => write!(f, "group {group}"),
             Self::Instance(instance) => write!(f, "instance {instance}"),
+            Self::Calendar(calendar) => write!(f, "calendar {calendar}"),
         }
     }
 }
@@ -81,6 +85,8 @@ impl fmt::Display for Scope {
 pub enum Gate {
     /// An operator holds the scope.
     Hold,
+    /// A blackout: nothing may run, however late it is.
+    Blackout,
     /// A probe says that the scope is short of something.
     Capacity,
     /// Attempts failed one after another, or one said that the scope is not available; few may try until some succeed.
@@ -96,6 +102,10 @@ pub enum Gate {
     Overlap,
     /// It is not time yet: the requested start or the back-off after a failure.
     Time,
+    /// None of the job's windows is open.
+    Window,
+    /// A planner found a better moment, before the latest start.
+    Plan,
     /// The foreground is busier than this job tolerates at its present slack.
     Load,
 }
@@ -104,6 +114,7 @@ impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hold => f.write_str("hold"),
+            Self::Blackout => f.write_str("blackout"),
             Self::Capacity => f.write_str("capacity"),
             Self::Breaker => f.write_str("breaker"),
             Self::Resource(name) => write!(f, "resource {name}"),
@@ -111,6 +122,8 @@ impl fmt::Display for Gate {
             Self::Health => f.write_str("health"),
             Self::Overlap => f.write_str("overlap"),
             Self::Time => f.write_str("time"),
+            Self::Window => f.write_str("window"),
+            Self::Plan => f.write_str("plan"),
             Self::Load => f.write_str("load"),
         }
     }
@@ -147,6 +160,11 @@ impl Reason {
     /// A reason with the measurement that decided.
     pub fn measured(text: impl Into<Cow<'static, str>>, measured: Measured) -> Self {
         Self { text: text.into(), measured: Some(measured) }
+    }
+
+    /// The same reason, behind what it explains.
+    pub(crate) fn after(&self, what: impl fmt::Display) -> Self {
+        Self { text: format!("{what}: {}", self.text).into(), measured: self.measured.clone() }
     }
 }
 

@@ -83,4 +83,12 @@ pub enum RestoreError {
     /// Jobs were accepted before.
     #[error("records are taken over before anything is submitted; the engine has accepted {0} jobs")]
     InUse(u64),
+    /// A record is damaged.
+    #[error("the journal says that {job} is at attempt {attempt}: no scheduler has counted that far")]
+    TooLarge {
+        /// The job.
+        job: JobId,
+        /// Its newest attempt.
+        attempt: u32,
+    },
 }

@@ -24,13 +24,16 @@
 //! # Ok::<(), sched_core::SubmitError>(())
 //! ```
 
+mod calendar;
 mod error;
 mod estimate;
 mod event;
 mod explain;
 mod gate;
 mod journal;
+mod kinds;
 mod name;
+mod plan;
 mod queue;
 mod resource;
 mod run;
@@ -42,9 +45,10 @@ mod time;
 
 pub mod engine;
 
+pub use calendar::{Calendar, CalendarState, Stretch};
 pub use engine::{
-    AttemptEnd, AttemptId, Boosts, BreakerConfig, Cancellation, Engine, EngineConfig, Order, Output, Page,
-    PageCursor, PendingFilter, Preemption, StartOrder, Submission,
+    AttemptEnd, AttemptId, Boosts, BreakerConfig, Cancellation, Engine, EngineConfig, Needs, Order, Output,
+    Page, PageCursor, PendingFilter, Preemption, Renewal, Renewed, StartOrder, Submission,
 };
 pub use error::{SubmitError, UnknownJob};
 pub use estimate::Estimate;
@@ -52,20 +56,22 @@ pub use event::{Event, EventKind, JobRef};
 pub use explain::Explanation;
 pub use gate::{CapacityState, ClosedGate, Gate, LoadLevel, LoadState, Measured, Reason, Scope};
 pub use journal::{JobRecord, Lsn, Record, RestoreError};
+pub use kinds::Kinds;
 pub use name::{
-    DestinationName, GroupName, HostName, InstanceName, LinkName, MAX_NAME_BYTES, NameError, ResourceName,
-    SignalName, TechnologyName, TenantName, VolumeName,
+    CalendarName, DestinationName, GroupName, HostName, InstanceName, LinkName, MAX_NAME_BYTES, NameError,
+    ResourceName, SensitivityName, SignalName, TechnologyName, TenantName, VolumeName,
 };
+pub use plan::{Plan, Plannable};
 pub use queue::{IndexedQueue, JobQueue, OrderKey};
 pub use resource::{Capacity, DemandError, PlaceError};
 #[cfg(feature = "tokio")]
 pub use run::{AsyncPacedReader, AsyncPacedWriter};
 pub use run::{
     Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress, RECHECK, RunContext,
-    RunControl, RunError, RunParts, Unpaced,
+    RunControl, RunError, RunParts, RunPhase, Unpaced,
 };
 pub use spec::{BackupKind, JobId, JobSpec, MAX_MEMBERS, MAX_SIZE_BYTES, Member, Priority, SpecError};
 pub use state::JobState;
-pub use status::{EngineStatus, JobStatus};
-pub use terms::{Demand, JobTerms, RetryPolicy, SLOTS};
+pub use status::{Backlog, EngineStatus, EngineSummary, JobStatus};
+pub use terms::{Demand, JobTerms, RetryPolicy, SLOTS, WindowEnd};
 pub use time::{Clock, ManualClock, MonoTime, Now, Wake, wall_minus, wall_plus, wall_until};

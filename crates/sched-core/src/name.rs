@@ -1,7 +1,7 @@
 //! Names that jobs, hosts and technologies are known by.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -133,25 +133,38 @@ names! {
     ResourceName;
     /// The name of a measured signal, such as `cpu`.
     SignalName;
+    /// The name of a calendar, such as `nightly`.
+    CalendarName;
+    /// The name of what a job is sensitive to: jobs of one sensitivity are kept back by the same signals from the same
+    /// values on.
+    SensitivityName;
 }
 
 impl Default for TenantName {
-    /// `default`: the tenant of every job that names none.
+    /// `default`: the tenant of every job that names none, and one text for all of them.
     fn default() -> Self {
-        "default".into()
+        static NAME: LazyLock<TenantName> = LazyLock::new(|| "default".into());
+        NAME.clone()
     }
 }
 
 impl Default for HostName {
-    /// `local`: the machine that the scheduler runs on.
+    /// `local`: the machine that the scheduler runs on; one text for all that name none.
     fn default() -> Self {
-        "local".into()
+        static NAME: LazyLock<HostName> = LazyLock::new(|| "local".into());
+        NAME.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn default_names_take_no_memory_of_their_own() {
+        assert!(Arc::ptr_eq(&TenantName::default().0, &TenantName::default().0));
+        assert!(Arc::ptr_eq(&HostName::default().0, &HostName::default().0));
+    }
 
     #[test]
     fn unusable_names_say_why() {

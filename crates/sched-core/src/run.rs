@@ -10,6 +10,7 @@ mod control;
 mod paced;
 #[cfg(feature = "tokio")]
 mod paced_async;
+mod phase;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use self::control::{PauseMark, Progress, RunControl};
 pub use self::paced::{PacedReader, PacedWriter};
 #[cfg(feature = "tokio")]
 pub use self::paced_async::{AsyncPacedReader, AsyncPacedWriter};
+pub use self::phase::RunPhase;
 use crate::gate::Scope;
 use crate::name::InstanceName;
 use crate::spec::{JobId, JobSpec};
@@ -252,6 +254,19 @@ impl RunContext {
         self.control.checkpoint()
     }
 
+    /// Tells that another part of the attempt begins, and what it tolerates. What the terms say of a phase of that name
+    /// counts more. A phase that must not stand still passes its checkpoints even if a pause was ordered; that then
+    /// waits for the next phase that may.
+    pub fn phase(&self, mut phase: RunPhase) {
+        if let Some(told) = self.terms.phases.iter().find(|told| told.name == phase.name) {
+            (phase.pausable, phase.floor_bytes_per_sec) = (told.pausable, told.floor_bytes_per_sec);
+            if !told.gives_back.is_empty() {
+                phase.gives_back = told.gives_back.clone();
+            }
+        }
+        self.control.begin_phase(phase);
+    }
+
     /// Whether the attempt was told to stop; for loops that cannot wait in [`checkpoint`](Self::checkpoint).
     pub fn is_cancelled(&self) -> bool {
         self.control.orders.lock().cancel.is_some()
@@ -287,7 +302,7 @@ impl RunContext {
                 return going_on.map(|()| 0);
             }
         }
-        self.control.paced_bytes.fetch_add(bytes, Relaxed);
+        self.control.add_paced(bytes);
         Ok(bytes)
     }
 
@@ -326,8 +341,7 @@ impl RunContext {
 
     /// Reports bytes done and, where known, bytes in all (0: unknown). Cheap; call it as often as is handy.
     pub fn progress(&self, done_bytes: u64, total_bytes: u64) {
-        self.control.done_bytes.store(done_bytes, Relaxed);
-        self.control.total_bytes.store(total_bytes, Relaxed);
+        self.control.set_progress(done_bytes, total_bytes);
     }
 
     /// The attempt's orders and progress, for runtimes.

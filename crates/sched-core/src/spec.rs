@@ -45,6 +45,11 @@ pub enum Priority {
     Critical,
 }
 
+impl Priority {
+    /// All classes, from least to most urgent.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Critical];
+}
+
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobState {
-    /// Waits for its requested start.
+    /// Waits for its requested or planned start.
     Scheduled,
     /// Waits for a gate to open.
     Queued,

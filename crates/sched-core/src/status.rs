@@ -9,9 +9,42 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Order;
 use crate::event::JobRef;
 use crate::gate::{CapacityState, ClosedGate, LoadState, Scope};
-use crate::name::ResourceName;
+use crate::name::{ResourceName, SensitivityName, TechnologyName};
 use crate::resource::Capacity;
+use crate::spec::Priority;
 use crate::state::JobState;
+
+/// An engine's numbers at one moment: what can be told at once, however many jobs wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EngineSummary {
+    /// When.
+    pub at: Timestamp,
+    /// Jobs that wait to start.
+    pub waiting: usize,
+    /// The same by technology and class, in order of their names; only what is not zero.
+    pub backlog: Vec<Backlog>,
+    /// Jobs with an attempt under way, by state.
+    pub active: BTreeMap<JobState, usize>,
+    /// Jobs that ended since the engine was made, by final state.
+    pub ended: BTreeMap<JobState, u64>,
+    /// Every resource of the fleet as a whole.
+    pub resources: BTreeMap<ResourceName, Capacity>,
+    /// Whether new submissions are refused.
+    pub closed: bool,
+}
+
+/// How many jobs of a technology and class wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// The technology.
+    pub technology: TechnologyName,
+    /// The class.
+    pub priority: Priority,
+    /// Jobs that wait to start.
+    pub waiting: usize,
+}
 
 /// The engine at one moment. Job lists are bounded by [`EngineConfig::listed`](crate::EngineConfig::listed).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +68,10 @@ pub struct EngineStatus {
     pub holds: Vec<(Scope, Order)>,
     /// The load of every scope that was published.
     pub loads: Vec<(Scope, LoadState)>,
+    /// The load of scopes as single technologies feel it.
+    pub loads_for: Vec<(Scope, TechnologyName, LoadState)>,
+    /// The load of scopes as jobs of single sensitivities feel it, where it is not calm.
+    pub loads_of: Vec<(Scope, SensitivityName, LoadState)>,
     /// Scopes that are short of something.
     pub shortages: Vec<(Scope, CapacityState)>,
     /// Whether new submissions are refused.

@@ -1,10 +1,13 @@
-//! Under which terms a job runs: [`JobTerms`], what it needs ([`Demand`]), and its retries ([`RetryPolicy`]).
+//! Under which terms a job runs: [`JobTerms`], what it needs ([`Demand`]), its retries ([`RetryPolicy`]), and what
+//! becomes of it at the end of its window ([`WindowEnd`]).
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::ResourceName;
+use crate::kinds::Kinds;
+use crate::name::{CalendarName, ResourceName, SensitivityName};
+use crate::run::RunPhase;
 use crate::spec::Priority;
 
 /// The resource every job takes one of while it runs.
@@ -70,14 +73,54 @@ pub struct JobTerms {
     /// Whether the job may stop at a checkpoint in a peak and go on later. Default no.
     pub pausable: bool,
     /// Whether the attempt may be cancelled when a critical job needs what it holds and nothing that can pause
-    /// would do. It then waits for another turn, and no retry is spent. Default no.
+    /// would do. It then waits for another turn, at least
+    /// [`pause_within`](crate::EngineConfig::pause_within), and no retry is spent. Default no.
     pub cancellable: bool,
     /// Rate below which slowing does harm (redo logs wrap, snapshots grow). Default 0: none.
     pub floor_bytes_per_sec: u64,
     /// An attempt that runs longer is cancelled and counts as failed. Paused time does not count. Default none.
     pub timeout: Option<Duration>,
+    /// What is known of the phases of an attempt: of one that an executor announces under the same name, what is said
+    /// here counts. Default nothing.
+    #[serde(default)]
+    pub phases: Vec<RunPhase>,
+    /// Kinds of backups of the same instance beside which the job does not start; its own is one of them anyway. Asked of
+    /// whoever is about to start: say it of both. Default none.
+    #[serde(default)]
+    pub apart: Kinds,
     /// What happens after a failed attempt.
     pub retry: RetryPolicy,
+    /// The calendar that says when the job may run. Default none: at any time.
+    #[serde(default)]
+    pub window: Option<CalendarName>,
+    /// Whether the job starts outside its windows from its latest start on. A blackout keeps it all the same. Default
+    /// no.
+    #[serde(default)]
+    pub open_window_when_late: bool,
+    /// What becomes of an attempt under way when its window ends or a blackout begins. Default: it finishes.
+    #[serde(default)]
+    pub window_end: WindowEnd,
+    /// Beside what is said for all, the load counts that was said for jobs of this sensitivity
+    /// ([`Engine::set_load_of`](crate::Engine::set_load_of)). A name that cannot be used counts as none. Default none.
+    #[serde(default)]
+    pub sensitivity: Option<SensitivityName>,
+    /// By how much the foreground's latency may grow while the job runs, in millionths: 100 000 is a tenth. The engine
+    /// leaves it to whoever chooses rates. Default: as that one is set.
+    #[serde(default)]
+    pub latency_growth_ppm: Option<u32>,
+}
+
+/// What becomes of an attempt under way when its window ends or a blackout begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowEnd {
+    /// It runs to its end.
+    #[default]
+    Finish,
+    /// It pauses until the next window. Those that may not pause finish.
+    Pause,
+    /// It is told to stop, and continues in the next window with another attempt. No retry is spent.
+    Stop,
 }
 
 impl Default for JobTerms {
@@ -91,7 +134,14 @@ impl Default for JobTerms {
             cancellable: false,
             floor_bytes_per_sec: 0,
             timeout: None,
+            phases: Vec::new(),
+            apart: Kinds::default(),
             retry: RetryPolicy::default(),
+            window: None,
+            open_window_when_late: false,
+            window_end: WindowEnd::default(),
+            sensitivity: None,
+            latency_growth_ppm: None,
         }
     }
 }

@@ -223,3 +223,37 @@ fn who_is_parked_behind_a_member_that_was_kept_back_follows_when_that_one_starts
     rig.step();
     assert_eq!(jobs(&rig.running()), members);
 }
+
+/// A group that opens while the fleet is full shows a job that cannot start yet; it may be gone before it can.
+#[test]
+fn what_a_cancelled_job_needed_is_still_known_where_its_group_has_opened() {
+    let mut rig = Rig::with_slots(2);
+    rig.engine.set_resource(rig.now(), &Scope::Fleet, "tape".into(), 99).unwrap();
+    let group = Scope::Group("g".into());
+    rig.engine.set_limit(rig.now(), &group, Some(1)).unwrap();
+    let tapes = |amount| {
+        let mut terms = terms();
+        terms.demand.add("tape", amount);
+        terms
+    };
+    rig.submit(spec("first").group("g"), terms());
+    rig.step();
+    let parked = rig.submit(spec("parked").group("g"), tapes(15));
+    rig.step();
+    rig.submit(spec("other"), terms());
+    rig.step();
+    assert_eq!(rig.running().len(), 2);
+    rig.engine.set_limit(rig.now(), &group, Some(2)).unwrap();
+    rig.step();
+    rig.engine.cancel(rig.now(), parked, Reason::new("not needed")).unwrap();
+    // Terms that were seen lately are remembered, until others are.
+    for _ in 0..16 {
+        let job = rig.submit(spec("x"), tapes(1));
+        rig.engine.cancel(rig.now(), job, Reason::new("not needed")).unwrap();
+    }
+    rig.step();
+    rig.finish(rig.running()[0], Ok(()));
+    let last = rig.submit(spec("last").group("g"), tapes(15));
+    rig.step();
+    assert!(rig.running().iter().any(|attempt| attempt.job == last));
+}

@@ -42,6 +42,37 @@ fn every_resource_that_is_short_is_named_with_what_is_free_and_what_is_needed() 
 }
 
 #[test]
+fn a_resource_that_is_short_for_a_reason_says_the_newest_one_with_what_was_measured() {
+    let mut rig = Rig::with_slots(5);
+    let because = |value| {
+        let (signal, unit) = ("cpu".into(), "share".into());
+        Some(Reason::measured("the host is busy", Measured { signal, value, threshold: 0.5, unit }))
+    };
+    let host = Scope::Host("local".into());
+    let set = |rig: &mut Rig, because| {
+        rig.engine.set_resource_because(rig.now(), &host, "room".into(), 1, because).unwrap();
+        rig.step();
+    };
+    set(&mut rig, because(0.6));
+    rig.submit(spec("a"), with("room", 1));
+    let job = rig.submit(spec("b"), with("room", 1));
+    rig.step();
+    set(&mut rig, because(0.75));
+    let explained = explain(&rig, job);
+    assert_eq!(
+        explained.closed[0].to_string(),
+        "resource room (host local): needs 1 of room, 1 of 1 in use: the host is busy (cpu 0.7500 share, threshold 0.5000)"
+    );
+    assert_eq!(
+        explained.remedies(),
+        ["running jobs must give back room of host local, or cpu reach 0.5000 share (now 0.7500)"]
+    );
+    set(&mut rig, None);
+    let reason = explain(&rig, job).closed[0].reason.to_string();
+    assert_eq!(reason, "needs 1 of room, 1 of 1 in use (room 0 free, threshold 1)");
+}
+
+#[test]
 fn what_is_kept_for_another_is_said_with_the_resource_that_is_short_and_for_whom() {
     let mut rig = Rig::with_slots(2);
     rig.engine.set_resource(rig.now(), &Scope::Fleet, "apples".into(), 100).unwrap();

@@ -4,8 +4,8 @@ mod rig;
 
 use rig::{Rig, secs, spec, terms};
 use sched_core::{
-    AttemptEnd, AttemptId, Clock, Engine, EngineConfig, JobId, JobState, JobTerms, LoadLevel, LoadState,
-    ManualClock, Output, Priority, Reason, SLOTS, Scope, StartOrder,
+    AttemptEnd, AttemptId, Clock, Engine, EngineConfig, JobId, JobTerms, LoadLevel, LoadState, ManualClock,
+    Output, Priority, Reason, SLOTS, Scope, StartOrder,
 };
 
 fn of(priority: Priority) -> JobTerms {
@@ -45,6 +45,19 @@ fn told_to_stop(rig: &Rig) -> Vec<JobId> {
 
 fn attempt_of(rig: &Rig, job: JobId) -> AttemptId {
     rig.running().into_iter().find(|attempt| attempt.job == job).expect("it runs")
+}
+
+#[test]
+fn one_that_pauses_for_a_resource_that_shrank_says_why_it_did() {
+    let mut rig = Rig::with_slots(2);
+    let job = rig.submit(spec("low"), pausable(Priority::Low));
+    rig.step();
+    let because = Some(Reason::new("the disk is busy"));
+    rig.engine.set_resource_because(rig.now(), &Scope::Fleet, SLOTS.into(), 0, because).unwrap();
+    rig.step();
+    assert_eq!(told_to_pause(&rig), [job]);
+    let because = rig.engine.explain(job).unwrap().because;
+    assert_eq!(because.as_deref(), Some("fleet has only 0 of slots by now: the disk is busy"));
 }
 
 #[test]
@@ -215,7 +228,7 @@ fn a_full_limit_gives_way_only_by_cancelling_and_only_where_the_policy_allows_it
             rig.step();
             let running: Vec<_> = rig.running().iter().map(|attempt| attempt.job).collect();
             assert_eq!(running, [critical]);
-            assert_eq!(rig.engine.explain(low).unwrap().state, JobState::Queued, "it continues later");
+            assert!(rig.engine.explain(low).unwrap().state.is_waiting(), "it continues later");
         }
     }
 }
@@ -276,4 +289,56 @@ fn nobody_makes_room_beyond_the_share_of_critical_jobs() {
         rig.step();
         assert_eq!((told_to_pause(&rig), told_to_stop(&rig)), (vec![], vec![]), "{slots} slots");
     }
+}
+
+/// Or it would be started again at once, only to be stopped again, and so on at the same moment.
+#[test]
+fn nobody_stops_for_a_critical_job_that_would_be_kept_back_all_the_same() {
+    let mut config = EngineConfig::default();
+    config.resources.insert(SLOTS.into(), 3);
+    config.resources.insert("tape".into(), 1);
+    config.limits.insert(Scope::Group("cluster".into()), 1);
+    let mut rig = Rig::new(config);
+    let with_tape = |mut terms: JobTerms| {
+        terms.demand.add("tape", 1);
+        terms
+    };
+    let tape = rig.submit(spec("tape"), with_tape(terms()));
+    let low = rig.submit(spec("low").group("cluster"), cancellable(Priority::Low));
+    rig.step();
+    let critical = rig.submit(spec("critical").group("cluster"), with_tape(of(Priority::Critical)));
+    rig.step();
+    assert_eq!(told_to_stop(&rig), []);
+    rig.finish(attempt_of(&rig, tape), Ok(()));
+    rig.step();
+    assert_eq!(told_to_stop(&rig), [low], "that is all it lacks now");
+    rig.finish(attempt_of(&rig, low), Err(sched_core::RunError::Cancelled));
+    rig.step();
+    assert!(rig.running().iter().any(|attempt| attempt.job == critical));
+}
+
+#[test]
+fn who_stands_paused_has_no_part_in_what_runs_of_which_critical_jobs_have_a_share() {
+    let mut config = EngineConfig::default();
+    config.resources.insert(SLOTS.into(), 2);
+    (config.critical_share_percent, config.preemption) = (50, sched_core::Preemption::LowAndNormal);
+    let mut rig = Rig::new(config);
+    for name in ["one", "two"] {
+        rig.submit(spec(name), pausable(Priority::Normal));
+    }
+    rig.step();
+    let first = rig.submit(spec("critical-1"), of(Priority::Critical));
+    rig.step();
+    let told = told_to_pause(&rig);
+    let [stands] = told[..] else { panic!("{told:?} make room") };
+    assert!(rig.engine.paused(rig.now(), attempt_of(&rig, stands)));
+    rig.step();
+    assert!(rig::jobs(&rig.running()).contains(&first));
+
+    let second = rig.submit(spec("critical-2"), of(Priority::Critical));
+    rig.step();
+    assert_eq!(told_to_pause(&rig), [stands], "one of the two that run is critical");
+    rig.finish(attempt_of(&rig, first), Ok(()));
+    rig.step();
+    assert!(rig::jobs(&rig.running()).contains(&second));
 }

@@ -3,14 +3,16 @@
 mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use rig::{Rig, secs};
 use sched_core::{
-    AttemptEnd, AttemptId, BackupKind, Cancellation, CapacityState, EngineConfig, Event, EventKind, Gate,
-    JobId, JobSpec, JobState, JobTerms, LoadLevel, LoadState, Order, Output, Priority, Reason, RetryPolicy,
-    RunError, SLOTS, Scope,
+    AttemptEnd, AttemptId, BackupKind, Calendar, CalendarState, Cancellation, CapacityState, EngineConfig,
+    EngineStatus, EngineSummary, Event, EventKind, Gate, JobId, JobSpec, JobState, JobTerms, Kinds,
+    LoadLevel, LoadState, Needs, Order, Output, Plan, Priority, Reason, Renewed, RetryPolicy, RunError,
+    RunPhase, SLOTS, Scope, Stretch, WindowEnd,
 };
 
 #[derive(Clone, Debug)]
@@ -25,6 +27,7 @@ enum Op {
         minutes: u64,
         start_in: Option<u64>,
         pausable: bool,
+        incremental: bool,
     },
     End {
         which: usize,
@@ -69,8 +72,31 @@ enum Op {
         secs: u64,
     },
     Wake,
+    /// Open in the first `open` hours of every `round`, a blackout in the last.
+    Windows {
+        open: i64,
+        round: i64,
+    },
+    Phase {
+        which: usize,
+        pausable: bool,
+        io: u64,
+    },
+    Plan {
+        job: u64,
+        start_in: Option<u64>,
+    },
     StepWall {
         secs: i64,
+    },
+    Renew {
+        job: u64,
+        host: u8,
+        priority: Priority,
+        slots: u64,
+        tape: u64,
+        runs: u64,
+        pausable: bool,
     },
 }
 
@@ -82,10 +108,11 @@ fn op() -> impl Strategy<Value = Op> {
     let level = prop_oneof![Just(LoadLevel::Calm), Just(LoadLevel::Busy), Just(LoadLevel::Peak)];
     // Large amounts that share a band, and durations that share a span, though one may fit where another does not.
     let size = (1..3u64, 0..3u64, prop_oneof![Just(0), 960..1_040u64], prop_oneof![Just(10), 20..60u64]);
-    let submit = (0..12u8, 0..3u8, priority(), size, prop::option::of(0..90_000u64), any::<bool>());
+    let flags = (any::<bool>(), prop::bool::weighted(0.3));
+    let submit = (0..12u8, 0..3u8, priority(), size, prop::option::of(0..90_000u64), flags);
     prop_oneof![
-        8 => submit.prop_map(|(instance, host, priority, (slots, tape, io, minutes), start_in, pausable)| {
-            Op::Submit { instance, host, priority, slots, tape, io, minutes, start_in, pausable }
+        8 => submit.prop_map(|(instance, host, priority, (slots, tape, io, minutes), start_in, (pausable, incremental))| {
+            Op::Submit { instance, host, priority, slots, tape, io, minutes, start_in, pausable, incremental }
         }),
         6 => (any::<usize>(), 0..4u8).prop_map(|(which, result)| Op::End { which, result }),
         3 => any::<usize>().prop_map(|which| Op::Acknowledge { which }),
@@ -101,8 +128,37 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1..5u64).prop_map(|total| Op::Slots { total }),
         3 => (0..40_000u64).prop_map(|secs| Op::Wait { secs }),
         4 => Just(Op::Wake),
+        1 => (0..5i64, 1..8i64).prop_map(|(open, round)| Op::Windows { open, round }),
+        2 => (any::<usize>(), any::<bool>(), 0..600u64)
+            .prop_map(|(which, pausable, io)| Op::Phase { which, pausable, io }),
+        2 => (1..60u64, prop::option::weighted(0.8, 0..60_000u64)).prop_map(|(job, start_in)| Op::Plan { job, start_in }),
         1 => (-90_000..90_000i64).prop_map(|secs| Op::StepWall { secs }),
+        3 => (1..60u64, 0..3u8, priority(), 1..3u64, 0..3u64, 1..3u64, any::<bool>()).prop_map(
+            |(job, host, priority, slots, tape, runs, pausable)| {
+                Op::Renew { job, host, priority, slots, tape, runs, pausable }
+            }
+        ),
     ]
+}
+
+#[derive(Debug)]
+struct Rounds {
+    open: i64,
+    round: i64,
+}
+
+impl Calendar for Rounds {
+    fn at(&self, at: jiff::Timestamp) -> Stretch {
+        let hour = at.as_second().div_euclid(3_600);
+        let edge = |hour: i64| jiff::Timestamp::from_second(hour * 3_600).ok();
+        let reason = Reason::new("w");
+        let state = match hour.rem_euclid(self.round) {
+            n if n < self.open => CalendarState::Open,
+            n if n + 1 < self.round => CalendarState::Closed { reason },
+            _ => CalendarState::Blackout { reason },
+        };
+        Stretch { from: edge(hour), until: edge(hour + 1), state }
+    }
 }
 
 fn scope(n: u8) -> Scope {
@@ -113,21 +169,46 @@ fn scope(n: u8) -> Scope {
     }
 }
 
+/// Every second instance keeps its two kinds apart.
+fn apart(instance: u8) -> Kinds {
+    let kinds = [BackupKind::Full, BackupKind::Incremental];
+    kinds.into_iter().filter(|_| instance % 2 == 1).collect()
+}
+
 fn new_rig() -> Rig {
     let mut config = EngineConfig::default();
     config.resources.insert(SLOTS.into(), 3);
     config.resources.insert("tape".into(), 2);
     config.resources.insert("io".into(), 2_000);
     config.history = 10_000;
-    Rig::new(config)
+    let mut rig = Rig::new(config);
+    set_windows(&mut rig, 1, 1);
+    rig
+}
+
+fn set_windows(rig: &mut Rig, open: i64, round: i64) {
+    let rounds = Arc::new(Rounds { open, round });
+    rig.engine.set_calendar(rig.now(), "rounds".into(), Some(rounds)).unwrap();
 }
 
 /// Applies an operation and lets the engine settle.
 fn apply(rig: &mut Rig, op: &Op) {
     let now = rig.now();
     match op.clone() {
-        Op::Submit { instance, host, priority, slots, tape, io, minutes, start_in, pausable } => {
+        Op::Submit {
+            instance,
+            host,
+            priority,
+            slots,
+            tape,
+            io,
+            minutes,
+            start_in,
+            pausable,
+            incremental,
+        } => {
             let mut terms = JobTerms::default();
+            terms.apart = apart(instance);
             terms.priority = priority;
             terms.demand = Default::default();
             terms.demand.add(SLOTS, slots);
@@ -136,8 +217,15 @@ fn apply(rig: &mut Rig, op: &Op) {
             terms.expected_duration = secs(60 * minutes);
             terms.pausable = pausable;
             terms.retry = RetryPolicy::new(3, secs(60), secs(600));
+            terms.window = (host == 1).then(|| "rounds".into());
+            terms.open_window_when_late = instance % 2 == 0;
+            terms.window_end =
+                [WindowEnd::Finish, WindowEnd::Pause, WindowEnd::Stop][usize::from(instance % 3)];
             terms.timeout = (host == 2).then(|| secs(20_000));
             let mut spec = JobSpec::new(format!("db-{instance}"), "sqlite").host(format!("host-{host}"));
+            if incremental {
+                spec = spec.kind(BackupKind::Incremental);
+            }
             if let Some(start_in) = start_in.filter(|s| s % 3 == 0) {
                 spec = spec.not_before(now.plus(secs(start_in)).wall);
             }
@@ -190,6 +278,45 @@ fn apply(rig: &mut Rig, op: &Op) {
         Op::Slots { total } => rig.engine.set_resource(now, &Scope::Fleet, SLOTS.into(), total).unwrap(),
         Op::Wait { secs: s } => rig.clock.advance(secs(s)),
         Op::Wake => rig.sleep_until_next_wakeup(),
+        Op::Windows { open, round } => set_windows(rig, open, round),
+        Op::Phase { which, pausable, io } => {
+            let running = rig.running();
+            if !running.is_empty() {
+                let phase = RunPhase::new("p").gives_back("io", io).gives_back(SLOTS, 1);
+                let phase = if pausable { phase.pausable() } else { phase };
+                rig.engine.phase(now, running[which % running.len()], phase);
+            }
+        }
+        Op::Plan { job, start_in } => {
+            let start = start_in.map(|start_in| now.plus(secs(start_in)).wall);
+            let plan = start.map(|start| Plan::new(start, Reason::new("p")));
+            _ = rig.engine.plan(now, JobId(job), plan);
+        }
+        Op::Renew { job, host, priority, slots, tape, runs, pausable } => {
+            let Ok(status) = rig.engine.job_status(JobId(job)) else { return };
+            let mut terms = JobTerms::default();
+            terms.priority = priority;
+            terms.demand = Default::default();
+            terms.demand.add(SLOTS, slots);
+            terms.demand.add("tape", tape);
+            terms.pausable = pausable;
+            let (_, number) = status.job.instance.as_str().split_at(3);
+            terms.apart = apart(number.parse().unwrap());
+            terms.window = (host == 1).then(|| "rounds".into());
+            let host: sched_core::HostName = format!("host-{host}").into();
+            // What a host counts runs by has its number in its name.
+            let counted = sched_core::ResourceName::from(format!("{runs} of sqlite"));
+            terms.demand.add(counted.clone(), 1);
+            let spec =
+                JobSpec::new(&status.job.instance, "sqlite").host(host.clone()).group(format!("g-{runs}"));
+            let spec = spec.kind(status.job.kind);
+            let needs = Needs {
+                limits: vec![(format!("g-{runs}").into(), runs as u32)],
+                resources: vec![(host, counted, runs)],
+            };
+            let mut renewed = Renewed { spec, terms: terms.into(), needs };
+            rig.engine.renew(now, JobId(job), &mut renewed).unwrap();
+        }
         Op::StepWall { secs } => {
             let to = if secs < 0 {
                 sched_core::wall_minus(now.wall, Duration::from_secs(secs.unsigned_abs()))
@@ -234,17 +361,40 @@ fn report_stale(rig: &mut Rig, which: usize, back: u32) {
     assert_eq!(rig.engine.status(), status);
 }
 
+/// What is counted as jobs come and go is what looking at all of them finds.
+fn summary_is_what_is_listed(summary: &EngineSummary, status: &EngineStatus) {
+    let mut backlog = BTreeMap::<_, usize>::new();
+    for job in &status.waiting_jobs {
+        *backlog.entry((job.job.technology.clone(), job.job.priority)).or_default() += 1;
+    }
+    let counted = summary.backlog.iter().map(|of| ((of.technology.clone(), of.priority), of.waiting));
+    assert!(counted.eq(backlog), "{summary:?}");
+    let mut active = BTreeMap::<_, usize>::new();
+    status.active_jobs.iter().for_each(|job| *active.entry(job.state).or_default() += 1);
+    assert_eq!(summary.active, active);
+    assert_eq!((summary.waiting, &summary.ended), (status.waiting, &status.ended));
+}
+
 fn check(rig: &Rig, shrunk: bool) {
     let status = rig.engine.status();
     let running: BTreeSet<_> = rig.running().iter().map(|attempt| attempt.job).collect();
     let active: BTreeSet<_> = status.active_jobs.iter().map(|job| job.job.id).collect();
     assert_eq!(running, active, "what was started and has not ended is what is under way");
     assert_eq!((status.waiting, status.active), (status.waiting_jobs.len(), status.active_jobs.len()));
+    summary_is_what_is_listed(&rig.engine.summary(), &status);
     let mut instances = BTreeSet::new();
     for job in &status.active_jobs {
         assert!(
             instances.insert((job.job.instance.clone(), job.job.kind)),
             "an instance overlaps itself: {job:?}"
+        );
+    }
+    for (instance, _) in &instances {
+        let (_, number) = instance.as_str().split_at(3);
+        let both = BackupKind::ALL.iter().filter(|kind| instances.contains(&(instance.clone(), **kind)));
+        assert!(
+            number.parse::<u8>().unwrap() % 2 == 0 || both.count() == 1,
+            "{instance}: kinds are kept apart"
         );
     }
     for (name, capacity) in &status.resources {
@@ -262,7 +412,8 @@ fn check(rig: &Rig, shrunk: bool) {
             "{} waits for {told}, which is open; closed is {first}",
             job.job.id
         );
-        if told.gate == Gate::Time || told.gate == Gate::Load {
+        let by_time = [Gate::Time, Gate::Plan, Gate::Load, Gate::Window, Gate::Blackout].contains(&told.gate);
+        if by_time && told.until.is_some() {
             assert!(next.is_some(), "time alone can open {told}, and nobody would look");
         }
         if job.job.attempt == 0 {
@@ -307,6 +458,7 @@ proptest! {
             apply(&mut rig, &Op::Load { scope: n, level: LoadLevel::Calm });
         }
         apply(&mut rig, &Op::Slots { total: 3 });
+        apply(&mut rig, &Op::Windows { open: 1, round: 4 });
         let mut rounds = 0;
         while rig.engine.status().waiting + rig.engine.status().active > 0 {
             rounds += 1;

@@ -344,3 +344,45 @@ fn records_come_before_jobs() {
     let refused = world.engine.restore(world.clock.now(), []);
     assert_eq!(refused, Err(RestoreError::InUse(1)));
 }
+
+#[test]
+fn numbers_that_cannot_be_counted_on_from_are_refused_and_change_nothing() {
+    let mut world = World::new();
+    let job = world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap().job();
+    world.settle();
+    let records = world.records();
+    let Some(Record::Job(good)) = records.last().cloned() else { panic!("{records:?}") };
+    let (mut far, mut often) = (good.clone(), good);
+    (far.id, often.attempt) = (JobId(u64::MAX), u32::MAX);
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    for (bad, job, attempt) in [
+        (Record::Job(far), JobId(u64::MAX), 1),
+        (Record::Job(often), job, u32::MAX),
+        (Record::Ended(JobId(u64::MAX)), JobId(u64::MAX), 0),
+    ] {
+        let restored = next.engine.restore(next.clock.now(), [bad]);
+        assert_eq!(restored, Err(RestoreError::TooLarge { job, attempt }));
+    }
+    assert_eq!(next.engine.restore(next.clock.now(), records), Ok(1));
+    next.run_out();
+}
+
+#[test]
+fn an_order_to_run_now_spares_no_later_back_off_after_a_crash() {
+    let mut world = World::new();
+    let now = world.clock.now();
+    let mut terms = terms();
+    terms.retry = RetryPolicy::new(3, secs(600), secs(600));
+    let job = world.engine.submit(now, spec("a"), terms).unwrap().job();
+    world.engine.run_now(now, job, Order::new("ana", "now")).unwrap();
+    world.settle();
+    world.finish(world.under_way[0], Err(RunError::Retryable("it failed".into())));
+    world.settle();
+    let (state, at) = (JobState::Retryable, world.engine.next_wakeup());
+    assert_eq!(world.engine.job_status(job).unwrap().state, state);
+    let mut next = World::on(world.clock.clone());
+    next.engine.restore(now, world.records()).unwrap();
+    next.settle();
+    assert_eq!(next.engine.job_status(job).unwrap().state, state);
+    assert_eq!(next.engine.next_wakeup(), at);
+}

@@ -2,20 +2,21 @@
 //! urgent on after every input. Both must start the same jobs in the same order, and the engine must ask to be
 //! woken no later than the list says that something can happen.
 
+mod model;
 mod rig;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use model::{Cells, EXPECTED_SECS, Job, RETRY_SECS, Reference, weight};
 use proptest::prelude::*;
 use rig::{Rig, secs};
 use sched_core::{
-    CapacityState, Engine, EngineConfig, JobId, JobSpec, JobTerms, LoadLevel, LoadState, Order, Preemption,
-    Priority, Reason, RetryPolicy, SLOTS, Scope, TenantName,
+    CalendarName, CapacityState, Engine, EngineConfig, JobId, JobSpec, JobTerms, LoadLevel, LoadState, Needs,
+    Order, Plan, Preemption, Priority, Reason, Renewal, Renewed, RetryPolicy, SLOTS, Scope, TenantName,
 };
 
 const HOSTS: u8 = 4;
-const EXPECTED_SECS: i64 = 600;
-const RETRY_SECS: i64 = 60;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -39,8 +40,17 @@ enum Op {
         job: u64,
         to: Priority,
     },
+    Renew {
+        job: u64,
+        priority: Priority,
+        disk: bool,
+        group: Option<u8>,
+        size: u64,
+        calendar: Option<u8>,
+    },
     Load {
         scope: u8,
+        technology: Option<u8>,
         level: LoadLevel,
     },
     Room {
@@ -64,6 +74,14 @@ enum Op {
     Down {
         scope: u8,
         down: bool,
+    },
+    Plan {
+        job: u64,
+        start_in: Option<i64>,
+    },
+    Calendar {
+        which: u8,
+        cells: Vec<u8>,
     },
     Wait {
         secs: u64,
@@ -91,13 +109,20 @@ fn op() -> impl Strategy<Value = Op> {
         7 => any::<usize>().prop_map(|which| Op::End { which }),
         1 => (1..60u64).prop_map(|job| Op::Cancel { job }),
         1 => (1..60u64, priority()).prop_map(|(job, to)| Op::Reprioritize { job, to }),
-        3 => (0..16u8, level).prop_map(|(scope, level)| Op::Load { scope, level }),
+        3 => (1..60u64, priority(), any::<bool>(), prop::option::of(0..2u8), 1..5u64, prop::option::of(0..2u8)).prop_map(
+            |(job, priority, disk, group, size, calendar)| Op::Renew { job, priority, disk, group, size, calendar }
+        ),
+        3 => (0..16u8, prop::option::of(0..2u8), level)
+            .prop_map(|(scope, technology, level)| Op::Load { scope, technology, level }),
         3 => (0..16u8, prop::bool::weighted(0.7)).prop_map(|(scope, open)| Op::Room { scope, open }),
         1 => (0..16u8).prop_map(|scope| Op::Hold { scope }),
         3 => (0..16u8).prop_map(|scope| Op::Release { scope }),
         2 => (0..7u8, 1..5u64).prop_map(|(place, total)| Op::Slots { place, total }),
         2 => (0..16u8, prop::option::of(1..4u32)).prop_map(|(scope, limit)| Op::Limit { scope, limit }),
         2 => (3..16u8, prop::bool::weighted(0.3)).prop_map(|(scope, down)| Op::Down { scope, down }),
+        3 => (1..60u64, prop::option::weighted(0.8, -1_000..60_000i64))
+            .prop_map(|(job, start_in)| Op::Plan { job, start_in }),
+        1 => (0..2u8, prop::collection::vec(0..5u8, 1..30)).prop_map(|(which, cells)| Op::Calendar { which, cells }),
         3 => (0..20_000u64).prop_map(|secs| Op::Wait { secs }),
         4 => Just(Op::Wake),
     ]
@@ -118,124 +143,12 @@ fn technology(n: u8) -> &'static str {
     ["mysql", "sqlite"][usize::from(n % 2)]
 }
 
+fn calendar_name(n: u8) -> CalendarName {
+    ["nightly", "weekly"][usize::from(n)].into()
+}
+
 fn tenant(n: u8) -> TenantName {
     if n == 0 { TenantName::default() } else { format!("tenant-{n}").into() }
-}
-
-fn weight(n: u8) -> u64 {
-    u64::from(n.max(1))
-}
-
-#[derive(Clone, Debug)]
-struct Job {
-    key: (bool, i64, u64, u64),
-    instance: u8,
-    priority: Priority,
-    disk: bool,
-    size: u64,
-    tenant: u8,
-    submitted_ms: i64,
-    deadline_ms: i64,
-    not_before_ms: Option<i64>,
-    scopes: BTreeSet<Scope>,
-}
-
-impl Job {
-    fn latest_ms(&self) -> i64 {
-        self.deadline_ms - (EXPECTED_SECS + RETRY_SECS) * 1000
-    }
-
-    fn rekey(&mut self, id: u64) {
-        let hours = match self.priority {
-            Priority::Low => 0,
-            Priority::Normal => 1,
-            _ => 4,
-        };
-        let latest = self.latest_ms().max(self.submitted_ms - 24 * 3_600_000);
-        self.key = (self.priority != Priority::Critical, latest - hours * 3_600_000, self.size, id);
-    }
-
-    fn tolerated(&self, at_ms: i64) -> LoadLevel {
-        let slack = (self.latest_ms() - self.submitted_ms).max(0);
-        match () {
-            () if self.priority >= Priority::High || at_ms >= self.latest_ms() => LoadLevel::Peak,
-            () if at_ms >= self.latest_ms() - slack / 4 => LoadLevel::Busy,
-            () => LoadLevel::Calm,
-        }
-    }
-}
-
-/// The scheduler that looks through its whole list.
-#[derive(Clone, Debug, Default)]
-struct Reference {
-    waiting: BTreeMap<u64, Job>,
-    running: BTreeMap<u64, Job>,
-    closed: BTreeSet<(u8, Scope)>,
-    loads: BTreeMap<Scope, LoadLevel>,
-    limits: BTreeMap<Scope, u32>,
-    totals: BTreeMap<(Scope, &'static str), u64>,
-    /// Start tags of the tenants seen so far.
-    tenants: BTreeMap<u8, u64>,
-    served: u64,
-}
-
-impl Reference {
-    fn may_start(&self, job: &Job, at_ms: i64) -> bool {
-        let in_scope = |scope: &Scope| self.running.values().filter(|j| j.scopes.contains(scope)).count();
-        let open = job.scopes.iter().all(|scope| {
-            let disks = self.running.values().filter(|j| j.disk && j.scopes.contains(scope)).count() as u64;
-            let room = |name, used: u64| self.totals.get(&(scope.clone(), name)).is_none_or(|t| used < *t);
-            (0..4).all(|gate| !self.closed.contains(&(gate, scope.clone())))
-                && self.loads.get(scope).is_none_or(|load| *load <= job.tolerated(at_ms))
-                && self.limits.get(scope).is_none_or(|limit| in_scope(scope) < *limit as usize)
-                && room(SLOTS, in_scope(scope) as u64)
-                && (!job.disk || room("disk", disks))
-        });
-        open && job.not_before_ms.is_none_or(|at| at <= at_ms)
-            && self.running.values().all(|other| other.instance != job.instance)
-    }
-
-    /// Critical jobs are charged to nobody and go first; otherwise it is the turn of the tenant with the least tag.
-    fn turn(&self, job: &Job) -> (bool, u64) {
-        let strict = job.priority == Priority::Critical;
-        (!strict, if strict { 0 } else { self.tenants[&job.tenant] })
-    }
-
-    fn charge(&mut self, job: &Job) {
-        if self.tenants.len() > 1 && job.priority != Priority::Critical {
-            let tag = self.tenants.get_mut(&job.tenant).unwrap();
-            self.served = self.served.max(*tag);
-            *tag = self.served + 6 / weight(job.tenant);
-        }
-    }
-
-    /// Starts whatever may start, in order of turns and urgency; returns it in order.
-    fn settle(&mut self, at_ms: i64) -> Vec<u64> {
-        let mut started = vec![];
-        loop {
-            let mut list: Vec<_> = self.waiting.iter().collect();
-            list.sort_by_key(|(_, job)| (self.turn(job), job.key));
-            let Some(id) = list.into_iter().find(|(_, job)| self.may_start(job, at_ms)).map(|(id, _)| *id)
-            else {
-                return started;
-            };
-            let job = self.waiting.remove(&id).unwrap();
-            self.charge(&job);
-            self.running.insert(id, job);
-            started.push(id);
-        }
-    }
-
-    /// The first moment after `at_ms` at which time alone lets somebody start.
-    fn next_act(&self, at_ms: i64) -> Option<i64> {
-        let moments = self.waiting.values().flat_map(|job| {
-            let slack = (job.latest_ms() - job.submitted_ms).max(0);
-            [job.not_before_ms, Some(job.latest_ms() - slack / 4), Some(job.latest_ms())]
-        });
-        let mut moments: Vec<_> = moments.flatten().filter(|at| *at > at_ms).collect();
-        moments.sort_unstable();
-        moments.into_iter().find(|at| self.waiting.values().any(|job| self.may_start(job, *at)))
-    }
 }
 
 fn new_pair() -> (Rig, Reference) {
@@ -260,7 +173,25 @@ fn new_pair() -> (Rig, Reference) {
         rig.engine.set_limit(now, &scope(group), Some(2)).unwrap();
         reference.limits.insert(scope(group), 2);
     }
+    for which in [0, 1] {
+        let cells = Cells(vec![2]);
+        rig.engine.set_calendar(now, calendar_name(which), Some(Arc::new(cells.clone()))).unwrap();
+        reference.calendars.insert(which, cells);
+    }
     (rig, reference)
+}
+
+fn terms(priority: Priority, disk: bool, size: u64, calendar: Option<u8>) -> JobTerms {
+    let mut terms = JobTerms::default();
+    terms.priority = priority;
+    terms.retry = RetryPolicy::new(3, secs(RETRY_SECS as u64), secs(RETRY_SECS as u64));
+    terms.expected_duration = secs(EXPECTED_SECS as u64);
+    if disk {
+        terms.demand.add("disk", 1);
+    }
+    terms.window = calendar.map(calendar_name);
+    terms.open_window_when_late = size.is_multiple_of(2);
+    terms
 }
 
 fn gate(reference: &mut Reference, number: u8, scope: Scope, closed: bool) {
@@ -300,13 +231,8 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
                 spec = spec.group(format!("group-{group}"));
                 scopes.insert(scope(9 + group));
             }
-            let mut terms = JobTerms::default();
-            terms.priority = priority;
-            terms.retry = RetryPolicy::new(3, secs(RETRY_SECS as u64), secs(RETRY_SECS as u64));
-            terms.expected_duration = secs(EXPECTED_SECS as u64);
-            if disk {
-                terms.demand.add("disk", 1);
-            }
+            let calendar = [None, Some(0), Some(1)][usize::from(instance % 3)];
+            let terms = terms(priority, disk, size, calendar);
             spec.expected_duration = Some(terms.expected_duration);
             // Refused where a shrunk resource could never meet it, or a group lost its limit.
             let Ok(submission) = rig.engine.submit(now, spec, terms) else { return };
@@ -318,11 +244,17 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
                 disk,
                 size,
                 tenant: of,
+                own_class: false,
                 submitted_ms: at_ms,
                 deadline_ms,
                 not_before_ms,
+                planned_ms: None,
+                calendar,
+                opens_when_late: size % 2 == 0,
+                latest_ms: 0,
                 scopes,
             };
+            job.heed(&reference.calendars);
             job.rekey(id);
             reference.tenants.entry(of).or_insert(0);
             reference.waiting.insert(id, job);
@@ -342,14 +274,45 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
         }
         Op::Reprioritize { job, to } => {
             if let Some(entry) = reference.waiting.get_mut(&job) {
+                entry.own_class |= entry.priority != to;
                 entry.priority = to;
                 entry.rekey(job);
                 rig.engine.reprioritize(now, JobId(job), to).unwrap();
             }
         }
-        Op::Load { scope: s, level } => {
-            rig.engine.set_load(now, scope(s), LoadState { level, reason: Reason::new("l") });
-            reference.loads.insert(scope(s), level);
+        Op::Renew { job, priority, disk, group, size, calendar } => {
+            let Some(entry) = reference.waiting.get_mut(&job) else { return };
+            let stamp = |ms| jiff::Timestamp::from_millisecond(ms).unwrap();
+            let terms = terms(priority, disk, size, calendar);
+            let mut spec = JobSpec::new(format!("db-{}", entry.instance), technology(entry.instance))
+                .host(format!("host-{}", entry.instance % HOSTS))
+                .size_bytes(size)
+                .tenant(tenant(entry.tenant))
+                .deadline(stamp(entry.deadline_ms));
+            spec.expected_duration = Some(terms.expected_duration);
+            let mut needs = Needs::default();
+            entry.scopes.retain(|scope| !matches!(scope, Scope::Group(_)));
+            if let Some(group) = group {
+                spec = spec.group(format!("group-{group}"));
+                entry.scopes.insert(scope(9 + group));
+                needs.limits.push((format!("group-{group}").into(), 2));
+                reference.limits.insert(scope(9 + group), 2);
+            }
+            // An operator's class outlasts new terms.
+            if !entry.own_class {
+                entry.priority = priority;
+            }
+            (entry.disk, entry.size, entry.calendar, entry.opens_when_late) =
+                (disk, size, calendar, size % 2 == 0);
+            entry.heed(&reference.calendars);
+            entry.rekey(job);
+            let mut renewed = Renewed { spec, terms: terms.into(), needs };
+            assert_eq!(rig.engine.renew(now, JobId(job), &mut renewed), Ok(Renewal::PlacedAnew));
+        }
+        Op::Load { scope: s, technology: of, level } => {
+            let state = LoadState { level, reason: Reason::new("l") };
+            rig.engine.set_load_for(now, scope(s), of.map(|of| technology(of).into()), state);
+            reference.loads.insert((scope(s), of), level);
         }
         Op::Room { scope: s, open } => {
             let closed = CapacityState::Closed { reason: Reason::new("full") };
@@ -377,6 +340,23 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
             match limit {
                 Some(limit) => _ = reference.limits.insert(scope(s), limit),
                 None => _ = reference.limits.remove(&scope(s)),
+            }
+        }
+        Op::Plan { job, start_in } => {
+            if let Some(entry) = reference.waiting.get_mut(&job) {
+                entry.planned_ms = start_in.map(|start_in| at_ms + start_in * 1000);
+                let start = entry.planned_ms.map(|ms| jiff::Timestamp::from_millisecond(ms).unwrap());
+                let plan = start.map(|start| Plan::new(start, Reason::new("a calm hour")));
+                assert!(rig.engine.plan(now, JobId(job), plan).unwrap());
+            }
+        }
+        Op::Calendar { which, cells } => {
+            let cells = Cells(cells);
+            rig.engine.set_calendar(now, calendar_name(which), Some(Arc::new(cells.clone()))).unwrap();
+            reference.calendars.insert(which, cells);
+            for (id, job) in reference.waiting.iter_mut().filter(|(_, job)| job.calendar == Some(which)) {
+                job.heed(&reference.calendars);
+                job.rekey(*id);
             }
         }
         Op::Wait { secs: s } => rig.clock.advance(secs(s)),
@@ -436,8 +416,10 @@ fn long_histories_agree_too() {
                     Op::Release { scope: s },
                     Op::Room { scope: s, open: true },
                     Op::Down { scope: s, down: false },
-                    Op::Load { scope: s, level: LoadLevel::Calm },
+                    Op::Load { scope: s, technology: None, level: LoadLevel::Calm },
+                    Op::Load { scope: s, technology: Some(s % 2), level: LoadLevel::Calm },
                     Op::Limit { scope: s, limit: Some(3) },
+                    Op::Calendar { which: s % 2, cells: vec![2, 2, 0, 2] },
                 ];
                 for op in openings {
                     apply(&mut rig, &mut reference, &op);

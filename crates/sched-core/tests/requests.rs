@@ -4,8 +4,8 @@ mod rig;
 
 use rig::{Rig, secs, spec, terms};
 use sched_core::{
-    Clock, Engine, EngineConfig, JobSpec, JobTerms, LoadLevel, LoadState, ManualClock, Order, Output,
-    Priority, Reason, SLOTS, Scope, StartOrder, Submission, SubmitError,
+    BackupKind, Clock, Engine, EngineConfig, JobSpec, JobTerms, LoadLevel, LoadState, ManualClock, Order,
+    Output, Priority, Reason, RunError, SLOTS, Scope, StartOrder, Submission, SubmitError,
 };
 
 fn slots(amount: u64) -> JobTerms {
@@ -104,7 +104,8 @@ fn an_executor_is_told_what_was_asked_and_not_what_was_learned() {
 #[test]
 fn a_paused_job_has_no_part_of_a_ceiling() {
     let mut rig = Rig::with_slots(9);
-    rig.engine.set_ceiling(rig.now(), Scope::Fleet, Some((100, Order::new("ana", "told by a test"))));
+    let technology = Scope::Technology(spec("a").technology);
+    rig.engine.set_ceiling(rig.now(), technology, Some((100, Order::new("ana", "told by a test"))));
     let mut able = terms();
     able.pausable = true;
     rig.submit(spec("a").host("busy"), able.clone());
@@ -136,4 +137,31 @@ fn a_paused_job_has_no_part_of_a_ceiling() {
     rig.finish(a, Ok(()));
     rig.step();
     assert_eq!(told(&rig).last(), Some(&(b, Some(100))));
+}
+
+#[test]
+fn a_request_joins_the_job_that_waits_again_when_its_successor_is_cancelled() {
+    let mut rig = Rig::with_slots(4);
+    let first = rig.submit(spec("a"), terms());
+    rig.step();
+    let successor = rig.submit(spec("a"), terms());
+    assert_ne!(first, successor);
+    rig.finish(rig.running()[0], Err(RunError::Retryable("no route".into())));
+    rig.engine.cancel(rig.now(), successor, Reason::new("not needed")).unwrap();
+    assert_eq!(rig.engine.pending(&"a".into(), BackupKind::Full), Some(first));
+    assert_eq!(rig.submit(spec("a"), terms()), first);
+}
+
+#[test]
+fn a_request_of_another_technology_does_not_change_the_one_that_runs() {
+    let mut rig = Rig::with_slots(1);
+    let job = rig.submit(JobSpec::new("a", "mysql"), terms());
+    rig.step();
+    let refused = rig.engine.submit(rig.now(), JobSpec::new("a", "mariadb"), terms()).unwrap_err();
+    assert!(
+        matches!(&refused, SubmitError::Conflict { job: other, field: "technology", .. } if *other == job)
+    );
+    assert_eq!(rig.engine.job_status(job).unwrap().job.technology, "mysql".into());
+    rig.finish(rig.running()[0], Ok(()));
+    rig.submit(JobSpec::new("a", "mariadb"), terms());
 }

@@ -3,7 +3,7 @@
 mod rig;
 
 use rig::{Rig, secs, spec, terms};
-use sched_core::{EngineConfig, JobId, JobSpec, JobTerms, Output, Priority, Reason, RunError, SLOTS};
+use sched_core::{EngineConfig, JobId, JobSpec, JobTerms, Output, Priority, Reason, RunError, SLOTS, Scope};
 
 fn of(priority: Priority) -> JobTerms {
     let mut terms = terms();
@@ -92,6 +92,43 @@ fn room_that_is_being_made_for_a_critical_job_is_kept_for_it() {
     assert!(jobs(&rig).contains(&critical), "{}", rig.engine.explain(critical).unwrap());
 }
 
+/// A link with three slots: one is taken for long, one for ten minutes, and a large job waits for two.
+fn claimed() -> (Rig, JobId, JobId) {
+    let mut rig = Rig::with_slots(9);
+    let link = Scope::Link("wan".into());
+    for host in ["a", "b"] {
+        rig.engine.set_parent(rig.now(), &Scope::Host(host.into()), &link).unwrap();
+    }
+    rig.engine.set_resource(rig.now(), &link, SLOTS.into(), 3).unwrap();
+    let mut long = sized(Priority::Low, 1, 600);
+    long.pausable = true;
+    let long = rig.submit(spec("long").host("a"), long);
+    rig.submit(spec("short").host("b"), sized(Priority::Low, 1, 10));
+    rig.step();
+    let soon = rig.now().plus(secs(3 * 3_600)).wall;
+    rig.submit(spec("large").host("b").deadline(soon), sized(Priority::High, 2, 60));
+    let small = rig.submit(spec("small").host("b"), sized(Priority::Low, 1, 600));
+    rig.step();
+    assert!(!jobs(&rig).contains(&small), "what is free is kept for the large one");
+    (rig, long, small)
+}
+
+#[test]
+fn who_no_longer_delays_the_owner_of_a_claim_passes_as_soon_as_somebody_is_told_to_pause() {
+    let (mut rig, _, small) = claimed();
+    rig.engine.set_resource(rig.now(), &Scope::Host("a".into()), SLOTS.into(), 0).unwrap();
+    rig.step();
+    assert!(jobs(&rig).contains(&small), "{}", rig.engine.explain(small).unwrap());
+}
+
+#[test]
+fn who_no_longer_delays_the_owner_of_a_claim_passes_as_soon_as_somebody_is_told_to_stop() {
+    let (mut rig, long, small) = claimed();
+    assert_eq!(rig.engine.interrupt(rig.now(), long, Reason::new("the window ends"), None), Ok(true));
+    rig.step();
+    assert!(jobs(&rig).contains(&small), "{}", rig.engine.explain(small).unwrap());
+}
+
 /// What ends in time may pass, but only until the second time that the promised room has not come.
 #[test]
 fn nobody_passes_any_more_once_the_promised_room_has_not_come_twice() {
@@ -136,4 +173,37 @@ fn a_backlog_that_would_delay_a_large_job_is_kept_back_as_one() {
     rig.step();
     assert_eq!(rig.running().len(), 1);
     assert!(rig.engine.moves() - before < 5, "{} moves", rig.engine.moves() - before);
+}
+
+/// A hold keeps the owner of a claim aside meanwhile. When it is let in, those of its class have been kept back for
+/// want of room first and then for its sake.
+#[test]
+fn the_owner_of_a_claim_that_comes_back_is_not_kept_back_with_those_that_its_claim_keeps() {
+    let mut rig = Rig::with_slots(9);
+    let host = |name: &str| spec(name).host("a");
+    rig.engine.set_resource(rig.now(), &Scope::Host("a".into()), SLOTS.into(), 2).unwrap();
+    rig.engine.set_limit(rig.now(), &Scope::Group("cluster".into()), Some(9)).unwrap();
+    let first = rig.submit(host("first"), sized(Priority::High, 1, 60));
+    rig.step();
+    let soon = rig.now().plus(secs(3 * 3_600)).wall;
+    let owner = rig.submit(host("owner").group("cluster").deadline(soon), sized(Priority::High, 2, 60));
+    let small = rig.submit(host("small"), sized(Priority::High, 1, 600));
+    rig.step();
+    assert_eq!(jobs(&rig), [first], "{small} would delay {owner}");
+
+    rig.engine.hold(rig.now(), Scope::Group("cluster".into()), rig::order());
+    rig.clock.advance(secs(600));
+    end(&mut rig, first, Ok(()));
+    let short = rig.submit(host("short"), sized(Priority::High, 2, 40));
+    rig.step();
+    assert_eq!(jobs(&rig), [short], "it ends before the owner is expected to start");
+    let other = rig.submit(host("other"), sized(Priority::High, 2, 60));
+    rig.step();
+    rig.clock.advance(secs(2_400));
+    end(&mut rig, short, Ok(()));
+    assert!(jobs(&rig).is_empty(), "{other} would delay {owner}");
+
+    rig.engine.release(rig.now(), &Scope::Group("cluster".into()));
+    rig.step();
+    assert_eq!(jobs(&rig), [owner], "{}", rig.engine.explain(owner).unwrap());
 }

@@ -4,11 +4,12 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, channel};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use sched_core::{
     Charge, JobId, JobSpec, JobTerms, ManualClock, Pacer, PauseMark, Reason, RunContext, RunControl,
-    RunError, RunParts,
+    RunError, RunParts, RunPhase,
 };
 
 /// Lets everything through at once and counts it.
@@ -61,6 +62,45 @@ fn context(pacer: Arc<dyn Pacer>) -> (RunContext, Receiver<PauseMark>) {
         clock: Arc::new(ManualClock::default()),
     });
     (ctx, seen)
+}
+
+#[test]
+fn a_phase_that_must_not_stand_still_passes_its_checkpoints() {
+    let (ctx, marks) = context(Arc::new(Counting::default()));
+    ctx.phase(RunPhase::new("commit"));
+    ctx.control().set_paused(true);
+    assert_eq!(ctx.checkpoint(), Ok(()));
+    assert_eq!(ctx.pace(20_000), Ok(()));
+    assert!(marks.try_recv().is_err());
+    ctx.phase(RunPhase::new("upload").pausable());
+    let going_on = std::thread::spawn({
+        let ctx = ctx.clone();
+        move || ctx.checkpoint()
+    });
+    assert_eq!(marks.recv(), Ok(PauseMark::Standing));
+    ctx.control().set_paused(false);
+    assert_eq!(going_on.join().unwrap(), Ok(()));
+}
+
+#[test]
+fn what_the_terms_say_of_a_phase_counts_more_than_its_executor() {
+    let (phases, seen) = channel();
+    let mut terms = JobTerms::default();
+    terms.phases = vec![RunPhase::new("upload").pausable().floor(7).gives_back("memory", 3)];
+    let ctx = RunContext::new(RunParts {
+        job: JobId(1),
+        attempt: 1,
+        spec: Arc::new(JobSpec::new("a", "sqlite")),
+        terms: Arc::new(terms.clone()),
+        member: None,
+        control: Arc::new(RunControl::new(|_| {}).on_phase(move |phase| phases.send(phase).unwrap())),
+        pacer: Arc::new(Counting::default()),
+        clock: Arc::new(ManualClock::default()),
+    });
+    ctx.phase(RunPhase::new("upload").floor(1).gives_back("io", 1));
+    ctx.phase(RunPhase::new("verify").floor(1));
+    let told: Vec<_> = seen.try_iter().collect();
+    assert_eq!(told, [terms.phases[0].clone(), RunPhase::new("verify").floor(1)]);
 }
 
 #[test]
@@ -125,4 +165,20 @@ fn a_pause_or_a_rate_of_nothing_ends_with_a_cancellation() {
         control.cancel(Reason::new("over"));
         assert!(worker.join().unwrap().is_err());
     }
+}
+
+#[test]
+fn a_task_that_asks_again_and_again_while_paused_is_remembered_once() {
+    struct Task;
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (ctx, _marks) = context(Arc::new(Counting::default()));
+    ctx.control().set_paused(true);
+    let task = Arc::new(Task);
+    let waker = Waker::from(task.clone());
+    for _ in 0..100 {
+        assert!(ctx.control().poll_checkpoint(&waker).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&task), 3, "the test's, its waker's and the one that is remembered");
 }

@@ -114,6 +114,11 @@ impl CapacityJudge {
         verdicts
     }
 
+    /// What a probe has told that can be believed, and from when on it counts no more.
+    pub fn believed(&self, probe: &str) -> impl Iterator<Item = (&Reading, MonoTime)> {
+        self.probes.get(&SignalName::from(probe)).into_iter().flat_map(ProbeTrack::believed)
+    }
+
     /// When [`tick`](Self::tick) may have something to say.
     pub fn next_look(&self) -> Option<MonoTime> {
         self.probes.values().filter_map(ProbeTrack::next_look).min()
@@ -226,6 +231,31 @@ mod tests {
         assert!(matches!(&verdicts[..], [Verdict::Lost { reason, .. }] if reason.text.contains("NaN")));
         let back = judge.observe(clock.now(), "host", &cpu(clock.now(), 1.0));
         assert!(matches!(&back[..], [Verdict::Back { .. }]));
+    }
+
+    #[test]
+    fn what_is_believed_is_told_with_its_end() {
+        let clock = ManualClock::default();
+        let mut judge = expecting(clock.now());
+        assert_eq!(judge.believed("host").count(), 0);
+        let read = |cpu| {
+            let aged = Reading::share("memory", 0.5).aged(PERIOD);
+            Sample::of(clock.now(), [Reading::share("cpu", cpu), aged])
+        };
+        clock.advance(PERIOD);
+        judge.observe(clock.now(), "host", &read(0.25));
+        let believed = |judge: &CapacityJudge| {
+            let told = judge.believed("host").map(|(reading, end)| (reading.value, end));
+            told.collect::<Vec<_>>()
+        };
+        let now = clock.now().mono;
+        assert_eq!(believed(&judge), [(0.25, now + PERIOD * 5), (0.5, now + PERIOD * 4)]);
+        judge.observe(clock.now(), "host", &read(f64::NAN));
+        assert_eq!(believed(&judge), [(0.5, now + PERIOD * 4)], "what cannot be believed is left out");
+        clock.advance(PERIOD * 5);
+        judge.tick(clock.now());
+        assert!(believed(&judge).is_empty());
+        assert_eq!(judge.believed("nobody").count(), 0);
     }
 
     #[test]

@@ -17,7 +17,7 @@ const IMPLAUSIBLE_TIMES_CAPACITY: f64 = 100.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reading {
-    /// What was measured. The names of [`signal`](crate::signal) have fixed units.
+    /// What was measured. The names in [the list of signals](crate::signal) have fixed units.
     pub signal: SignalName,
     /// Whom it concerns. Default: the whole fleet.
     pub scope: Scope,

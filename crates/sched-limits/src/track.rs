@@ -195,6 +195,12 @@ impl ProbeTrack {
         self.next_look =
             waited_for.map(|signal| signal.taken).chain(probe).min().map(|oldest| oldest + limit);
     }
+    /// The newest readings that can be believed, and from when on each counts no more.
+    pub(crate) fn believed(&self) -> impl Iterator<Item = (&Reading, MonoTime)> {
+        let limit = self.limit();
+        let good = self.signals.values().filter(|signal| !signal.lost && !signal.expired);
+        good.filter_map(move |signal| Some((signal.reading.as_ref()?, signal.taken + limit)))
+    }
 
     pub(crate) fn status(&self, now: MonoTime, name: &SignalName) -> ProbeStatus {
         let signals = self.signals.values().filter_map(|signal| {

@@ -1,5 +1,6 @@
 //! The laws on simulated machines, and the harness itself: it must fail laws that are known to be bad.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use sched_core::{Now, Reason};
@@ -9,7 +10,8 @@ use sched_limits::{
     Share,
 };
 
-const SEEDS: u64 = 12;
+/// None of those that the laws' settings were chosen on (0 to 799).
+const SEEDS: Range<u64> = 10_000..10_012;
 
 fn healthy() -> Duration {
     Duration::from_secs_f64(HEALTHY_SECONDS)
@@ -78,22 +80,29 @@ fn pi_that_is_told_does_next_to_no_harm_and_uses_what_is_free() {
     }
     let (a, f) = (table.score("told", "A").unwrap(), table.score("told", "F").unwrap());
     assert!(a.recovery_s.unwrap() <= 5.0 && f.recovery_s.unwrap() <= 20.0, "{a:?} {f:?}");
-    assert!(a.reuse_s.unwrap() <= 60.0 && f.reuse_s.unwrap() <= 60.0, "{a:?} {f:?}");
+    for name in ["A", "E", "F"] {
+        let score = table.score("told", name).unwrap();
+        assert!(score.reuse_s.unwrap() <= 60.0, "{score:?}");
+    }
 }
 
 #[test]
 fn pi_that_learns_does_nearly_as_well_as_if_it_were_told() {
-    let mut table = Table::new(&Scenario::ALL, 2 * SEEDS);
-    table.add("told", Sees::Latency, told);
-    table.add("learned", Sees::Latency, learned);
-    println!("{table}");
-    for name in ["A", "B", "C", "E", "F"] {
-        let (told, learned) = (table.score("told", name).unwrap(), table.score("learned", name).unwrap());
-        assert!(learned.harm_pct <= 1.0, "{learned:?}");
-        // The goal is .95 everywhere. Under the noise of E the level itself is known to 2 % at best, and without
-        // more harm the law stays a little below.
-        let goal = if name == "E" { 0.92 } else { 0.95 };
-        assert!(learned.use_pct >= goal * told.use_pct, "{learned:?} beside {told:?}");
+    let all = [Scenario::A, Scenario::B, Scenario::C, Scenario::F];
+    let mut table = Table::new(&all, 10_000..10_024);
+    // With the noise of E single runs differ so much that .95 means something only over many of them. Over 2000 others
+    // it is .948: see docs/benchmarks.md.
+    let mut noisy = Table::new(&[Scenario::E], 10_000..10_096);
+    for table in [&mut table, &mut noisy] {
+        table.add("told", Sees::Latency, told);
+        table.add("learned", Sees::Latency, learned);
+        println!("{table}");
+        let (told, learned) = table.scores().split_at(table.scores().len() / 2);
+        for (told, learned) in told.iter().zip(learned) {
+            assert!(learned.harm_pct <= 1.0, "{learned:?}");
+            assert!(learned.use_pct >= 0.95 * told.use_pct, "{learned:?} beside {told:?}");
+            assert!(learned.reuse_s.is_none_or(|s| s <= 60.0) && learned.paused_pct <= 4.5, "{learned:?}");
+        }
     }
 }
 
@@ -120,13 +129,18 @@ fn the_harness_fails_laws_that_are_known_to_be_bad() {
     table.add("learned, floor", Sees::Latency, || Box::new(Floor(learned(), 0.05)));
     println!("{table}");
     for score in table.scores() {
-        assert!(score.harm_pct > 10.0, "passes: {score:?}");
+        // A floor does harm for the third of the time in which it is more than is safe, the others nearly always.
+        let least = if score.law.ends_with("floor") { 30.0 } else { 90.0 };
+        assert!(score.harm_pct > least, "passes: {score:?}");
     }
+    // Use cannot tell them apart: without the harm the worst laws would be the best ones.
+    assert!(table.score("idle", "A").unwrap().use_pct > 95.0);
 }
 
-/// Standard deviation of the share over its mean, in the second half of a run.
+/// Standard deviation of the share over its mean, in the second half of a run and outside of pauses.
 fn swing(trial: &Trial) -> f64 {
     let half = &trial.shares[trial.shares.len() / 2..];
+    let half: Vec<_> = half.iter().copied().filter(|share| *share > 0.0).collect();
     let mean = half.iter().sum::<f64>() / half.len() as f64;
     let variance = half.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / half.len() as f64;
     variance.sqrt() / mean.max(0.01)
@@ -134,17 +148,21 @@ fn swing(trial: &Trial) -> f64 {
 
 #[test]
 fn no_lag_delay_or_gain_makes_it_oscillate() {
-    for lag in [0.0, 1.0, 4.0, 10.0] {
-        for delay in [0, 2, 5] {
-            for gain in [0.25, 1.0, 4.0] {
-                let noisy = Scenario { foreground: |_| 0.3, lag, delay, gain, ..Scenario::A };
-                let quiet = Scenario { sigma: 0.0, ..noisy };
-                // Without noise an oscillation is all that can move the share; with noise it would be kept going.
-                for (scenario, most) in [(quiet, 0.02), (noisy, 0.25)] {
-                    let swing = swing(&scenario.run(&mut *told(), Sees::Latency, 1));
-                    let sigma = scenario.sigma;
-                    assert!(swing < most, "lag {lag}, delay {delay}, gain {gain}, noise {sigma}: {swing}");
-                }
+    let lags = [0.0, 1.0, 4.0, 10.0];
+    let plants = lags.into_iter().flat_map(|lag| [0, 2, 5].map(|delay| (lag, delay)));
+    let plants = plants.flat_map(|(lag, delay)| [0.25, 1.0, 4.0].map(|gain| (lag, delay, gain)));
+    for (seed, (lag, delay, gain)) in (SEEDS.start..).zip(plants) {
+        let noisy = Scenario { foreground: |_| 0.3, seconds: 1800, lag, delay, gain, ..Scenario::A };
+        let quiet = Scenario { sigma: 0.0, ..noisy };
+        // Without noise an oscillation is all that can move the share; with noise it would be kept going.
+        for (scenario, most) in [(quiet, 0.02), (noisy, 0.25)] {
+            for (name, law) in [("told", told as fn() -> _), ("learned", learned)] {
+                let swing = swing(&scenario.run(&mut *law(), Sees::Latency, seed));
+                let sigma = scenario.sigma;
+                assert!(
+                    swing < most,
+                    "{name}, lag {lag}, delay {delay}, gain {gain}, noise {sigma}: {swing}"
+                );
             }
         }
     }
@@ -152,10 +170,12 @@ fn no_lag_delay_or_gain_makes_it_oscillate() {
 
 #[test]
 fn a_backup_that_does_no_harm_gets_the_cap() {
-    for seed in 0..SEEDS {
-        let trial = Scenario::NULL.run(&mut *told(), Sees::Latency, seed);
-        let last = trial.shares[2400..].iter().sum::<f64>() / 300.0;
-        assert!(last >= 0.95, "seed {seed}: {last}");
+    for (name, law) in [("told", told as fn() -> _), ("learned", learned)] {
+        for seed in SEEDS {
+            let trial = Scenario::NULL.run(&mut *law(), Sees::Latency, seed);
+            let last = trial.shares[2400..].iter().sum::<f64>() / 300.0;
+            assert!(last >= 0.95, "{name}, seed {seed}: {last}");
+        }
     }
 }
 
@@ -163,7 +183,7 @@ fn a_backup_that_does_no_harm_gets_the_cap() {
 fn without_spare_capacity_the_share_reaches_zero() {
     let full = Scenario { foreground: |t| if t < 600 { 0.3 } else { 0.97 }, ..Scenario::FULL };
     for law in [told, learned] {
-        for seed in 0..SEEDS {
+        for seed in SEEDS {
             let trial = full.run(&mut *law(), Sees::Latency, seed);
             assert!(trial.shares[660..].iter().all(|share| *share == 0.0), "seed {seed}");
         }
@@ -172,14 +192,16 @@ fn without_spare_capacity_the_share_reaches_zero() {
 
 #[test]
 fn two_schedulers_on_one_host_share_it() {
-    for seed in 0..SEEDS {
-        let (mut a, mut b) = (told(), told());
-        let scenario = Scenario { foreground: |_| 0.3, ..Scenario::A };
-        let trials = scenario.run_together(&mut [&mut *a, &mut *b], Sees::Latency, seed);
-        let moved: Vec<f64> = trials.iter().map(|trial| trial.shares.iter().sum()).collect();
-        let (sum, squares) = (moved.iter().sum::<f64>(), moved.iter().map(|m| m * m).sum::<f64>());
-        let jain = sum * sum / (2.0 * squares);
-        assert!(jain >= 0.9 && trials[0].harm_pct <= 2.0, "seed {seed}: {jain}, {}", trials[0].harm_pct);
+    for (name, law) in [("told", told as fn() -> _), ("learned", learned)] {
+        for seed in SEEDS {
+            let (mut a, mut b) = (law(), law());
+            let scenario = Scenario { foreground: |_| 0.3, ..Scenario::A };
+            let trials = scenario.run_together(&mut [&mut *a, &mut *b], Sees::Latency, seed);
+            let moved: Vec<f64> = trials.iter().map(|trial| trial.shares.iter().sum()).collect();
+            let (sum, squares) = (moved.iter().sum::<f64>(), moved.iter().map(|m| m * m).sum::<f64>());
+            let (jain, harm) = (sum * sum / (2.0 * squares), trials[0].harm_pct);
+            assert!(jain >= 0.9 && harm <= 2.0, "{name}, seed {seed}: {jain}, {harm}");
+        }
     }
 }
 
@@ -199,8 +221,8 @@ fn lost_readings_and_outages_do_no_harm() {
 #[test]
 fn one_poisoned_reading_changes_the_share_by_a_tenth_at_most() {
     for (law, poisoned) in [told, learned].into_iter().flat_map(|law| [(law, 500), (law, 700), (law, 850)]) {
-        for seed in 0..SEEDS {
-            let clean = Scenario { foreground: |_| 0.3, ..Scenario::A };
+        for seed in SEEDS {
+            let clean = Scenario { foreground: |_| 0.3, seconds: 960, ..Scenario::A };
             let bad = Scenario { poisoned: Some(poisoned), ..clean };
             let clean = clean.run(&mut *law(), Sees::Latency, seed);
             let bad = bad.run(&mut *law(), Sees::Latency, seed);

@@ -14,40 +14,91 @@ use sched_core::{Event, EventKind};
 ///
 /// impl Hook for Pager {
 ///     fn failed(&mut self, event: &Event) {
-///         eprintln!("page somebody: {event:?}");
+///         eprintln!("page somebody: {event}");
 ///     }
 /// }
 /// ```
 ///
-/// A panic is caught and counted; the hook is called again for the next event.
+/// A hook is called on a thread of its own, event after event. It may block: then it loses the events that its queue
+/// cannot hold, which are counted, and no one else notices. A panic is caught and counted, and the hook is called again
+/// for the next event.
 pub trait Hook: Send {
+    /// What it is called where its losses are counted. Default: the name of its type.
+    fn name(&self) -> &str {
+        std::any::type_name::<Self>()
+    }
+
+    /// Events that it could not keep or hand on so far, though it was called with them. Default 0.
+    fn lost(&self) -> u64 {
+        0
+    }
+
     /// Every event; by default handed on to the method of its kind.
     fn event(&mut self, event: &Event) {
         match event.kind {
-            EventKind::Submitted { .. } | EventKind::Coalesced { .. } => self.submitted(event),
+            EventKind::Submitted { .. } => self.submitted(event),
+            EventKind::Coalesced { .. } => self.coalesced(event),
             EventKind::Deferred { .. } => self.deferred(event),
+            EventKind::Planned { .. } => self.planned(event),
             EventKind::Admitted { .. } => self.admitted(event),
             EventKind::Overridden { .. } => self.overridden(event),
             EventKind::RpoAtRisk { .. } => self.rpo_at_risk(event),
             EventKind::Started => self.started(event),
-            EventKind::Pausing { .. } | EventKind::Paused | EventKind::Resumed { .. } => self.paused(event),
+            EventKind::PhaseBegan { .. } => self.phase_began(event),
+            EventKind::Progress { .. } => self.progress(event),
+            EventKind::Pausing { .. } | EventKind::Paused => self.paused(event),
+            EventKind::Resumed { .. } => self.resumed(event),
+            EventKind::Interrupted { .. } => self.interrupted(event),
             EventKind::Retried { .. } => self.retried(event),
             EventKind::Succeeded { .. } => self.succeeded(event),
             EventKind::Failed { .. } => self.failed(event),
             EventKind::Cancelled { .. } => self.cancelled(event),
+            EventKind::Reprioritized { .. }
+            | EventKind::HoldChanged { .. }
+            | EventKind::Drained { .. }
+            | EventKind::RunNow { .. }
+            | EventKind::CeilingChanged { .. } => self.ordered(event),
             EventKind::Rerated { .. } => self.rerated(event),
-            EventKind::SignalLost { .. } | EventKind::SignalBack { .. } => self.signal(event),
+            EventKind::SignalLost { .. } => self.signal_lost(event),
+            EventKind::SignalBack { .. } => self.signal_back(event),
+            EventKind::PolicyReloaded { .. } => self.policy_reloaded(event),
+            EventKind::QueueFull { .. } => self.queue_full(event),
+            EventKind::DueSubmitted { .. }
+            | EventKind::DuePostponed { .. }
+            | EventKind::DueSkipped { .. }
+            | EventKind::DueRefused { .. } => self.due(event),
+            EventKind::LoadChanged { .. }
+            | EventKind::CapacityChanged { .. }
+            | EventKind::RoomChanged { .. }
+            | EventKind::CalendarChanged { .. }
+            | EventKind::HealthChanged { .. }
+            | EventKind::BreakerTripped { .. } => self.surroundings_changed(event),
             _ => self.other(event),
         }
     }
 
-    /// A request was accepted, as a new job or joined to a pending one.
+    /// A request was accepted as a new job.
     fn submitted(&mut self, event: &Event) {
         let _ = event;
     }
 
-    /// A job cannot start now.
+    /// A recurring backup was due: it was asked for, is asked for later, was skipped or refused.
+    fn due(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// A request joined a job that was already pending.
+    fn coalesced(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// A job cannot start now; the strongest closed gate says why.
     fn deferred(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// A waiting job is to start at another moment than before.
+    fn planned(&mut self, event: &Event) {
         let _ = event;
     }
 
@@ -71,8 +122,28 @@ pub trait Hook: Send {
         let _ = event;
     }
 
-    /// A running job is told to pause, stands, or goes on.
+    /// A running attempt entered another phase.
+    fn phase_began(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// An attempt has done another tenth.
+    fn progress(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// A running job is told to pause, or stands.
     fn paused(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// A paused job goes on.
+    fn resumed(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// An attempt was stopped to continue later.
+    fn interrupted(&mut self, event: &Event) {
         let _ = event;
     }
 
@@ -96,17 +167,42 @@ pub trait Hook: Send {
         let _ = event;
     }
 
-    /// The total rate was changed.
+    /// An operator's order came, ended or was carried out: class, hold, drain, run now, ceiling.
+    fn ordered(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// The rate of a place was changed.
     fn rerated(&mut self, event: &Event) {
         let _ = event;
     }
 
-    /// A signal was lost or is back.
-    fn signal(&mut self, event: &Event) {
+    /// A probe or detector gives no usable value.
+    fn signal_lost(&mut self, event: &Event) {
         let _ = event;
     }
 
-    /// Anything else: holds, load, capacity, clock, queue.
+    /// A lost probe or detector gives values again.
+    fn signal_back(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// Other policies are in force.
+    fn policy_reloaded(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// A submission was refused.
+    fn queue_full(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// Load, capacity, room, window or health of a place changed, or a breaker tripped.
+    fn surroundings_changed(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// Anything else: a clock that jumps, a law that fails.
     fn other(&mut self, event: &Event) {
         let _ = event;
     }

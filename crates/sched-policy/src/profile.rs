@@ -1,225 +1,276 @@
-//! What one technology needs: [`Profile`].
+//! What one level says about backups: [`Profile`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sched_core::{BackupKind, Demand, JobSpec, JobTerms, Priority, RetryPolicy};
-use serde::{Deserialize, Serialize};
+use sched_core::{BackupKind, CalendarName, Priority, ResourceName, RetryPolicy, SignalName, WindowEnd};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The shortest expected duration: starting a tool and closing its files takes that long whatever the size.
-const SHORTEST: Duration = Duration::from_secs(10);
+use crate::amount::Amount;
+use crate::config::node::{Entry, Node};
+use crate::config::path::Path;
+use crate::config::problem::Findings;
+use crate::config::value::{Keys, entries, read_table, unknown_key};
+use crate::load::LoadLimit;
+use crate::phase::Phase;
+use crate::schedule::{Every, Recurrence};
+use crate::units::ByteRate;
+use crate::values::Values;
 
-/// What a technology needs, kind by kind where kinds differ. Every value counts: [`terms`](Self::terms) uses them all.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// What one level (a technology, label, cluster or instance) says about backups; what it leaves out is left to weaker
+/// levels.
+///
+/// What is said of a kind goes before what is said of all kinds, at whatever level: kinds differ by nature, and a
+/// recovery point of a day for an instance is not meant for its log segments.
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Profile {
-    /// Urgency class. Default normal.
-    pub priority: Priority,
-    /// Recovery point objective. Default 24 h.
-    pub rpo: Duration,
-    /// Bytes a second that a paced backup is expected to reach, at least 1: estimates the duration from the size.
-    /// Default 50 MB/s, the rate that Medusa ships with.
-    pub expected_bytes_per_sec: u64,
-    /// Expected duration when the size is unknown. Default 1 h.
-    pub expected_duration: Duration,
-    /// Whether a run may stand still for a while. Default no.
-    pub pausable: bool,
-    /// Rate below which slowing does harm. Default 0: none.
-    pub floor_bytes_per_sec: u64,
-    /// Longest run, pauses excluded. Default none.
-    pub timeout: Option<Duration>,
-    /// What happens after a failure. Default: 4 attempts, from 1 min up to 30 min apart.
-    pub retry: RetryPolicy,
-    /// What a run holds. Default one slot.
-    pub demand: Demand,
-    /// Whole profiles for kinds that need something else.
-    pub kinds: BTreeMap<BackupKind, Profile>,
-}
-
-impl Default for Profile {
-    fn default() -> Self {
-        let terms = JobTerms::default();
-        Self {
-            priority: terms.priority,
-            rpo: terms.rpo,
-            expected_bytes_per_sec: 50_000_000,
-            expected_duration: terms.expected_duration,
-            pausable: terms.pausable,
-            floor_bytes_per_sec: terms.floor_bytes_per_sec,
-            timeout: terms.timeout,
-            retry: terms.retry,
-            demand: terms.demand,
-            kinds: BTreeMap::new(),
-        }
-    }
+    /// Of every kind.
+    pub all: Values,
+    /// Of single kinds.
+    pub kinds: BTreeMap<BackupKind, Values>,
 }
 
 impl Profile {
-    /// Everything at its default.
+    /// Says nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 
     /// Sets the urgency class.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.all.priority = Some(priority);
         self
     }
 
     /// Sets the recovery point objective.
     #[must_use]
     pub fn rpo(mut self, rpo: Duration) -> Self {
-        self.rpo = rpo;
+        self.all.rpo = Some(rpo);
         self
+    }
+
+    /// Has backups made without being asked for, so often. Of a kind other than full say it with [`kind`](Self::kind).
+    #[must_use]
+    pub fn schedule(mut self, every: Every) -> Self {
+        self.all.schedule = Some(Some(every));
+        self
+    }
+
+    /// Has backups made as `recurrence` says: how often, in which zone and spread, and what becomes of slots that are
+    /// not kept.
+    #[must_use]
+    pub fn recurrence(self, recurrence: Recurrence) -> Self {
+        let mut profile = self.schedule(recurrence.every);
+        profile.all.schedule_zone = Some(recurrence.zone);
+        profile.all.jitter = Some(recurrence.jitter);
+        profile.all.overlap = Some(recurrence.overlap);
+        profile.all.misfire = Some(recurrence.misfire);
+        profile
     }
 
     /// Sets the rate from which durations are estimated.
     #[must_use]
     pub fn expected_bytes_per_sec(mut self, rate: u64) -> Self {
-        self.expected_bytes_per_sec = rate;
+        self.all.expected_rate = Some(ByteRate(rate));
         self
     }
 
     /// Sets the expected duration of backups of unknown size.
     #[must_use]
     pub fn expected_duration(mut self, duration: Duration) -> Self {
-        self.expected_duration = duration;
+        self.all.expected_duration = Some(duration);
         self
     }
 
     /// Sets whether a run may stand still for a while.
     #[must_use]
     pub fn pausable(mut self, pausable: bool) -> Self {
-        self.pausable = pausable;
+        self.all.pausable = Some(pausable);
+        self
+    }
+
+    /// Sets whether a run may be cancelled for a critical job, to go again later.
+    #[must_use]
+    pub fn cancellable(mut self, cancellable: bool) -> Self {
+        self.all.cancellable = Some(cancellable);
         self
     }
 
     /// Sets the rate below which slowing does harm.
     #[must_use]
     pub fn floor_bytes_per_sec(mut self, floor: u64) -> Self {
-        self.floor_bytes_per_sec = floor;
+        self.all.floor = Some(ByteRate(floor));
+        self
+    }
+
+    /// Sets the most that one run may move, or none.
+    #[must_use]
+    pub fn ceiling_bytes_per_sec(mut self, ceiling: Option<u64>) -> Self {
+        self.all.ceiling = Some(ceiling.map(ByteRate));
+        self
+    }
+
+    /// Sets what a run goes through.
+    #[must_use]
+    pub fn phases(mut self, phases: impl IntoIterator<Item = Phase>) -> Self {
+        self.all.phases = Some(phases.into_iter().collect());
+        self
+    }
+
+    /// Sets the calendar that says when backups may run, and what becomes of a run when a window ends.
+    #[must_use]
+    pub fn window(mut self, calendar: impl Into<CalendarName>, end: WindowEnd) -> Self {
+        self.all.window = Some(Some(calendar.into()));
+        self.all.window_end = Some(end);
+        self
+    }
+
+    /// Sets whether a backup starts outside its windows when it would be late otherwise.
+    #[must_use]
+    pub fn open_window_when_late(mut self, open: bool) -> Self {
+        self.all.open_window_when_late = Some(open);
         self
     }
 
     /// Sets the longest run.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.all.timeout = Some(Some(timeout));
         self
     }
 
     /// Sets what happens after a failure.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
+        self.all.retry_attempts = Some(retry.max_attempts);
+        self.all.retry_base = Some(retry.base);
+        self.all.retry_cap = Some(retry.cap);
         self
     }
 
-    /// Adds to what a run holds.
+    /// Sets how much of a resource a run holds, whatever its size.
     #[must_use]
-    pub fn demand(mut self, resource: &str, amount: u64) -> Self {
-        self.demand.add(resource, amount);
+    pub fn demand(self, resource: impl Into<ResourceName>, amount: u64) -> Self {
+        self.demand_by_size(resource, Amount { base: amount, per_gib: 0 })
+    }
+
+    /// Sets how much of a resource a run holds, as a function of its size.
+    #[must_use]
+    pub fn demand_by_size(mut self, resource: impl Into<ResourceName>, amount: Amount) -> Self {
+        self.all.demand.get_or_insert_default().insert(resource.into(), amount);
         self
     }
 
-    /// Sets the whole profile of one kind.
+    /// Sets from which value on a signal holds a start back, or that it does not.
+    #[must_use]
+    pub fn load(mut self, signal: impl Into<SignalName>, limit: Option<LoadLimit>) -> Self {
+        self.all.load.get_or_insert_default().insert(signal.into(), limit);
+        self
+    }
+
+    /// Sets which members are backed up, the best first, and how long a better one is waited for.
+    #[must_use]
+    pub fn roles<R: Into<String>>(mut self, roles: impl IntoIterator<Item = R>, patience: Duration) -> Self {
+        self.all.roles = Some(roles.into_iter().map(Into::into).collect());
+        self.all.patience = Some(patience);
+        self
+    }
+
+    /// Sets by how much the foreground's latency may grow.
+    #[must_use]
+    pub fn latency_factor(mut self, factor: f64) -> Self {
+        self.all.latency_factor = Some(factor);
+        self
+    }
+
+    /// Says of one kind what `profile` says of all.
     #[must_use]
     pub fn kind(mut self, kind: BackupKind, profile: Profile) -> Self {
-        self.kinds.insert(kind, profile);
+        self.kinds.insert(kind, profile.all);
         self
     }
 
-    /// The profile that counts for a kind.
-    pub fn of(&self, kind: BackupKind) -> &Profile {
-        self.kinds.get(&kind).unwrap_or(self)
+    /// What is said, as a table has it.
+    pub(crate) fn said(&self) -> Vec<(&'static str, Node<'static>)> {
+        let kinds = self.kinds.iter().map(|(kind, values)| (kind_key(*kind), Node::table(values.said())));
+        self.all.said().into_iter().chain(kinds).collect()
     }
 
-    /// The terms of a request: its own values where it has any, else the profile's of its kind.
-    pub fn terms(&self, spec: &JobSpec) -> JobTerms {
-        let profile = self.of(spec.kind);
-        let mut terms = JobTerms::default();
-        terms.priority = spec.priority.unwrap_or(profile.priority);
-        terms.rpo = spec.rpo.unwrap_or(profile.rpo);
-        terms.expected_duration = spec.expected_duration.unwrap_or_else(|| profile.estimate(spec.size_bytes));
-        terms.demand = profile.demand.clone();
-        for (resource, amount) in spec.demand.iter() {
-            terms.demand.add(resource, amount);
-        }
-        terms.pausable = profile.pausable;
-        terms.floor_bytes_per_sec = profile.floor_bytes_per_sec;
-        terms.timeout = profile.timeout;
-        terms.retry = profile.retry;
-        terms
+    /// The values that count for a kind, as (whether said of this kind alone, values), the stronger first.
+    pub(crate) fn of(&self, kind: BackupKind) -> impl Iterator<Item = (bool, &Values)> {
+        let own = self.kinds.get(&kind).map(|values| (true, values));
+        own.into_iter().chain([(false, &self.all)])
     }
 
-    fn estimate(&self, size_bytes: Option<u64>) -> Duration {
-        match size_bytes {
-            Some(size) => Duration::from_secs(size / self.expected_bytes_per_sec.max(1)).max(SHORTEST),
-            None => self.expected_duration,
+    /// Reads one key; `false` if profiles have none of that name.
+    pub(crate) fn read_key(&mut self, entry: &Entry<'_>, at: &Path<'_>, findings: &mut Findings) -> bool {
+        let Some(kind) = BackupKind::ALL.into_iter().find(|kind| kind_key(*kind) == entry.key) else {
+            return read_value(&mut self.all, entry, at, findings);
+        };
+        let at = at.key(&entry.key);
+        let values = self.kinds.entry(kind).or_default();
+        for entry in entries(&entry.node, &at, findings).unwrap_or_default() {
+            if !read_value(values, entry, &at, findings) {
+                unknown_key(entry, Values::FIELDS.iter().map(|field| field.key), &at, findings);
+            }
         }
+        true
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn read_value(values: &mut Values, entry: &Entry<'_>, at: &Path<'_>, findings: &mut Findings) -> bool {
+    let known = values.read_key(entry, at, findings);
+    if let Some(wrong) = known.then(|| values.wrong(&entry.key)).flatten() {
+        findings.error(entry.node.span, &at.key(&entry.key), wrong);
+    }
+    known
+}
 
-    fn secs(n: u64) -> Duration {
-        Duration::from_secs(n)
+/// The key under which a file speaks of a kind.
+pub(crate) fn kind_key(kind: BackupKind) -> &'static str {
+    match kind {
+        BackupKind::Incremental => "incremental",
+        BackupKind::Differential => "differential",
+        BackupKind::Log => "log",
+        BackupKind::Snapshot => "snapshot",
+        BackupKind::Upload => "upload",
+        _ => "full",
+    }
+}
+
+impl Keys for Profile {
+    const FIELDS: &'static [crate::config::value::Field] = Values::FIELDS;
+
+    fn read_key(&mut self, entry: &Entry<'_>, at: &Path<'_>, findings: &mut Findings) -> bool {
+        Profile::read_key(self, entry, at, findings)
     }
 
-    #[test]
-    fn every_value_of_a_profile_changes_the_terms() {
-        let spec = JobSpec::new("a", "t");
-        let sized = JobSpec::new("a", "t").size_bytes(100_000_000_000);
-        let base = Profile::new();
-        let changes: [fn(Profile) -> Profile; 9] = [
-            |p| p.priority(Priority::High),
-            |p| p.rpo(secs(7)),
-            |p| p.expected_bytes_per_sec(1_000),
-            |p| p.expected_duration(secs(7)),
-            |p| p.pausable(true),
-            |p| p.floor_bytes_per_sec(7),
-            |p| p.timeout(secs(7)),
-            |p| p.retry(RetryPolicy::new(1, secs(1), secs(1))),
-            |p| p.demand("tape", 1),
-        ];
-        for (n, change) in changes.into_iter().enumerate() {
-            let changed = change(base.clone());
-            let same =
-                changed.terms(&spec) == base.terms(&spec) && changed.terms(&sized) == base.terms(&sized);
-            assert!(!same, "change {n} changed nothing");
+    fn said(&self) -> Vec<(&'static str, Node<'static>)> {
+        Profile::said(self)
+    }
+}
+
+impl Serialize for Profile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Node::table(self.said()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Profile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let node = Node::deserialize(deserializer)?;
+        let mut findings = Findings::default();
+        let profile = read_table(&node, &Path::ROOT, &mut findings);
+        match profile {
+            Some(profile) if !findings.has_errors() => Ok(profile),
+            _ => Err(de::Error::custom(findings.problems(None))),
         }
-        let by_kind = base.clone().kind(BackupKind::Log, Profile::new().rpo(secs(1)));
-        assert_eq!(by_kind.terms(&spec).rpo, secs(24 * 3600));
-        assert_eq!(by_kind.terms(&spec.clone().kind(BackupKind::Log)).rpo, secs(1));
-    }
-
-    #[test]
-    fn the_request_wins_over_the_profile() {
-        let profile = Profile::new().priority(Priority::Low).demand("tape", 1);
-        let spec = JobSpec::new("a", "t")
-            .priority(Priority::Critical)
-            .rpo(secs(5))
-            .expected_duration(secs(6))
-            .demand("tape", 2);
-        let terms = profile.terms(&spec);
-        assert_eq!(terms.priority, Priority::Critical);
-        assert_eq!((terms.rpo, terms.expected_duration), (secs(5), secs(6)));
-        assert_eq!(terms.demand.iter().map(|(_, amount)| amount).collect::<Vec<_>>(), [1, 3]);
-    }
-
-    #[test]
-    fn durations_come_from_the_size_where_it_is_known() {
-        let profile = Profile::new().expected_bytes_per_sec(1_000_000);
-        let spec = JobSpec::new("a", "t");
-        assert_eq!(profile.terms(&spec.clone().size_bytes(3_600_000_000)).expected_duration, secs(3600));
-        assert_eq!(profile.terms(&spec.clone().size_bytes(1)).expected_duration, SHORTEST);
-        assert_eq!(
-            Profile::new().expected_bytes_per_sec(0).terms(&spec.size_bytes(1)).expected_duration,
-            SHORTEST
-        );
     }
 }

@@ -4,42 +4,84 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
+use jiff::Timestamp;
 use sched_core::{
-    AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms, Now,
-    PauseMark, PlaceError, Reason, RunContext, Scope, UnknownJob, Wake,
+    AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms,
+    Needs, Now, PauseMark, PlaceError, Progress, Reason, RunContext, RunPhase, Scope, UnknownJob, Wake,
 };
 use sched_limits::{Rate, Sample};
-use sched_workload::LoadReading;
+use sched_observe::impact::ImpactSnapshot;
+use sched_workload::{DetectError, LoadReading};
 
+use super::{Foresight, Records, Schedules};
+use crate::current::{Current, Resolved};
 use crate::error::{AcquireError, JobError, Stopped};
 use crate::handle::Outcome;
-use crate::scheduler::{ShutdownReport, Status};
+use crate::metrics::Measured;
+use crate::reload::Asked;
+use crate::runtime::PolicySignals;
+use crate::status::{ShutdownReport, Status, Summary};
 
 /// A message to the dispatcher.
 pub(crate) enum Command {
-    Submit(Vec<Request>, Sender<Vec<Result<Accepted, AcquireError>>>),
+    /// Requests that were resolved by the policies of an epoch, each accepted as a whole or not at all. `None` is answered
+    /// when others are in force by now.
+    Submit(u64, Vec<Vec<Request>>, Sender<Option<Answers>>),
     /// Whatever is asked of the engine and needs nothing else. The closure sends its own reply.
     Engine(EngineCall),
-    Explain(JobId, Sender<Result<Explanation, UnknownJob>>),
     Status(Sender<Status>),
+    Summary(Sender<Summary>),
+    Metrics(Sender<Measured>),
+    /// Whatever is asked of what has happened. The closure sends its own reply.
+    Records(RecordsCall),
     Subscribe(Sender<Arc<Event>>, Sender<()>),
     Mark(AttemptId, PauseMark),
+    Phase(AttemptId, RunPhase),
+    Progress(AttemptId, Progress),
     Ended(AttemptId, AttemptEnd),
     Sample(usize, Result<Sample, String>),
-    Load(usize, Result<LoadReading, String>),
-    Bandwidth(Scope, Rate, Sender<Result<(), PlaceError>>),
+    Load(usize, Result<LoadReading, DetectError>),
+    /// Somebody waits no longer for a permit; what the job waits for is the answer.
+    Leave(JobId, Sender<Result<Explanation, UnknownJob>>),
+    Bandwidth(Scope, Option<Rate>, Sender<Result<(), PlaceError>>),
+    /// A place is put under another.
+    Parent(Scope, Scope, Sender<Result<(), PlaceError>>),
+    /// Jobs that have not ended, from the one after that on, no more than so many.
+    Asked(Option<JobId>, usize, Sender<Vec<Asked>>),
+    /// Puts other policies in force, with what they make of signals.
+    Exchange(Arc<Current>, Box<PolicySignals>, Sender<()>),
+    /// What is known of what backups have cost, for whoever asks to make a report of; `None` if that is not measured.
+    Impact(Sender<Option<ImpactSnapshot>>),
     Shutdown(Duration, Sender<ShutdownReport>),
+    /// Whatever is asked of foresight. The closure sends its own reply.
+    Foresight(ForesightCall),
+    /// Whatever is asked of what recurs, with the wall as it is believed. The closure sends its own reply.
+    Schedules(SchedulesCall),
     /// The clock was moved by hand.
     Look,
 }
 
+pub(crate) type RecordsCall = Box<dyn FnOnce(&Records) + Send>;
 pub(crate) type EngineCall = Box<dyn FnOnce(&mut Engine, Now) + Send>;
+pub(crate) type SchedulesCall = Box<dyn FnOnce(&mut Schedules, Timestamp) + Send>;
+pub(crate) type ForesightCall = Box<dyn FnOnce(&mut Foresight, &Engine, Now) + Send>;
+
+pub(crate) type Answers = Vec<Result<Vec<Accepted>, AcquireError>>;
 
 /// A request under the terms of its policy.
 pub(crate) struct Request {
     pub(crate) spec: JobSpec,
     pub(crate) terms: Arc<JobTerms>,
+    pub(crate) needs: Needs,
+    pub(crate) asked: Option<Box<JobSpec>>,
     pub(crate) route: Route,
+}
+
+impl Request {
+    pub(crate) fn new(resolved: Resolved, route: Route) -> Self {
+        let Resolved { spec, terms, needs, asked } = resolved;
+        Self { spec, terms: terms.into(), needs, asked, route }
+    }
 }
 
 /// Who makes a job's backup.
@@ -108,12 +150,36 @@ impl Link {
         Ok(self.engine(call).map_err(|_| JobError::Stopped)??)
     }
 
+    /// Asks foresight on the dispatcher's thread and waits for the answer.
+    pub(crate) fn foresight<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Foresight, &Engine, Now) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.ask(|reply| {
+            let call = move |foresight: &mut Foresight, engine: &Engine, now: Now| {
+                drop(reply.send(call(foresight, engine, now)));
+            };
+            Command::Foresight(Box::new(call))
+        })
+    }
+
+    /// Asks what recurs on the dispatcher's thread and waits for the answer.
+    pub(crate) fn schedules<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Schedules, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.ask(|reply| {
+            let call = move |schedules: &mut Schedules, wall| drop(reply.send(call(schedules, wall)));
+            Command::Schedules(Box::new(call))
+        })
+    }
+
     pub(crate) fn cancel(&self, job: JobId, reason: Reason) -> Result<Cancellation, JobError> {
         self.job(move |engine, now| engine.cancel(now, job, reason))
     }
 
     pub(crate) fn explain(&self, job: JobId) -> Result<Explanation, JobError> {
-        Ok(self.ask(|reply| Command::Explain(job, reply)).map_err(|_| JobError::Stopped)??)
+        self.job(move |engine, _| engine.explain(job))
     }
 }
 

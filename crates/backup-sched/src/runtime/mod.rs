@@ -1,20 +1,35 @@
 //! The threads around the engine: one dispatcher that owns it, one worker a running job, one sampler a probe or
 //! detector, one for hooks.
 
-mod bandwidth;
+mod business;
 mod command;
+mod detectors;
 mod dispatcher;
+mod foresight;
+mod guard;
+mod helm;
+mod impact;
+mod limits;
+mod loads;
 mod pressure;
+mod rates;
+mod records;
 mod rooms;
 mod sampler;
+mod schedules;
 mod signals;
 mod steering;
 mod worker;
 
-pub(crate) use bandwidth::FleetRate;
 pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
+pub(crate) use detectors::DetectorTerms;
 pub(crate) use dispatcher::{Dispatcher, Parts};
+pub(crate) use foresight::Foresight;
+pub(crate) use impact::Impact;
+pub(crate) use rates::Rates;
+pub(crate) use records::Records;
 pub(crate) use rooms::{ROOM, Rooms};
-pub(crate) use sampler::{Source, spawn_sampler};
-pub(crate) use signals::{DetectorTerms, ProbeTerms, SignalTerms, Signals};
-pub(crate) use steering::{LawTerms, RateLimit};
+pub(crate) use sampler::{SamplerEnd, Source, spawn_sampler};
+pub(crate) use schedules::{Key, ScheduleChange, Schedules, schedule_changes};
+pub(crate) use signals::{PolicySignals, ProbeTerms, SignalTerms, Signals};
+pub(crate) use steering::{LawTerms, Scale};

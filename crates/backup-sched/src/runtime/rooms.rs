@@ -6,13 +6,10 @@
 //! critical job can take the room of a paused one. That none may run is said as a closed capacity, because a resource
 //! of 0 would refuse submissions for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sched_core::{
-    CapacityState, ClosedGate, Engine, Event, EventKind, Explanation, Gate, MonoTime, Now, Reason,
-    ResourceName, Scope,
-};
+use sched_core::{CapacityState, Engine, EventKind, MonoTime, Now, Reason, ResourceName, Scope};
 use sched_limits::{ConcurrencyLaw, Feed, Rate, Room, Sample, Watchdog};
 
 use super::signals::Directive;
@@ -23,6 +20,16 @@ pub(crate) const ROOM: &str = "room";
 /// What jobs move is counted over at least this time.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Jobs that use at least this part of a rate may be slowed by it.
+const SLOWED_FROM: f64 = 0.8;
+
+/// What may be moved at a place, and the bytes that were moved there so far.
+pub(crate) struct Fed {
+    pub(crate) scope: Scope,
+    pub(crate) rate: Rate,
+    pub(crate) moved: u64,
+}
+
 /// Which places have room for how many jobs.
 #[derive(Debug)]
 pub(crate) struct Rooms {
@@ -32,8 +39,8 @@ pub(crate) struct Rooms {
     /// Why a place is closed: by its probes' thresholds, and because no job fits.
     judged: BTreeMap<Scope, Reason>,
     full: BTreeMap<Scope, Reason>,
-    /// What all jobs had moved when the rate was last looked at, and how many they were.
-    fed: Option<(MonoTime, u64, u32)>,
+    /// What the jobs of a place had moved when its rate was last looked at, and how many they were.
+    fed: BTreeMap<Scope, (MonoTime, u64, u32)>,
     /// Whether jobs are kept to it, or it is only told.
     enforce: bool,
 }
@@ -45,7 +52,7 @@ impl Rooms {
             watchdogs: BTreeMap::new(),
             judged: BTreeMap::new(),
             full: BTreeMap::new(),
-            fed: None,
+            fed: BTreeMap::new(),
             enforce,
         }
     }
@@ -71,17 +78,42 @@ impl Rooms {
         let running = |scope: &Scope| running_in(engine, now, scope, self.enforce);
         let watchdog = self.watchdogs.entry(probe).or_insert_with(|| Watchdog::new(period));
         let (believed, _) = watchdog.examine(sample);
-        let rooms = self.law.observe(now.mono, period, believed, running);
+        let changed = self.law.observe(now.mono, period, believed, running);
+        let mut directives = self.explain(sample);
+        directives.extend(changed.into_iter().flat_map(|room| self.follow(room)));
+        directives
+    }
+
+    /// Says by the newest values why there is no more room: to those who are kept back already, and to those who pause
+    /// or are kept back from now on.
+    fn explain(&mut self, sample: &Sample) -> Vec<Directive> {
+        let scopes: BTreeSet<_> = sample.readings.iter().map(|reading| &reading.scope).collect();
+        let rooms: Vec<_> = scopes.into_iter().filter_map(|scope| self.law.room(scope)).collect();
+        rooms.into_iter().flat_map(|room| self.set(room)).collect()
+    }
+
+    /// The rates of places, and the bytes that their jobs have moved so far.
+    pub(crate) fn feed(&mut self, now: Now, fed: Vec<Fed>, engine: &mut Engine) -> Vec<Directive> {
+        let mut slowed = false;
+        let mut looks = Vec::with_capacity(fed.len());
+        for place in fed {
+            let running = running_in(engine, now, &place.scope, self.enforce);
+            let used = self.used(now.mono, &place, running);
+            slowed |= matches!((place.rate, used), (Rate::BytesPerSec(rate), Some(used)) if used >= SLOWED_FROM * rate as f64);
+            looks.push((place.scope, Feed { rate: place.rate, used_bytes_per_sec: used, running }));
+        }
+        let rooms = looks.into_iter().filter_map(|(scope, mut feed)| {
+            // Jobs that some rate slows do not show elsewhere what they would move.
+            feed.used_bytes_per_sec = feed.used_bytes_per_sec.filter(|_| !slowed);
+            self.law.feed(now.mono, &scope, feed)
+        });
+        let rooms: Vec<_> = rooms.collect();
         rooms.into_iter().flat_map(|room| self.follow(room)).collect()
     }
 
-    /// The rate of all jobs and the bytes that they have moved so far.
-    pub(crate) fn feed(&mut self, now: Now, rate: Rate, paced: u64, engine: &mut Engine) -> Vec<Directive> {
-        let running = running_in(engine, now, &Scope::Fleet, self.enforce);
-        let used = self.used(now.mono, paced, running);
-        let feed = Feed { rate, used_bytes_per_sec: used, running };
-        let room = self.law.feed(now.mono, &Scope::Fleet, feed);
-        room.into_iter().flat_map(|room| self.follow(room)).collect()
+    /// Rates stand for something else than what jobs may move: what is moved meanwhile tells nothing.
+    pub(crate) fn starve(&mut self) {
+        self.fed.clear();
     }
 
     /// Time has passed.
@@ -98,56 +130,30 @@ impl Rooms {
         self.capacity(scope)
     }
 
-    /// Says in every closed gate of a job why there is no more room.
-    pub(crate) fn say_why(&self, explanation: &mut Explanation) {
-        for closed in &mut explanation.closed {
-            if let Some(reason) = self.why(closed) {
-                closed.reason = reason;
-            }
-        }
-    }
-
-    /// The event of a job that lacks room, with the reason for that.
-    pub(crate) fn say_why_deferred(&self, event: &Event) -> Option<Event> {
-        let EventKind::Deferred { by, advice_only } = &event.kind else { return None };
-        let by = ClosedGate { reason: self.why(by)?, ..by.clone() };
-        let kind = EventKind::Deferred { by, advice_only: *advice_only };
-        Some(Event { at: event.at, job: event.job.clone(), kind })
-    }
-
-    /// Why a closed gate leaves no more room, by the newest values; `None` when it is closed for something else.
-    fn why(&self, closed: &ClosedGate) -> Option<Reason> {
-        let scope = &closed.scope;
-        let for_room = match &closed.gate {
-            Gate::Resource(name) => name.as_str() == ROOM,
-            Gate::Capacity => self.full.contains_key(scope) && !self.judged.contains_key(scope),
-            _ => false,
-        };
-        for_room.then(|| self.law.room(scope)).flatten().map(|room| room.reason)
-    }
-
-    /// What all jobs moved in a second since the last look, if it is long enough ago and as many ran all the time.
-    fn used(&mut self, now: MonoTime, paced: u64, running: u32) -> Option<f64> {
-        let before = self.fed.filter(|(_, _, jobs)| *jobs == running);
+    /// What the jobs of a place moved in a second since the last look, if it is long enough ago and as many ran all the
+    /// time.
+    fn used(&mut self, now: MonoTime, place: &Fed, running: u32) -> Option<f64> {
+        let before = self.fed.get(&place.scope).filter(|(_, _, jobs)| *jobs == running).copied();
         let passed = before.map(|(at, ..)| now.since(at));
         if passed.is_some_and(|passed| passed < LOOK) {
             return None;
         }
-        self.fed = Some((now, paced, running));
-        Some(paced.saturating_sub(before?.1) as f64 / passed?.as_secs_f64())
+        self.fed.insert(place.scope.clone(), (now, place.moved, running));
+        Some(place.moved.saturating_sub(before?.1) as f64 / passed?.as_secs_f64())
     }
 
     fn follow(&mut self, room: Room) -> Vec<Directive> {
-        let Room { scope, jobs, reason } = room;
-        let mut directives = vec![Directive::Note(EventKind::RoomChanged {
-            scope: scope.clone(),
-            jobs,
-            reason: reason.clone(),
-        })];
+        let Room { scope, jobs, reason } = room.clone();
+        let told = Directive::Note(EventKind::RoomChanged { scope, jobs, reason });
+        std::iter::once(told).chain(self.set(room)).collect()
+    }
+
+    fn set(&mut self, room: Room) -> Vec<Directive> {
         if !self.enforce {
-            return directives;
+            return vec![];
         }
-        directives.push(Directive::Room(scope.clone(), jobs.max(1)));
+        let Room { scope, jobs, reason } = room;
+        let mut directives = vec![Directive::Room(scope.clone(), jobs.max(1), reason.clone())];
         let was_full = match jobs {
             0 => self.full.insert(scope.clone(), reason),
             _ => self.full.remove(&scope),

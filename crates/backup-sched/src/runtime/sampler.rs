@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use sched_core::{Clock, Wake};
 use sched_limits::{CapacityProbe, Sample};
-use sched_workload::LoadDetector;
+use sched_workload::{DetectError, LoadDetector};
 
 use super::Command;
 use super::worker::panic_text;
@@ -45,8 +45,8 @@ impl Source {
             }
             Self::Detector(detector) => {
                 let caught = catch_unwind(AssertUnwindSafe(|| detector.detect(clock.now())));
-                let result = caught.map_err(text).and_then(|r| r.map_err(|e| e.to_string()));
-                Command::Load(index, result)
+                let panicked = |panic| Err(DetectError::Failed(text(panic)));
+                Command::Load(index, caught.unwrap_or_else(panicked))
             }
         }
     }

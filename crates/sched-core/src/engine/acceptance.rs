@@ -13,11 +13,13 @@ use crate::state::JobState;
 use crate::terms::JobTerms;
 use crate::time::{MonoTime, Now};
 
-use super::asked::Asked;
 use super::domain::Domains;
-use super::index::{ActiveIx, BracketIx, DomainIx, JobIx, TargetIx};
+use super::index::{ActiveIx, BracketIx, DemandIx, DomainIx, JobIx, TargetIx};
 use super::job::{Extras, Job, MemberPlace, Target, millis, wall};
+use super::marks::{Mark, Marks};
+use super::needs::Needs;
 use super::requests::hash_target;
+use super::terms::Terms;
 use super::{Engine, hash_id};
 
 impl Engine {
@@ -38,15 +40,25 @@ impl Engine {
         hint.some().filter(is_hint).or_else(|| self.domains.find(&self.place_of(spec, host)))
     }
 
-    /// Whether the demand could be met on an idle fleet, wherever the job may run.
+    /// The place of a request, of its first member if it has members, made when it is new; `hint` is where to look first.
+    pub(super) fn place_for(&mut self, spec: &JobSpec, hint: DomainIx) -> DomainIx {
+        let host = spec.members.first().map_or(&spec.host, |member| &member.host);
+        self.known_place(spec, host, hint).unwrap_or_else(|| {
+            let scope = self.place_of(spec, host);
+            self.domains.find_or_make(&scope)
+        })
+    }
+
+    /// Whether the demand could be met on an idle fleet once what is needed is set, wherever the job may run.
     pub(super) fn check_demand(
         &self,
         spec: &JobSpec,
         terms: &Arc<JobTerms>,
         hint: DomainIx,
+        needs: &Needs,
     ) -> Result<(), DemandError> {
         // Policies hand out the same few terms again and again: their resources need not be found by name each time.
-        let recalled = self.demands.recall(terms).map(|demand| self.demands.amounts(demand));
+        let recalled = self.demands.recall(terms).map(|(_, demand)| self.demands.amounts(demand));
         let resource = |at: usize, name| match recalled {
             Some(amounts) => Some(amounts[at].0),
             None => self.demands.known(name),
@@ -60,15 +72,23 @@ impl Engine {
             let lowest = known.unwrap_or(Domains::fleet());
             for (at, (name, asked)) in terms.demand.iter().enumerate() {
                 let resource = resource(at, name);
-                let mut found = false;
+                let above = |place: Scope, total| {
+                    Err(DemandError::AboveTotal { name: name.clone(), place, asked, total })
+                };
+                let set = needs.total(host, name);
+                if let Some(total) = set.filter(|total| asked > *total) {
+                    return above(Scope::Host(host.clone()), total);
+                }
+                let mut found = set.is_some();
                 for place in self.domains.path(lowest) {
                     let Some(capacity) = resource.and_then(|r| self.domains[place].capacity(r)) else {
                         continue;
                     };
+                    let scope = &self.domains[place].scope;
+                    let replaced = set.is_some() && matches!(scope, Scope::Host(name) if name == host);
                     found = true;
-                    if asked > capacity.total {
-                        let (name, place) = (name.clone(), self.domains[place].scope.clone());
-                        return Err(DemandError::AboveTotal { name, place, asked, total: capacity.total });
+                    if asked > capacity.total && !replaced {
+                        return above(scope.clone(), capacity.total);
                     }
                 }
                 if !found {
@@ -135,6 +155,7 @@ impl Engine {
         let id = JobId(self.next_id);
         self.next_id += 1;
         let ix = self.insert_job(now, id, found, spec, terms);
+        self.heed_windows(ix);
         self.rekey(ix);
         self.tell_submitted(now, ix);
         self.enter(now, ix);
@@ -146,6 +167,23 @@ impl Engine {
             self.defer(now, ix, *closed);
         }
         id
+    }
+
+    /// Terms as the engine keeps them, and what they demand; give that back when the job has ended.
+    pub(super) fn intern_terms(&mut self, given: &Arc<JobTerms>) -> (Arc<Terms>, DemandIx) {
+        if let Some((terms, demand)) =
+            self.demands.recall(given).map(|(terms, demand)| (terms.clone(), demand))
+        {
+            self.demands.retain(demand);
+            return (terms, demand);
+        }
+        let calendar = given.window.as_ref().map(|name| Scope::Calendar(name.clone()));
+        let calendar = calendar.map(|scope| self.domains.find_or_make(&scope)).unwrap_or_default();
+        let sensitivity = given.sensitivity.as_ref();
+        let sensitivity = sensitivity.map(|name| self.sensitivities.find_or_make(name)).unwrap_or_default();
+        let terms = Arc::new(Terms { given: given.clone(), calendar, sensitivity, own_class: false });
+        let demand = self.demands.of_terms(&terms);
+        (terms, demand)
     }
 
     /// Makes the job's entry and counts it; it does not wait anywhere yet.
@@ -168,18 +206,10 @@ impl Engine {
             Some(deadline) => deadline.as_millisecond(),
             None => now.wall.as_millisecond().saturating_add(millis(terms.rpo)),
         };
-        let demand = self.demands.of_terms(&terms);
         let extras = self.extras(&spec, &terms);
-        let asked = Asked::by(&spec);
-        let host = spec.members.first().map_or(&spec.host, |member| &member.host);
-        let known = self.known_place(&spec, host, self.targets[target.at()].place);
-        let place = match known {
-            Some(place) => place,
-            None => {
-                let scope = self.place_of(&spec, host);
-                self.domains.find_or_make(&scope)
-            }
-        };
+        let (terms, demand) = self.intern_terms(&terms);
+        let marks = Marks::asked_by(&spec);
+        let place = self.place_for(&spec, self.targets[target.at()].place);
         self.targets[target.at()].place = place;
         let ix = JobIx::new(self.jobs.insert(Job {
             key: OrderKey::new(2, 0, 0, size, id),
@@ -205,16 +235,13 @@ impl Engine {
             told_gate: 0,
             spared: 0,
             slips: 0,
-            risk_told: false,
-            waits_for_overlap: false,
-            express: false,
-            claims: false,
-            asked,
+            marks,
+            early_by_secs: 0,
         }));
         let jobs = &self.jobs;
         self.ids.insert_unique(hash_id(id), ix, |ix| hash_id(jobs[ix.at()].id()));
         self.targets[target.at()].waiting = ix;
-        self.counts.pending += 1;
+        self.count_waiting(ix);
         self.count_in_places(ix);
         self.watch_members(ix, true);
         if self.counts.run_now > 0 {
@@ -226,12 +253,16 @@ impl Engine {
     fn tell_submitted(&mut self, now: Now, ix: JobIx) {
         let job = &mut self.jobs[ix.at()];
         let (deadline, latest_start) = (wall(job.deadline_ms), wall(job.latest_start_ms()));
-        job.risk_told = job.latest_start_ms() < now.wall.as_millisecond();
-        let late = job.risk_told;
+        let brought_forward = job.early_by_secs > 0;
+        let wall_ms = now.wall.as_millisecond();
+        let late = job.latest_start_ms() < wall_ms + i64::from(brought_forward);
+        job.marks.set(Mark::RiskTold, late);
         self.emit(Some(ix), EventKind::Submitted { deadline, latest_start });
         if late {
             let text = if deadline <= now.wall {
                 "the deadline had passed when the job was submitted"
+            } else if brought_forward {
+                "its windows leave too little time before the deadline"
             } else {
                 "the time until the deadline is shorter than the expected duration"
             };
@@ -240,7 +271,7 @@ impl Engine {
     }
 
     /// What the request says beyond the fields of [`Job`]; most say nothing.
-    fn extras(&mut self, spec: &JobSpec, terms: &JobTerms) -> Option<Box<Extras>> {
+    pub(super) fn extras(&mut self, spec: &JobSpec, terms: &JobTerms) -> Option<Box<Extras>> {
         let plain = spec.demand.is_empty()
             && spec.volume.is_none()
             && spec.destination.is_none()
@@ -298,8 +329,8 @@ impl Engine {
     /// The request, with the class and the deadline that hold by now, and the member taken.
     pub(super) fn request_of(&self, job: &Job) -> (JobSpec, Option<InstanceName>) {
         let (mut spec, member) = self.spec_of(job);
-        spec.size_bytes = spec.size_bytes.filter(|_| job.asked.size());
-        spec.expected_duration = spec.expected_duration.filter(|_| job.asked.duration());
+        spec.size_bytes = spec.size_bytes.filter(|_| job.marks.has(Mark::AskedSize));
+        spec.expected_duration = spec.expected_duration.filter(|_| job.marks.has(Mark::AskedDuration));
         (spec, member)
     }
 
@@ -310,7 +341,7 @@ impl Engine {
             Some(extras) => (extras.spec.clone(), extras.spec.members.get(extras.member)),
             None => {
                 let mut spec = JobSpec::new(&target.instance, self.technology(target.technology));
-                spec.rpo = Some(job.terms.rpo).filter(|_| job.asked.rpo());
+                spec.rpo = Some(job.terms.rpo).filter(|_| job.marks.has(Mark::AskedRpo));
                 (spec, None)
             }
         };

@@ -6,12 +6,14 @@ use crate::spec::Priority;
 use crate::state::JobState;
 use crate::time::Now;
 
-use super::domain::{Domains, Need, Shut};
+use super::domain::{Domains, Heeds, Need, Pass, Shut};
 use super::forest::For;
 use super::gates::Closed;
 use super::index::{BracketIx, DomainIx, JobIx};
+use super::marks::Mark;
 use super::parked::Row;
 use super::reservations::LOOKED_PAST;
+use super::sensitivity::Feels;
 use super::{Engine, StartOrder};
 
 impl Engine {
@@ -20,7 +22,7 @@ impl Engine {
         let job = &self.jobs[ix.at()];
         debug_assert!(job.bracket.is_none() && job.parked.is_none());
         let goes_on = job.state == JobState::Paused;
-        let own_gate = |engine: &Self| engine.own_gate(&engine.jobs[ix.at()], now).filter(|_| !goes_on);
+        let own_gate = |engine: &Self| engine.own_gate(ix, now).filter(|_| !goes_on);
         if !goes_on {
             let due = own_gate(self).is_none();
             self.choose_member(now, ix, due);
@@ -29,17 +31,21 @@ impl Engine {
         let job = &self.jobs[ix.at()];
         let state = match own {
             Some(Closed::Time) if job.back_off_until() > now.mono => JobState::Retryable,
-            Some(Closed::Time) => JobState::Scheduled,
+            Some(Closed::Time | Closed::Plan) => JobState::Scheduled,
             _ => JobState::Queued,
         };
+        let standing = self.stands_until(job, now).map(|_| Closed::Standing);
         let place = job.place;
         let due = job.waits_until(now).unwrap_or_else(|| job.due_since.min(now.mono));
         let job = &mut self.jobs[ix.at()];
         if !goes_on {
             (job.state, job.due_since) = (state, due);
         }
-        job.waits_for_overlap = matches!(own, Some(Closed::Overlap(_)));
-        match own {
+        job.marks.set(Mark::WaitsForOverlap, matches!(own, Some(Closed::Overlap(_))));
+        if let Some(Closed::Overlap(other)) = own {
+            self.wait_apart(ix, other);
+        }
+        match own.or(standing) {
             Some(closed) => self.defer(now, ix, closed),
             None => {
                 let class = self.class_of(ix, now.wall.as_millisecond());
@@ -56,7 +62,7 @@ impl Engine {
     pub(super) fn leave(&mut self, ix: JobIx) {
         let job = &mut self.jobs[ix.at()];
         let id = job.id();
-        job.waits_for_overlap = false;
+        job.marks.set(Mark::WaitsForOverlap, false);
         let bracket = std::mem::take(&mut job.bracket);
         let parked = std::mem::take(&mut job.parked);
         if !bracket.is_none() {
@@ -66,7 +72,7 @@ impl Engine {
         if let Some((domain, row)) = self.let_in.remove(&ix)
             && let Some((lane, next)) = self.domains[domain].gates_mut().parked.unblock(row)
         {
-            self.forest.lanes.open_door(lane, domain, next);
+            self.open_door(lane, domain, next);
         }
         if let Some(domain) = parked.some() {
             let key = self.jobs[ix.at()].key;
@@ -116,13 +122,18 @@ impl Engine {
     fn reexamine_one(&mut self, now: Now, domain: DomainIx, budget: &mut usize) -> bool {
         // Whoever is parked is let in one by one, each when its lane has a turn.
         let firsts = self.domains[domain].gates.iter().flat_map(|gates| gates.parked.firsts());
-        let open: Vec<_> = firsts.filter(|(lane, _)| self.may_fit(domain, &lane.need)).collect();
+        let open: Vec<_> =
+            firsts.filter(|(lane, _)| self.may_fit(domain, &lane.need, Feels::AS_ALL)).collect();
         for (lane, first) in open {
-            self.forest.lanes.open_door(lane, domain, first);
+            self.open_door(lane, domain, first);
         }
         let mut at = 0;
         while let Some(bracket) = self.domains[domain].shut.get(at).copied() {
             if !self.is_open_for(now, domain, bracket) {
+                if self.may_fit(domain, self.forest.need(bracket), self.forest.class(bracket).feels()) {
+                    // It was closed for all of the class, and now is kept for somebody who may come to stand in it.
+                    self.forest.admit_more_urgent(bracket);
+                }
                 at += 1;
                 continue;
             }
@@ -138,13 +149,13 @@ impl Engine {
 
     /// Follows a class's most urgent job down to its queue and starts it, or shuts what is closed for it.
     pub(super) fn consider(&mut self, now: Now, root: BracketIx) {
-        let class = *self.forest.key(self.forest.get(root).class);
+        let class = *self.forest.class(root);
         let need = class.lane.need;
         let advise = self.config.advise_only;
-        // Technology and destination first: they keep the whole class back.
-        for domain in [class.technology, class.destination] {
+        // Technology, destination and calendar first: they keep the whole class back.
+        for domain in [class.technology, class.destination, class.calendar] {
             if let Some(domain) = domain.some()
-                && let Some(shut) = self.domains[domain].closed(need.tolerated, need.goes_on)
+                && let Some(shut) = self.domains[domain].closed(need.pass, class.feels())
                 && !advise
             {
                 return self.shut(now, root, domain, Closed::Domain(domain, shut), self.shut_for(&need));
@@ -153,7 +164,7 @@ impl Engine {
         let mut at = root;
         loop {
             let place = self.forest.get(at).place;
-            if let Some(shut) = self.domains[place].closed(need.tolerated, need.goes_on)
+            if let Some(shut) = self.domains[place].closed(need.pass, class.feels())
                 && !advise
             {
                 return self.shut(now, at, place, Closed::Domain(place, shut), self.shut_for(&need));
@@ -170,6 +181,10 @@ impl Engine {
                 self.emit(Some(ix), EventKind::Deferred { by, advice_only: true });
             }
             return self.start(now, ix);
+        }
+        let waits = self.jobs[ix.at()].state.is_waiting();
+        if waits && self.kept_apart(&self.jobs[ix.at()]).is_some() {
+            return self.reenter(now, ix);
         }
         if let Some((domain, closed)) = self.first_outside(now, ix) {
             return self.park(now, ix, domain, closed);
@@ -198,10 +213,9 @@ impl Engine {
     /// domain is not on its class's way.
     pub(super) fn kept_out(&self, now: Now, ix: JobIx, domain: DomainIx) -> Option<Closed> {
         let job = &self.jobs[ix.at()];
-        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
-        let goes_on = job.state == JobState::Paused;
+        let pass = job.pass(now.wall.as_millisecond());
         let entry = &self.domains[domain];
-        if let Some(shut) = entry.closed(tolerated, goes_on) {
+        if let Some(shut) = entry.closed(pass, self.feels(job)) {
             return Some(Closed::Domain(domain, shut));
         }
         if let Some(other) = self.overlapping(job, domain) {
@@ -250,7 +264,7 @@ impl Engine {
         let Some(bracket) = bracket else { return self.park(now, ix, place, closed) };
         let need = *self.forest.need(bracket);
         let key = self.jobs[ix.at()].key;
-        let fits = self.may_fit(place, &need);
+        let fits = self.may_fit(place, &need, self.forest.class(bracket).feels());
         if fits && !self.promised_to_another(place, &need, key, now) {
             // What this job lacks, being a little larger or longer, the next of its class may not. The number of
             // jobs that are looked past is bounded for each place: else a whole backlog might move there one by one.
@@ -279,7 +293,8 @@ impl Engine {
     fn is_open_for(&self, now: Now, domain: DomainIx, bracket: BracketIx) -> bool {
         let need = self.forest.need(bracket);
         let kept = |key| self.promised_to_another(domain, need, key, now);
-        self.may_fit(domain, need) && !self.forest.head(bracket).is_some_and(kept)
+        let feels = self.forest.class(bracket).feels();
+        self.may_fit(domain, need, feels) && !self.forest.head(bracket).is_some_and(kept)
     }
 
     fn shut(&mut self, now: Now, bracket: BracketIx, by: DomainIx, closed: Closed, closed_for: For) {
@@ -304,7 +319,8 @@ impl Engine {
     }
 
     fn start(&mut self, now: Now, ix: JobIx) {
-        let overridden = self.overridden(ix, now);
+        let overridden = self.overridden(ix, now).map(|closed| self.describe(ix, closed, now));
+        self.forget_plan(ix);
         self.withdraw_claim(ix);
         self.want_no_room(now, ix, true);
         self.charge_tenant(ix);
@@ -312,7 +328,7 @@ impl Engine {
         self.shut_what_no_longer_fits(ix);
         self.leave(ix);
         self.counts.moves += 1;
-        self.counts.pending -= 1;
+        self.count_waiting_no_more(ix);
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Starting;
         job.attempt += 1;
@@ -328,8 +344,7 @@ impl Engine {
         target.begun = ix;
         self.set_next_look(now, ix);
         let waited = self.actives[attempt.at()].waited;
-        if let Some(closed) = overridden {
-            let gate = self.describe(ix, closed, now);
+        if let Some(gate) = overridden {
             self.emit(Some(ix), EventKind::Overridden { gate });
         }
         self.emit(Some(ix), EventKind::Admitted { waited });
@@ -338,7 +353,7 @@ impl Engine {
         let order = StartOrder {
             attempt: job.attempt_id(),
             spec: spec.into(),
-            terms: job.terms.clone(),
+            terms: job.terms.given.clone(),
             member,
             ceiling_bytes_per_sec: self.ceiling_of(attempt),
         };
@@ -361,19 +376,28 @@ impl Engine {
         }
     }
 
-    /// The load gate that only the end of the slack opened.
+    /// The window, plan or load gate that only the end of the slack opened.
     fn overridden(&self, ix: JobIx, now: Now) -> Option<Closed> {
         let job = &self.jobs[ix.at()];
-        if !self.config.events
-            || job.priority >= Priority::High
-            || now.wall.as_millisecond() < job.latest_start_ms()
-        {
+        if !self.config.events || now.wall.as_millisecond() < job.latest_start_ms() {
             return None;
         }
+        let tolerated = if job.priority >= Priority::High { LoadLevel::Peak } else { LoadLevel::Calm };
+        let heeds = if job.is_express() { Heeds::Blackouts } else { Heeds::Windows };
+        let as_others = Pass { goes_on: true, heeds, tolerated };
+        let planned = job.priority < Priority::High && !job.is_express();
+        if planned && self.plan_of(ix).is_some_and(|plan| plan.start > now.wall) {
+            return Some(Closed::Plan);
+        }
+        let feels = self.feels(job);
         let mut domains = Vec::new();
         self.domains_of(job, &mut domains);
-        let busy = domains.into_iter().find(|domain| self.domains[*domain].load_level() > LoadLevel::Calm);
-        busy.map(|domain| Closed::Domain(domain, Shut::Load(LoadLevel::Calm)))
+        let mut shut =
+            domains.into_iter().map(|domain| (domain, self.domains[domain].closed(as_others, feels)));
+        shut.find_map(|(domain, shut)| match shut? {
+            shut @ (Shut::Window | Shut::Load(_)) => Some(Closed::Domain(domain, shut)),
+            _ => None,
+        })
     }
 
     /// Number of jobs with an attempt under way.

@@ -28,7 +28,8 @@ pub struct EngineConfig {
     pub tenants: BTreeMap<TenantName, u32>,
     /// What a class gains on others in the order. Default: see [`Boosts`].
     pub boosts: Boosts,
-    /// Share of what runs, in percent, above which critical jobs no longer go first while others wait. Default 80.
+    /// Share of what runs, in percent, above which critical jobs no longer go first while others wait; who stands paused
+    /// does not run. Of the whole, not of each place. Default 80.
     pub critical_share_percent: u8,
     /// Which running jobs make room for a critical one, by pausing. Default [`Preemption::LowAndNormal`].
     pub preemption: Preemption,

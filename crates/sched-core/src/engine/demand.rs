@@ -10,6 +10,7 @@ use crate::name::ResourceName;
 use crate::terms::{Demand, JobTerms};
 
 use super::index::{DemandIx, ResourceIx};
+use super::terms::Terms;
 
 /// Amounts by resource, in order of first mention.
 pub(super) type Amounts = Arc<[(ResourceIx, u64)]>;
@@ -35,7 +36,7 @@ pub(super) struct Demands {
     by_name: HashMap<ResourceName, ResourceIx, FixedState>,
     entries: Slab<Entry>,
     by_amounts: HashMap<Amounts, DemandIx, FixedState>,
-    remembered: Vec<(Arc<JobTerms>, DemandIx)>,
+    remembered: Vec<(Arc<Terms>, DemandIx)>,
     next_remembered: usize,
 }
 
@@ -89,17 +90,14 @@ impl Demands {
         self.entries[demand.at()].band
     }
 
-    /// The demand of `terms`, if it was looked up lately.
-    pub(super) fn recall(&self, terms: &Arc<JobTerms>) -> Option<DemandIx> {
-        self.remembered.iter().find(|(known, _)| Arc::ptr_eq(known, terms)).map(|(_, ix)| *ix)
+    /// `terms` as the engine keeps them and their demand, if they were looked up lately.
+    pub(super) fn recall(&self, terms: &Arc<JobTerms>) -> Option<(&Arc<Terms>, DemandIx)> {
+        let found = self.remembered.iter().find(|(known, _)| Arc::ptr_eq(&known.given, terms));
+        found.map(|(terms, ix)| (terms, *ix))
     }
 
-    /// The demand of `terms`. Give it back with [`release`](Self::release).
-    pub(super) fn of_terms(&mut self, terms: &Arc<JobTerms>) -> DemandIx {
-        if let Some(ix) = self.recall(terms) {
-            self.entries[ix.at()].users += 1;
-            return ix;
-        }
+    /// The demand of `terms`, which are recalled from now on. Give it back with [`release`](Self::release).
+    pub(super) fn of_terms(&mut self, terms: &Arc<Terms>) -> DemandIx {
         let ix = self.of(&terms.demand);
         // One more user: the memory itself.
         self.entries[ix.at()].users += 1;
@@ -126,7 +124,7 @@ impl Demands {
         self.intern(flow)
     }
 
-    fn intern(&mut self, amounts: Vec<(ResourceIx, u64)>) -> DemandIx {
+    pub(super) fn intern(&mut self, amounts: Vec<(ResourceIx, u64)>) -> DemandIx {
         if let Some(ix) = self.by_amounts.get(&amounts[..]) {
             self.entries[ix.at()].users += 1;
             return *ix;
@@ -172,6 +170,7 @@ fn floor(amount: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::index::{DomainIx, SensitivityIx};
     use super::*;
 
     fn demand(amounts: &[(&str, u64)]) -> Demand {
@@ -208,13 +207,21 @@ mod tests {
     #[test]
     fn the_same_terms_are_found_again_and_forgotten_in_turn() {
         let mut demands = Demands::default();
-        let terms: Vec<_> = (1..=40_u64)
-            .map(|n| Arc::new(JobTerms { demand: demand(&[("io", 1 << n)]), ..JobTerms::default() }))
-            .collect();
+        let terms = |n: u64| {
+            let given = Arc::new(JobTerms { demand: demand(&[("io", 1 << n)]), ..JobTerms::default() });
+            Arc::new(Terms {
+                given,
+                calendar: DomainIx::NONE,
+                sensitivity: SensitivityIx::NONE,
+                own_class: false,
+            })
+        };
+        let terms: Vec<_> = (1..=40).map(terms).collect();
         for terms in &terms {
+            assert!(demands.recall(&terms.given).is_none());
             let ix = demands.of_terms(terms);
-            assert_eq!(demands.of_terms(terms), ix);
-            demands.release(ix);
+            let recalled = demands.recall(&terms.given).map(|(known, ix)| (known.clone(), ix));
+            assert!(recalled.is_some_and(|(known, same)| same == ix && Arc::ptr_eq(&known, terms)));
             demands.release(ix);
         }
         assert_eq!(demands.entries.len(), REMEMBERED_TERMS);

@@ -24,10 +24,12 @@ impl Engine {
         match closed {
             Closed::Domain(_, shut) => match shut {
                 Shut::Hold => Gate::Hold,
+                Shut::Blackout => Gate::Blackout,
                 Shut::Capacity => Gate::Capacity,
                 Shut::Breaker => Gate::Breaker,
                 Shut::Limit => Gate::Limit,
                 Shut::Health => Gate::Health,
+                Shut::Window => Gate::Window,
                 Shut::Load(_) => Gate::Load,
             },
             Closed::Resource(_, resource, _) | Closed::Promised(_, _, resource) => {
@@ -35,6 +37,8 @@ impl Engine {
             }
             Closed::Overlap(_) => Gate::Overlap,
             Closed::Time => Gate::Time,
+            Closed::Plan => Gate::Plan,
+            Closed::Standing => Gate::Load,
         }
     }
 
@@ -47,6 +51,8 @@ impl Engine {
             Closed::Promised(place, owner, resource) => self.say_promised(job, place, owner, resource),
             Closed::Overlap(other) => self.say_overlap(job, other),
             Closed::Time => self.say_time(now, job),
+            Closed::Plan => self.say_plan(now, ix),
+            Closed::Standing => self.say_standing(now, job),
         };
         ClosedGate {
             gate: self.gate(closed),
@@ -88,25 +94,28 @@ impl Engine {
                 let text = format!("{running} of at most {limit} run");
                 (Some(attempts(text, running, limit as usize)), None)
             }
+            Shut::Blackout | Shut::Window => {
+                let windows = gates.and_then(|gates| gates.windows.as_ref());
+                let reason = windows.and_then(|windows| windows.reason().cloned());
+                (reason, self.window_opens_at(now, job, domain, shut))
+            }
             Shut::Load(tolerated) => {
-                (self.load_reason(domain, tolerated), self.tolerates_at(now, job, domain))
+                (self.load_reason(job, domain, tolerated), self.tolerates_at(now, job, domain))
             }
         };
         let reason = reason.unwrap_or_else(|| Reason::new("it was closed"));
         Said { scope: entry.scope.clone(), reason, until, behind: None }
     }
 
-    fn load_reason(&self, domain: DomainIx, tolerated: LoadLevel) -> Option<Reason> {
-        let load = self.domains[domain].gates.as_ref()?.load.as_ref()?;
-        let mut reason = load.reason.clone();
-        reason.text = format!("{} load, {tolerated} tolerated: {}", load.level, reason.text).into();
-        Some(reason)
+    fn load_reason(&self, job: &Job, domain: DomainIx, tolerated: LoadLevel) -> Option<Reason> {
+        let load = self.domains[domain].load(self.feels(job))?;
+        Some(load.reason.after(format!("{} load, {tolerated} tolerated", load.level)))
     }
 
     /// When the slack has shrunk so far that a job tolerates the present load of a domain.
     fn tolerates_at(&self, now: Now, job: &Job, domain: DomainIx) -> Option<MonoTime> {
         let (_, next) = job.tolerance(now.wall.as_millisecond());
-        let peak = self.domains[domain].load_level() == LoadLevel::Peak;
+        let peak = self.domains[domain].load_level(self.feels(job)) == LoadLevel::Peak;
         let at = if peak { Some(job.latest_start_ms()) } else { next };
         at.map(|ms| mono_at(now, wall(ms)))
     }
@@ -121,8 +130,12 @@ impl Engine {
             threshold: amount as f64,
             unit: "free".into(),
         };
-        let scope = self.domains[place].scope.clone();
-        Said { scope, reason: Reason::measured(text, measured), until: None, behind: None }
+        let reason = match self.domains[place].total_because(resource).map(|because| because.after(&text)) {
+            Some(because) if because.measured.is_some() => because,
+            Some(because) => Reason::measured(because.text, measured),
+            None => Reason::measured(text, measured),
+        };
+        Said { scope: self.domains[place].scope.clone(), reason, until: None, behind: None }
     }
 
     fn say_promised(&self, job: &Job, place: DomainIx, owner: JobIx, resource: ResourceIx) -> Said {
@@ -153,7 +166,11 @@ impl Engine {
             self.instances_of(job).find(|own| self.instances_of(its).any(|instance| instance == *own));
         let scope = shared.map(|shared| self.domains[shared].scope.clone());
         let scope = scope.unwrap_or_else(|| self.instance_scope(job));
-        let text = format!("{} makes the same backup and has not ended", its.id());
+        let kind = |job: &Job| self.targets[job.target.at()].kind;
+        let text = match kind(its) {
+            same if same == kind(job) => format!("{} makes the same backup and has not ended", its.id()),
+            other => format!("{} makes the instance's {other} backup, which is kept apart", its.id()),
+        };
         Said { scope, reason: Reason::new(text), until: None, behind: Some(other) }
     }
 
@@ -167,6 +184,20 @@ impl Engine {
             format!("not before it may continue: {}", job.error().unwrap_or("interrupted"))
         };
         Said { scope: self.instance_scope(job), reason: Reason::new(text), until: Some(until), behind: None }
+    }
+
+    fn say_plan(&self, now: Now, ix: JobIx) -> Said {
+        let plan = self.plan_of(ix);
+        let reason = plan.map(|plan| plan.why.after(format!("planned for {}", plan.start)));
+        let reason = reason.unwrap_or_else(|| Reason::new("it was planned for later"));
+        let scope = self.instance_scope(&self.jobs[ix.at()]);
+        Said { scope, reason, until: self.planned_until(ix, now), behind: None }
+    }
+
+    fn say_standing(&self, now: Now, job: &Job) -> Said {
+        let pauses = job.active.some().map_or(0, |active| self.actives[active.at()].load_pauses);
+        let reason = Reason::new(format!("it stood {pauses} times lately: the load comes and goes"));
+        Said { scope: self.instance_scope(job), reason, until: self.stands_until(job, now), behind: None }
     }
 
     fn instance_scope(&self, job: &Job) -> Scope {

@@ -10,10 +10,12 @@ use crate::resource::Capacity;
 use crate::time::MonoTime;
 
 use super::breaker::Breaker;
-use super::index::{BracketIx, ClassIx, DemandIx, DomainIx, JobIx, ResourceIx};
+use super::index::{BracketIx, ClassIx, DemandIx, DomainIx, JobIx, ResourceIx, SensitivityIx};
 use super::orders::Order;
 use super::parked::Parked;
 use super::roster::Roster;
+use super::sensitivity::{Feels, FeltBy};
+use super::windows::Windows;
 
 /// Whatever several jobs have in common, with the gates that hold for all of them alike.
 #[derive(Debug)]
@@ -58,7 +60,13 @@ pub(super) struct Gates {
     pub(super) short: Option<Reason>,
     pub(super) down: Option<Reason>,
     pub(super) load: Option<LoadState>,
+    /// The load as some feel it, in order of whom. Of a sensitivity only while it is not calm: there may be many.
+    pub(super) load_of: Vec<(FeltBy, LoadState)>,
+    /// When a calendar's jobs may run.
+    pub(super) windows: Option<Box<Windows>>,
     pub(super) limit: Option<u32>,
+    /// Why there is as much of a resource as there is, where somebody said so.
+    pub(super) totals_because: Vec<(ResourceIx, Reason)>,
     pub(super) breaker: Option<Breaker>,
     pub(super) run_now: Option<Order>,
     pub(super) ceiling: Option<(u64, Order)>,
@@ -86,11 +94,57 @@ pub(super) struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shut {
     Hold,
+    Blackout,
     Capacity,
     Breaker,
     Limit,
     Health,
+    Window,
     Load(LoadLevel),
+}
+
+/// Which gates a job passes though they are closed for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Pass {
+    /// Was paused and goes on: past holds, breakers and limits.
+    pub(super) goes_on: bool,
+    pub(super) heeds: Heeds,
+    /// The highest load at which it runs.
+    pub(super) tolerated: LoadLevel,
+}
+
+/// What of its calendar keeps a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Heeds {
+    /// That no window is open, and blackouts.
+    Windows,
+    /// Blackouts alone.
+    Blackouts,
+    /// Nothing: it has begun and runs to its end.
+    Nothing,
+}
+
+impl Gates {
+    /// Takes note of a load, as some feel it or all; returns the level that it had.
+    pub(super) fn set_load(&mut self, by: Option<FeltBy>, state: LoadState) -> LoadLevel {
+        let before = match by {
+            None => self.load.replace(state),
+            Some(by) => {
+                let keep = matches!(by, FeltBy::Technology(_)) || state.level > LoadLevel::Calm;
+                match self.load_of.binary_search_by_key(&by, |(of, _)| *of) {
+                    Ok(at) if keep => Some(std::mem::replace(&mut self.load_of[at].1, state)),
+                    Ok(at) => Some(self.load_of.remove(at).1),
+                    Err(at) => {
+                        if keep {
+                            self.load_of.insert(at, (by, state));
+                        }
+                        None
+                    }
+                }
+            }
+        };
+        before.map(|load| load.level).unwrap_or_default()
+    }
 }
 
 impl Domain {
@@ -115,42 +169,46 @@ impl Domain {
         self.gates.get_or_insert_default()
     }
 
-    /// The strongest closed gate for a job that tolerates a load of `tolerated`. One that goes on after a pause is
-    /// past holds, breakers and limits.
-    pub(super) fn closed(&self, tolerated: LoadLevel, goes_on: bool) -> Option<Shut> {
+    /// A closed gate for a job that feels load so.
+    pub(super) fn closed(&self, pass: Pass, feels: Feels) -> Option<Shut> {
         let gates = self.gates.as_ref()?;
-        if !goes_on && gates.hold.is_some() {
+        let fresh = !pass.goes_on;
+        if fresh && gates.hold.is_some() {
             return Some(Shut::Hold);
         }
         if gates.short.is_some() {
             return Some(Shut::Capacity);
         }
         let running = self.attempts.len();
-        if !goes_on && gates.breaker.as_ref().is_some_and(Breaker::is_closed) {
+        if fresh && gates.breaker.as_ref().is_some_and(Breaker::is_closed) {
             return Some(Shut::Breaker);
         }
-        if !goes_on && gates.limit.is_some_and(|limit| running >= limit as usize) {
+        if fresh && gates.limit.is_some_and(|limit| running >= limit as usize) {
             return Some(Shut::Limit);
         }
-        if !goes_on && gates.down.is_some() {
+        if fresh && gates.down.is_some() {
             return Some(Shut::Health);
         }
-        let level = gates.load.as_ref()?.level;
-        (level > tolerated).then_some(Shut::Load(tolerated))
+        let window = gates.windows.as_ref().and_then(|windows| windows.closed(pass.heeds));
+        let busy = || self.load_level(feels) > pass.tolerated;
+        window.or_else(|| busy().then_some(Shut::Load(pass.tolerated)))
     }
 
     /// Every closed gate, strongest first.
-    pub(super) fn all_closed(&self, tolerated: LoadLevel, goes_on: bool) -> Vec<Shut> {
+    pub(super) fn all_closed(&self, pass: Pass, feels: Feels) -> Vec<Shut> {
         let Some(gates) = &self.gates else { return vec![] };
         let running = self.attempts.len();
-        let fresh = !goes_on;
+        let fresh = !pass.goes_on;
+        let window = gates.windows.as_ref().and_then(|windows| windows.closed(pass.heeds));
         let checks = [
             (fresh && gates.hold.is_some(), Shut::Hold),
+            (window == Some(Shut::Blackout), Shut::Blackout),
             (gates.short.is_some(), Shut::Capacity),
             (fresh && gates.breaker.as_ref().is_some_and(Breaker::is_closed), Shut::Breaker),
             (fresh && gates.limit.is_some_and(|limit| running >= limit as usize), Shut::Limit),
             (fresh && gates.down.is_some(), Shut::Health),
-            (gates.load.as_ref().is_some_and(|load| load.level > tolerated), Shut::Load(tolerated)),
+            (window == Some(Shut::Window), Shut::Window),
+            (self.load_level(feels) > pass.tolerated, Shut::Load(pass.tolerated)),
         ];
         checks.into_iter().filter_map(|(closed, shut)| closed.then_some(shut)).collect()
     }
@@ -159,12 +217,40 @@ impl Domain {
         self.gates.as_mut()?.breaker.as_mut()
     }
 
-    pub(super) fn load_level(&self) -> LoadLevel {
-        self.gates.as_ref().and_then(|g| g.load.as_ref()).map(|l| l.level).unwrap_or_default()
+    /// The load as a job feels it: the worst of that for all, for its technology and for what it is sensitive to.
+    pub(super) fn load(&self, feels: Feels) -> Option<&LoadState> {
+        let gates = self.gates.as_ref()?;
+        let own = |by: FeltBy| {
+            let found = gates.load_of.binary_search_by_key(&by, |(of, _)| *of).ok();
+            found.map(|at| &gates.load_of[at].1)
+        };
+        let of_technology = own(FeltBy::Technology(feels.technology));
+        let of_sensitivity = own(FeltBy::Sensitivity(feels.sensitivity));
+        gates.load.iter().chain(of_technology).chain(of_sensitivity).max_by_key(|load| load.level)
+    }
+
+    pub(super) fn load_level(&self, feels: Feels) -> LoadLevel {
+        self.load(feels).map(|load| load.level).unwrap_or_default()
     }
 
     pub(super) fn capacity(&self, resource: ResourceIx) -> Option<&Capacity> {
         self.resources.iter().find(|(ix, _)| *ix == resource).map(|(_, capacity)| capacity)
+    }
+
+    /// Why there is as much of a resource as there is.
+    pub(super) fn total_because(&self, resource: ResourceIx) -> Option<&Reason> {
+        let reasons = &self.gates.as_ref()?.totals_because;
+        reasons.iter().find(|(ix, _)| *ix == resource).map(|(_, because)| because)
+    }
+
+    /// Replaces why there is as much of a resource as there is.
+    pub(super) fn set_total_because(&mut self, resource: ResourceIx, because: Option<Reason>) {
+        if because.is_none() && self.gates.is_none() {
+            return;
+        }
+        let reasons = &mut self.gates_mut().totals_because;
+        reasons.retain(|(ix, _)| *ix != resource);
+        reasons.extend(because.map(|because| (resource, because)));
     }
 
     fn capacity_mut(&mut self, resource: ResourceIx) -> Option<&mut Capacity> {
@@ -282,7 +368,15 @@ impl std::ops::IndexMut<DomainIx> for Domains {
 pub(super) struct ClassKey {
     pub(super) technology: DomainIx,
     pub(super) destination: DomainIx,
+    pub(super) calendar: DomainIx,
+    pub(super) sensitivity: SensitivityIx,
     pub(super) lane: LaneKey,
+}
+
+impl ClassKey {
+    pub(super) fn feels(&self) -> Feels {
+        Feels { technology: self.technology, sensitivity: self.sensitivity }
+    }
 }
 
 /// What classes have in common that compete by urgency alone.
@@ -297,9 +391,7 @@ pub(super) struct LaneKey {
 pub(super) struct Need {
     /// Goes before everything that is not.
     pub(super) strict: bool,
-    pub(super) tolerated: LoadLevel,
-    /// Was paused and goes on.
-    pub(super) goes_on: bool,
+    pub(super) pass: Pass,
     pub(super) band: DemandIx,
     /// Expected duration to a power of four.
     pub(super) span: u8,

@@ -15,6 +15,7 @@ use crate::time::Now;
 
 use super::index::{DomainIx, JobIx};
 use super::job::{Stop, timed_out, wall};
+use super::marks::Mark;
 use super::{AttemptEnd, AttemptId, Engine, Output, hash_id};
 
 impl Engine {
@@ -41,6 +42,11 @@ impl Engine {
             }
             (Err(_), Some(Stop::Requested(reason))) => self.end(now, ix, EventKind::Cancelled { reason }),
             (Err(_), Some(Stop::Interrupted(reason, until))) => self.interrupted(now, ix, &reason, until),
+            (Err(_), Some(Stop::MadeRoom(reason))) => {
+                // Should the critical job be kept back all the same, nobody is stopped and started in a circle.
+                self.extras_mut(ix).back_off_until = now.mono + self.config.pause_within;
+                self.interrupted(now, ix, &reason, Some(now.plus(self.config.pause_within).wall));
+            }
             (Err(_), Some(Stop::TimedOut(after))) => self.failed(now, ix, timed_out(after), None),
             (Err(RunError::Permanent(error)), None) => self.end(now, ix, EventKind::Failed { error }),
             (Err(RunError::Retryable(error)), None) => self.failed(now, ix, error, None),
@@ -87,15 +93,19 @@ impl Engine {
         job.state = JobState::Queued;
         job.told_gate = 0;
         job.due_since = now.mono;
-        self.counts.pending += 1;
-        let target = &mut self.targets[job.target.at()];
+        self.count_waiting(ix);
+        let target = &mut self.targets[self.jobs[ix.at()].target.at()];
         if target.waiting.is_none() {
             (target.waiting, target.begun) = (ix, JobIx::NONE);
+        }
+        if let Some(mut renewed) = self.renewals.remove(&ix) {
+            self.adopt(ix, &mut renewed);
         }
         // Orders may have come and gone while it ran.
         self.set_express(now, ix);
         self.enter(now, ix);
         self.record(ix);
+        self.let_apart_go(now, ix);
     }
 
     fn interrupted(&mut self, now: Now, ix: JobIx, reason: &Reason, until: Option<Timestamp>) {
@@ -104,7 +114,8 @@ impl Engine {
         }
         let extras = self.extras_mut(ix);
         extras.error = Some(format!("interrupted: {reason}"));
-        extras.interrupted_until = until;
+        // Short waits are not for the wall, which may jump.
+        extras.interrupted_until = until.filter(|_| extras.back_off_until <= now.mono);
         let not_before = until.unwrap_or(now.wall);
         self.emit(Some(ix), EventKind::Interrupted { reason: reason.clone(), not_before });
         self.requeue(now, ix);
@@ -168,7 +179,9 @@ impl Engine {
         if let Some(active) = active.some() {
             self.end_attempt(active);
         }
-        self.counts.pending -= usize::from(waits);
+        if waits {
+            self.count_waiting_no_more(ix);
+        }
         self.record_end(status.job.id);
         self.forget_job(now, ix);
         *self.ended_counts.entry(state).or_default() += 1;
@@ -181,6 +194,8 @@ impl Engine {
     }
 
     fn forget_job(&mut self, now: Now, ix: JobIx) {
+        self.forget_plan(ix);
+        self.renewals.remove(&ix);
         self.unwatch(ix);
         self.watch_members(ix, false);
         self.count_out_of_places(ix);
@@ -192,16 +207,23 @@ impl Engine {
         let target = &mut self.targets[job.target.at()];
         if target.waiting == ix {
             target.waiting = JobIx::NONE;
+            // The one that it was to follow may wait again: with no successor, later requests join that one.
+            if let Some(begun) = target.begun.some()
+                && self.jobs[begun.at()].state.is_waiting()
+            {
+                (target.waiting, target.begun) = (begun, JobIx::NONE);
+            }
         }
         if target.begun == ix {
             target.begun = JobIx::NONE;
             if let Some(waiting) = target.waiting.some()
-                && self.jobs[waiting.at()].waits_for_overlap
+                && self.jobs[waiting.at()].marks.has(Mark::WaitsForOverlap)
             {
                 self.jobs[waiting.at()].due_since = self.jobs[waiting.at()].due_since.max(job.due_since);
                 self.reenter(now, waiting);
             }
         }
+        self.let_apart_go(now, ix);
     }
 
     pub(super) fn ended_status(&self, id: JobId) -> Option<&JobStatus> {

@@ -94,7 +94,7 @@ impl Forest {
         place: DomainIx,
         key: OrderKey,
     ) -> BracketIx {
-        let class = self.class(domains, class);
+        let class = self.class_of(domains, class);
         let at = self.bracket(domains, class, place);
         let make = self.make;
         self.brackets[at.at()].queue.get_or_insert_with(make).insert(key);
@@ -111,7 +111,7 @@ impl Forest {
         self.prune(domains, at);
     }
 
-    fn class(&mut self, domains: &mut Domains, key: &ClassKey) -> ClassIx {
+    fn class_of(&mut self, domains: &mut Domains, key: &ClassKey) -> ClassIx {
         if let Some(found) = self.by_key.get(key) {
             return *found;
         }
@@ -300,6 +300,14 @@ impl Forest {
         self.announce(domains, at);
     }
 
+    /// Has a bracket that stays kept back show itself again when a more urgent job comes to its top.
+    pub(super) fn admit_more_urgent(&mut self, at: BracketIx) {
+        let closed_for = &mut self.brackets[at.at()].shut_for;
+        if *closed_for == For::All {
+            *closed_for = For::LessUrgent;
+        }
+    }
+
     /// Shows a bracket again that was kept back.
     pub(super) fn reopen(&mut self, domains: &mut Domains, at: BracketIx) {
         self.unlist_shut(domains, at);
@@ -336,9 +344,14 @@ impl Forest {
         &self.classes[class.at()].key
     }
 
+    /// The class of a bracket's jobs.
+    pub(super) fn class(&self, at: BracketIx) -> &ClassKey {
+        self.key(self.brackets[at.at()].class)
+    }
+
     /// What the jobs of a bracket need.
     pub(super) fn need(&self, at: BracketIx) -> &Need {
-        &self.classes[self.brackets[at.at()].class.at()].key.lane.need
+        &self.class(at).lane.need
     }
 
     pub(super) fn head(&self, at: BracketIx) -> Option<OrderKey> {

@@ -10,6 +10,7 @@ use super::Engine;
 use super::domain::{ClassKey, Domains, LaneKey, Need, Shut};
 use super::index::{DemandIx, DomainIx, JobIx, ResourceIx};
 use super::job::Job;
+use super::sensitivity::Feels;
 
 /// A closed gate as the engine sees it: cheap to find, described only when somebody wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +20,14 @@ pub(super) enum Closed {
     Resource(DomainIx, ResourceIx, u64),
     /// What is free is promised to a more urgent job.
     Promised(DomainIx, JobIx, ResourceIx),
-    /// Another backup of this instance and kind has begun and not ended.
+    /// Another backup of this instance and kind has begun and not ended, or one of a kind that it is kept apart from.
     Overlap(JobIx),
     /// Waits for its requested start or the end of its back-off.
     Time,
+    /// Waits for its planned start.
+    Plan,
+    /// Was paused for load again, and stands for a while.
+    Standing,
 }
 
 impl Closed {
@@ -38,6 +43,10 @@ impl Closed {
             Self::Resource(..) | Self::Promised(..) => 7,
             Self::Overlap(_) => 8,
             Self::Time => 9,
+            Self::Domain(_, Shut::Blackout) => 10,
+            Self::Domain(_, Shut::Window) => 11,
+            Self::Plan => 12,
+            Self::Standing => 13,
         }
     }
 }
@@ -46,19 +55,18 @@ impl Engine {
     /// Shared gates by which this job's class is told from others.
     pub(super) fn class_of(&self, job: JobIx, wall_ms: i64) -> ClassKey {
         let entry = &self.jobs[job.at()];
-        let goes_on = entry.state == JobState::Paused;
-        let (tolerated, _) = entry.tolerance(wall_ms);
         let extras = entry.extras.as_ref();
         let need = Need {
             strict: entry.key.is_strict(),
-            tolerated,
-            goes_on,
+            pass: entry.pass(wall_ms),
             band: self.demands.band(self.needed(entry)),
             span: Need::span(entry.expected()),
         };
         ClassKey {
             technology: self.targets[entry.target.at()].technology,
             destination: extras.map(|e| e.destination).unwrap_or_default(),
+            calendar: entry.terms.calendar,
+            sensitivity: entry.terms.sensitivity,
             lane: LaneKey { need, tenant: extras.map_or(0, |e| e.tenant) },
         }
     }
@@ -82,6 +90,7 @@ impl Engine {
             into.extend(&extras.groups);
         }
         into.push(self.targets[job.target.at()].technology);
+        into.extend(job.terms.calendar.some());
         into.extend(self.instances_of(job));
     }
 
@@ -127,13 +136,17 @@ impl Engine {
         self.domains.path(below).any(|at| at == place)
     }
 
-    /// What keeps a job out of every queue, if time or its twin does.
-    pub(super) fn own_gate(&self, job: &Job, now: Now) -> Option<Closed> {
+    /// What keeps a job out of every queue, if time, its twin or its plan does.
+    pub(super) fn own_gate(&self, ix: JobIx, now: Now) -> Option<Closed> {
+        let job = &self.jobs[ix.at()];
         if job.waits_until(now).is_some() {
             return Some(Closed::Time);
         }
-        let begun = self.targets[job.target.at()].begun.some()?;
-        (self.jobs[begun.at()].id() != job.id()).then_some(Closed::Overlap(begun))
+        let begun = self.targets[job.target.at()].begun.some().filter(|begun| *begun != ix);
+        let begun = begun.or_else(|| self.kept_apart(job));
+        // A plan is no more than advice where nothing else is.
+        let planned = || self.planned_until(ix, now).filter(|_| !self.config.advise_only);
+        begun.map(Closed::Overlap).or_else(|| planned().map(|_| Closed::Plan))
     }
 
     /// The first resource of a place that is kept for somebody more urgent, as a closed gate.
@@ -147,17 +160,20 @@ impl Engine {
     /// Every gate that is closed for a waiting job, strongest first.
     pub(super) fn closed_gates(&self, ix: JobIx, now: Now) -> Vec<Closed> {
         let job = &self.jobs[ix.at()];
-        let goes_on = job.state == JobState::Paused;
-        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
+        let pass = job.pass(now.wall.as_millisecond());
+        let feels = self.feels(job);
         let mut domains = Vec::new();
         self.domains_of(job, &mut domains);
-        let mut closed: Vec<_> = self.own_gate(job, now).filter(|_| !goes_on).into_iter().collect();
+        let mut closed: Vec<_> = self.own_gate(ix, now).into_iter().collect();
+        closed.extend(self.planned_until(ix, now).map(|_| Closed::Plan));
+        closed.retain(|_| !pass.goes_on);
+        closed.extend(self.stands_until(job, now).map(|_| Closed::Standing));
         let amounts = self.demands.amounts(self.needed(job));
         for domain in domains {
             let entry = &self.domains[domain];
             closed.extend(self.overlapping(job, domain).map(Closed::Overlap));
-            closed
-                .extend(entry.all_closed(tolerated, goes_on).into_iter().map(|s| Closed::Domain(domain, s)));
+            let shut = entry.all_closed(pass, feels);
+            closed.extend(shut.into_iter().map(|shut| Closed::Domain(domain, shut)));
             closed.extend(entry.lacking(amounts).map(|(r, amount)| Closed::Resource(domain, r, amount)));
             if let Some(owner) = self.promised(domain, ix, now) {
                 let kept = self.kept_for(domain, amounts, owner);
@@ -170,11 +186,15 @@ impl Engine {
         closed
     }
 
+    /// As whom a job feels load.
+    pub(super) fn feels(&self, job: &Job) -> Feels {
+        Feels { technology: self.targets[job.target.at()].technology, sensitivity: job.terms.sensitivity }
+    }
+
     /// Whether a domain may be open for jobs of a need; the job itself may need a little more than its band.
-    pub(super) fn may_fit(&self, domain: DomainIx, need: &Need) -> bool {
+    pub(super) fn may_fit(&self, domain: DomainIx, need: &Need, feels: Feels) -> bool {
         let entry = &self.domains[domain];
-        entry.closed(need.tolerated, need.goes_on).is_none()
-            && entry.lacks(self.demands.amounts(need.band)).is_none()
+        entry.closed(need.pass, feels).is_none() && entry.lacks(self.demands.amounts(need.band)).is_none()
     }
 
     /// The fleet's own index, for readability where the root of the places is meant.

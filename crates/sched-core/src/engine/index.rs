@@ -57,4 +57,6 @@ indices! {
     LaneIx;
     /// An attempt under way.
     ActiveIx;
+    /// By which signals jobs are kept back, and from which values on.
+    SensitivityIx;
 }

@@ -12,14 +12,16 @@ use crate::name::InstanceName;
 use crate::queue::OrderKey;
 use crate::spec::{BackupKind, JobId, JobSpec, Priority};
 use crate::state::JobState;
-use crate::terms::JobTerms;
+use crate::terms::WindowEnd;
 use crate::time::{MonoTime, Now, wall_until};
 
-use super::asked::Asked;
 use super::config::Boosts;
+use super::domain::{Heeds, Pass};
 use super::index::{ActiveIx, BracketIx, DemandIx, DomainIx, JobIx, TargetIx};
+use super::marks::{Mark, Marks};
 use super::orders::{AttemptId, Order};
 use super::span::Span;
+use super::terms::Terms;
 
 /// Last part of a job's slack, as a divisor, in which it tolerates a busy foreground.
 const BUSY_TOLERATED_IN_LAST: i64 = 4;
@@ -28,7 +30,7 @@ const BUSY_TOLERATED_IN_LAST: i64 = 4;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) key: OrderKey,
-    pub(super) terms: Arc<JobTerms>,
+    pub(super) terms: Arc<Terms>,
     pub(super) extras: Option<Box<Extras>>,
     /// Unix time in milliseconds, like every wall time in here.
     pub(super) deadline_ms: i64,
@@ -61,13 +63,9 @@ pub(super) struct Job {
     pub(super) spared: u8,
     /// Times that a reservation lapsed without a start.
     pub(super) slips: u8,
-    pub(super) risk_told: bool,
-    pub(super) waits_for_overlap: bool,
-    /// Operators want it now.
-    pub(super) express: bool,
-    /// It may have claims on places.
-    pub(super) claims: bool,
-    pub(super) asked: Asked,
+    pub(super) marks: Marks,
+    /// By how much its windows bring its latest start forward.
+    pub(super) early_by_secs: u32,
 }
 
 /// With a million pending, every eight bytes are eight megabytes.
@@ -138,6 +136,8 @@ pub(super) struct Active {
     pub(super) demand: DemandIx,
     /// The part of it that a pause gives back; none before the first pause.
     pub(super) flow: DemandIx,
+    /// Whether its present phase may stand still, once it announced one.
+    pub(super) pausable: Option<bool>,
     /// It has given that part back.
     pub(super) gave_back: bool,
     /// It went before all others.
@@ -149,6 +149,10 @@ pub(super) struct Active {
     pub(super) stop: Option<Box<Stop>>,
     /// When it is expected to give back what it holds.
     pub(super) expected_end: MonoTime,
+    /// How often it stood lately, but for others.
+    pub(super) load_pauses: u8,
+    /// When it last went on.
+    pub(super) went_on: MonoTime,
     /// It was told to pause for another and did not in time.
     pub(super) deaf: bool,
     pub(super) ceiling: Option<u64>,
@@ -161,6 +165,8 @@ pub(super) struct Pause {
     pub(super) reason: Reason,
     /// For whom room is made; not because of load.
     pub(super) yields: Option<Yields>,
+    /// How long it lasts at least, unless the slack is used up.
+    pub(super) at_least: Duration,
 }
 
 /// For whom an attempt makes room.
@@ -177,6 +183,8 @@ pub(super) enum Yields {
 pub(super) enum Stop {
     /// Somebody asked for it: the job is cancelled.
     Requested(Reason),
+    /// For a critical job: the attempt continues a little later.
+    MadeRoom(Reason),
     /// It ran too long: the attempt has failed.
     TimedOut(Duration),
     /// It continues later, and no retry is spent.
@@ -224,8 +232,24 @@ impl Job {
         self.extras.as_ref().map_or(MonoTime::ZERO, |extras| extras.back_off_until)
     }
 
-    /// Start by this wall time, to finish in time even after one failure.
+    /// Start by this wall time, to finish in time even after one failure, in the windows that there are: for who has
+    /// begun and needs them no more, they do not count.
     pub(super) fn latest_start_ms(&self) -> i64 {
+        let natural = self.natural_latest_ms();
+        match self.early_by_secs {
+            0 => natural,
+            _ if self.finishes_outside() => natural,
+            early => natural.saturating_sub(i64::from(early) * 1_000),
+        }
+    }
+
+    /// It has begun and needs no window any more.
+    fn finishes_outside(&self) -> bool {
+        !self.active.is_none() && self.terms.at_window_end() == WindowEnd::Finish
+    }
+
+    /// The latest start if there were no windows.
+    pub(super) fn natural_latest_ms(&self) -> i64 {
         let margin = millis(self.terms.retry.longest_wait(1));
         self.deadline_ms.saturating_sub(millis(self.expected())).saturating_sub(margin)
     }
@@ -242,7 +266,7 @@ impl Job {
 
     /// The place in the order by deadline, expected duration and class.
     pub(super) fn natural_key(&self, boosts: Boosts, rank: u16) -> OrderKey {
-        let class = match (self.priority, self.express) {
+        let class = match (self.priority, self.is_express()) {
             (Priority::Critical, _) => 0,
             (_, true) => 1,
             (_, false) => 2,
@@ -260,7 +284,7 @@ impl Job {
     /// anything from the latest start on. Who has started already goes on while it is busy.
     pub(super) fn tolerance(&self, wall_ms: i64) -> (LoadLevel, Option<i64>) {
         let latest = self.latest_start_ms();
-        if self.priority >= Priority::High || self.express || wall_ms >= latest {
+        if self.priority >= Priority::High || self.is_express() || wall_ms >= latest {
             return (LoadLevel::Peak, None);
         }
         let slack = latest.saturating_sub(self.submitted_ms).max(0);
@@ -270,6 +294,29 @@ impl Job {
         } else {
             (LoadLevel::Calm, Some(busy_from))
         }
+    }
+
+    /// Which gates it passes at `wall_ms` though they are closed for others.
+    pub(super) fn pass(&self, wall_ms: i64) -> Pass {
+        let (tolerated, _) = self.tolerance(wall_ms);
+        Pass { goes_on: self.state == JobState::Paused, heeds: self.heeds(wall_ms), tolerated }
+    }
+
+    /// What of its calendar keeps it at `wall_ms`.
+    fn heeds(&self, wall_ms: i64) -> Heeds {
+        if self.terms.calendar.is_none() {
+            return Heeds::Windows;
+        }
+        if self.finishes_outside() {
+            return Heeds::Nothing;
+        }
+        let late = self.terms.open_window_when_late && wall_ms >= self.latest_start_ms();
+        if late || self.is_express() { Heeds::Blackouts } else { Heeds::Windows }
+    }
+
+    /// Whether operators want it now.
+    pub(super) fn is_express(&self) -> bool {
+        self.marks.has(Mark::Express)
     }
 
     pub(super) fn attempt_id(&self) -> AttemptId {
@@ -283,7 +330,7 @@ impl Job {
     /// The time before which it was asked not to start: by its request, which its first start has served, or by
     /// whoever interrupted it. Who wants it now outweighs both for as long as the order holds.
     pub(super) fn not_before(&self) -> Option<Timestamp> {
-        let extras = self.extras.as_ref().filter(|_| !self.express)?;
+        let extras = self.extras.as_ref().filter(|_| !self.is_express())?;
         let asked = extras.spec.not_before.filter(|_| self.attempt == 0);
         asked.max(extras.interrupted_until)
     }

@@ -16,6 +16,10 @@ use super::index::JobIx;
 use super::job::{Stop, wall};
 use super::{AttemptEnd, AttemptId, Engine, Output, StartOrder};
 
+/// The largest numbers that are taken over: nobody has counted that far, and as many are left.
+const MOST_JOBS: u64 = u64::MAX / 2;
+const MOST_ATTEMPTS: u32 = u32::MAX / 2;
+
 impl Engine {
     /// The newest record. Whoever wants to know that a submission is durable asks for this right after it, and waits
     /// until that much is [`committed`](Self::committed).
@@ -36,7 +40,8 @@ impl Engine {
     /// interrupted. Returns how many jobs there are.
     ///
     /// # Errors
-    /// When this engine has accepted jobs already. Nothing has changed then.
+    /// When this engine has accepted jobs already, or a number in the records is too large to go on counting from.
+    /// Nothing has changed then.
     pub fn restore(
         &mut self,
         now: Now,
@@ -45,7 +50,6 @@ impl Engine {
         if self.next_id > 1 {
             return Err(RestoreError::InUse(self.next_id - 1));
         }
-        let now = self.observe(now);
         let mut last: BTreeMap<JobId, Option<JobRecord>> = BTreeMap::new();
         for record in records {
             match record {
@@ -53,6 +57,13 @@ impl Engine {
                 Record::Ended(id) => last.insert(id, None),
             };
         }
+        let attempt = |record: &Option<JobRecord>| record.as_ref().map_or(0, |record| record.attempt);
+        if let Some((job, record)) =
+            last.iter().find(|(job, record)| job.0 > MOST_JOBS || attempt(record) > MOST_ATTEMPTS)
+        {
+            return Err(RestoreError::TooLarge { job: *job, attempt: attempt(record) });
+        }
+        let now = self.observe(now);
         self.next_id = last.keys().next_back().map_or(1, |id| id.0 + 1);
         let alive: Vec<JobRecord> = last.into_values().flatten().collect();
         let count = alive.len();
@@ -71,6 +82,8 @@ impl Engine {
         job.submitted_ms = record.submitted.as_millisecond();
         job.expected = record.expected_duration.into();
         job.set_size(record.size_bytes);
+        self.heed_windows(ix);
+        let job = &mut self.jobs[ix.at()];
         if let Some(begun) = begun {
             let target = job.target;
             self.targets[target.at()].begun = begun;
@@ -83,11 +96,12 @@ impl Engine {
             extras.interrupted_until = record.interrupted_until;
             extras.run_now = record.run_now;
             extras.failed_ms = record.failed.map(jiff::Timestamp::as_millisecond);
-            if let Some(until) = record.back_off_until {
-                extras.back_off_until = now.mono + wall_until(now.wall, until);
-            }
         }
         self.set_express(now, ix);
+        // An order to run now ends only the back-off that there was when it was given.
+        if let Some(until) = record.back_off_until {
+            self.extras_mut(ix).back_off_until = now.mono + wall_until(now.wall, until);
+        }
         self.rekey(ix);
         self.enter(now, ix);
         if let Some(reason) = record.cancelled {
@@ -114,7 +128,7 @@ impl Engine {
             spec: self.request_of(job).0,
             expected_duration: job.expected(),
             size_bytes: job.size_bytes(),
-            terms: job.terms.clone(),
+            terms: job.terms.given.clone(),
             submitted: wall(job.submitted_ms),
             attempt: job.attempt,
             under_way: !job.active.is_none(),

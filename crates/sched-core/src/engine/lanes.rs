@@ -185,19 +185,25 @@ impl Lanes {
         self.list[at.at()].listed = listed;
     }
 
-    /// Jobs of a lane that are parked at `domain` may be let in, the most urgent of them at `key`.
-    pub(super) fn open_door(&mut self, key: LaneKey, domain: DomainIx, first: OrderKey) {
+    /// Jobs of a lane that are parked at `domain` may be let in, the most urgent of them at `key`. Returns whether
+    /// that is new.
+    pub(super) fn open_door(&mut self, key: LaneKey, domain: DomainIx, first: OrderKey) -> bool {
         let lane = self.find_or_make(key);
-        if self.list[lane.at()].doors.insert((first, domain)) {
+        let opened = self.list[lane.at()].doors.insert((first, domain));
+        if opened {
             self.list_anew(lane);
         }
+        opened
     }
 
-    pub(super) fn close_door(&mut self, lane: LaneIx, domain: DomainIx, first: OrderKey) {
-        if self.list[lane.at()].doors.remove(&(first, domain)) {
+    /// Returns whether the door was open.
+    pub(super) fn close_door(&mut self, lane: LaneIx, domain: DomainIx, first: OrderKey) -> bool {
+        let closed = self.list[lane.at()].doors.remove(&(first, domain));
+        if closed {
             self.list_anew(lane);
             self.prune(lane);
         }
+        closed
     }
 
     pub(super) fn key(&self, lane: LaneIx) -> &LaneKey {

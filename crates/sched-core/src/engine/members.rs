@@ -11,6 +11,7 @@ use crate::gate::Scope;
 use crate::time::{MonoTime, Now};
 
 use super::Engine;
+use super::domain::Pass;
 use super::index::{DomainIx, JobIx};
 use super::job::MemberPlace;
 
@@ -60,11 +61,12 @@ impl Engine {
     /// Whether no gate of a member's own keeps the job from it.
     fn is_free(&self, now: Now, ix: JobIx, member: &MemberPlace) -> bool {
         let job = &self.jobs[ix.at()];
-        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
+        let pass = Pass { goes_on: false, ..job.pass(now.wall.as_millisecond()) };
+        let feels = self.feels(job);
         let amounts = self.demands.amounts(job.demand);
         self.own_domains(member).all(|domain| {
             let entry = &self.domains[domain];
-            entry.closed(tolerated, false).is_none()
+            entry.closed(pass, feels).is_none()
                 && entry.lacks(amounts).is_none()
                 && self.overlapping(job, domain).is_none()
         })
@@ -121,7 +123,7 @@ impl Engine {
         if !job.state.is_waiting() {
             return;
         }
-        let Some((chosen, kept_since)) = self.choice(now, ix, self.own_gate(job, now).is_none()) else {
+        let Some((chosen, kept_since)) = self.choice(now, ix, self.own_gate(ix, now).is_none()) else {
             return;
         };
         let extras = self.extras_mut(ix);

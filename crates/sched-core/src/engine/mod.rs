@@ -7,7 +7,7 @@
 //!
 //! # Where a waiting job is
 //! In exactly one place:
-//! - with its timer, until its requested start or the end of its back-off;
+//! - with its timer, until its requested or planned start or the end of its back-off;
 //! - with its target, while another backup of the same instance and kind runs;
 //! - parked at a group, an instance or another host that takes part and is closed for it, or at a place that keeps it
 //!   back alone of its class;
@@ -22,8 +22,9 @@
 
 mod acceptance;
 mod admission;
-mod asked;
+mod apart;
 mod breaker;
+mod census;
 mod config;
 mod demand;
 mod describe;
@@ -35,22 +36,30 @@ mod index;
 mod job;
 mod journal;
 mod lanes;
+mod marks;
 mod members;
 mod moments;
+mod needs;
 mod operators;
 mod orders;
 mod outages;
 mod parked;
+mod phases;
+mod plans;
+mod renewals;
 mod report;
 mod requests;
 mod reservations;
 mod roster;
 mod runs;
+mod sensitivity;
 mod span;
 mod surroundings;
+mod terms;
 mod timers;
 mod turns;
 mod wall;
+mod windows;
 mod yielding;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -64,6 +73,7 @@ use crate::event::{Event, EventKind, JobRef};
 use crate::gate::Scope;
 use crate::journal::Lsn;
 use crate::name::TenantName;
+use crate::plan::Plan;
 use crate::spec::JobId;
 use crate::state::JobState;
 use crate::status::JobStatus;
@@ -71,7 +81,9 @@ use crate::time::{MonoTime, Now};
 
 pub use breaker::BreakerConfig;
 pub use config::{Boosts, EngineConfig, Preemption};
+pub use needs::Needs;
 pub use orders::{AttemptEnd, AttemptId, Cancellation, Order, Output, StartOrder, Submission};
+pub use renewals::{Renewal, Renewed};
 pub use report::{Page, PageCursor, PendingFilter};
 
 use demand::Demands;
@@ -81,6 +93,7 @@ use index::{ActiveIx, DomainIx, JobIx, TargetIx};
 use job::{Active, Job, Target};
 use moments::Sweep;
 use parked::Row;
+use sensitivity::Sensitivities;
 use timers::Timers;
 use wall::{Observed, WallGuard};
 
@@ -102,6 +115,7 @@ pub struct Engine {
     free_targets: Vec<TargetIx>,
     domains: Domains,
     demands: Demands,
+    sensitivities: Sensitivities,
     forest: Forest,
     tenant_index: HashMap<TenantName, u16, FixedState>,
     actives: Vec<Active>,
@@ -112,18 +126,29 @@ pub struct Engine {
     touched: VecDeque<DomainIx>,
     /// Jobs that were let in before others of their row, and where these are parked.
     let_in: HashMap<JobIx, (DomainIx, Row), FixedState>,
+    /// When planners want waiting jobs to start; their jobs are marked.
+    plans: HashMap<JobIx, Plan, FixedState>,
     /// Attempts that must be held against what has changed around them.
     reviews: VecDeque<ActiveIx>,
     /// Critical jobs that lacked room at a place when they were looked at last: should somebody who runs there become
     /// able to make room, they are looked at again.
     wanting: BTreeSet<(DomainIx, JobId)>,
+    /// Those of them for whom something has opened since.
+    asking: BTreeSet<JobId>,
     /// Domains whose gates stand otherwise, with the last job that has chosen its member anew since.
     choices: BTreeMap<DomainIx, Option<JobIx>>,
     /// Domains that opened: back-offs that they caused end.
     recovered: BTreeSet<DomainIx>,
     /// Something may concern every job.
     sweep: Option<Sweep>,
+    /// Who waits for the end of an attempt that makes another kind of backup of the same instance.
+    apart: HashMap<JobIx, BTreeSet<JobIx>, FixedState>,
+    /// Terms that count once the attempt under way has ended.
+    renewals: HashMap<JobIx, Box<Renewed>, FixedState>,
+    /// Nobody may start for now.
+    suspended: bool,
     counts: Counts,
+    census: census::Census,
     ended: VecDeque<Arc<JobStatus>>,
     ended_counts: BTreeMap<JobState, u64>,
     decisions: VecDeque<Arc<Event>>,
@@ -139,7 +164,7 @@ pub struct Engine {
 struct Counts {
     /// Jobs that wait.
     pending: usize,
-    /// Attempts of jobs that go before all others.
+    /// Attempts of jobs that go before all others, without those that stand paused.
     strict: usize,
     /// Scopes that operators want to run now.
     run_now: usize,
@@ -162,6 +187,8 @@ enum Alarm {
     Breaker(DomainIx),
     /// An operator's order expires.
     Orders(DomainIx),
+    /// A calendar has another stretch.
+    Windows(DomainIx),
     /// An attempt was told to pause for another.
     Pause(ActiveIx, AttemptId),
 }
@@ -194,6 +221,7 @@ impl Engine {
             free_targets: Vec::new(),
             domains,
             demands,
+            sensitivities: Sensitivities::default(),
             tenant_index: HashMap::default(),
             actives: Vec::new(),
             free_actives: Vec::new(),
@@ -201,12 +229,18 @@ impl Engine {
             alarms: BTreeSet::new(),
             touched: VecDeque::new(),
             let_in: HashMap::default(),
+            plans: HashMap::default(),
             reviews: VecDeque::new(),
             wanting: BTreeSet::new(),
+            asking: BTreeSet::new(),
             choices: BTreeMap::new(),
             recovered: BTreeSet::new(),
             sweep: None,
+            apart: HashMap::default(),
+            renewals: HashMap::default(),
+            suspended: false,
             counts: Counts { retry_tokens: 1_000, ..Counts::default() },
+            census: census::Census::default(),
             ended: VecDeque::new(),
             ended_counts: BTreeMap::new(),
             decisions: VecDeque::new(),
@@ -230,11 +264,12 @@ impl Engine {
         // Not out of the same budget, or nobody would start meanwhile.
         self.sweep_jobs(now, STEP_BUDGET);
         self.review_attempts(now, &mut budget);
+        self.ask_again(now, &mut budget);
         self.end_back_offs(now, &mut budget);
         self.choose_anew(now, &mut budget);
         self.reexamine(now, &mut budget);
         // What has opened is all shown before anybody starts, or less urgent jobs would.
-        if !self.is_unsettled() {
+        if !self.is_unsettled() && !self.suspended {
             self.admit(now, &mut budget);
         }
         self.apply_ceilings();
@@ -250,8 +285,8 @@ impl Engine {
     /// When [`advance`](Self::advance) should be called next if nothing happens before; `None`: not at all.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
         let now = self.wall.now().mono;
-        let at_once =
-            self.is_unsettled() || self.sweep.is_some() || !self.reviews.is_empty() || self.any_turn();
+        let turn = !self.suspended && self.any_turn();
+        let at_once = self.is_unsettled() || self.sweep.is_some() || !self.reviews.is_empty() || turn;
         if at_once {
             return Some(now);
         }
@@ -259,9 +294,17 @@ impl Engine {
         self.timers.peek().into_iter().chain(alarm).chain(self.wall.next_look()).min()
     }
 
+    /// A reading of the clock with the wall as far as the engine trusts it: one that has jumped by more than five minutes is
+    /// believed only when the jump has lasted for a minute. For those who keep time beside the engine; the engine itself
+    /// is to be told what the clock says.
+    pub fn trusted(&self, now: Now) -> Now {
+        self.wall.trusted(now)
+    }
+
     /// Whether news must still be followed up before anybody starts.
     fn is_unsettled(&self) -> bool {
         !self.touched.is_empty()
+            || !self.asking.is_empty()
             || !self.choices.is_empty()
             || !self.recovered.is_empty()
             || self.sweep.is_some_and(|sweep| sweep.holds_starts)
@@ -276,6 +319,7 @@ impl Engine {
             Observed::Believed => {
                 self.begin_sweep(false);
                 self.reset_order_alarms();
+                self.read_calendars();
             }
         }
         self.wall.now()
@@ -338,6 +382,10 @@ impl Engine {
         self.changed(domain);
         let entry = &mut self.domains[domain];
         entry.openings = entry.openings.wrapping_add(1);
+        if !self.wanting.is_empty() {
+            self.asking.extend(self.who_wants(domain));
+        }
+        let entry = &mut self.domains[domain];
         let waited_for = !entry.shut.is_empty() || entry.gates.as_ref().is_some_and(|g| !g.parked.is_empty());
         if waited_for && !entry.touched {
             entry.touched = true;

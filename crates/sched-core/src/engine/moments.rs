@@ -9,6 +9,7 @@ use super::Engine;
 use super::gates::Closed;
 use super::index::JobIx;
 use super::job::{Job, Stop, millis, mono_at, wall};
+use super::marks::Mark;
 
 /// Slots of the table that a sweep looks at before it hands control back; those it finds as they should be cost
 /// about a cache miss each.
@@ -34,15 +35,27 @@ impl Engine {
         let stands = job.state == JobState::Paused;
         let (_, tolerates_more) = job.tolerance(now.wall.as_millisecond());
         let tolerates_more = tolerates_more.filter(|_| stands || job.state.is_waiting());
-        let risk = (!job.risk_told).then(|| self.at_risk_from_ms(now, job)).flatten();
+        let risk = (!job.marks.has(Mark::RiskTold)).then(|| self.at_risk_from_ms(now, job)).flatten();
         let by_wall = tolerates_more.into_iter().chain(risk).min().map(|ms| mono_at(now, wall(ms)));
         let extras = job.extras.as_ref().filter(|_| stands || job.state.is_waiting());
         let patience = extras.and_then(|extras| Some(extras.kept_since? + extras.spec.patience));
         let patience = patience.filter(|at| *at > now.mono);
         let order = extras.and_then(|extras| extras.run_now.as_ref()?.expires).map(|at| mono_at(now, at));
         let opens = job.waits_until(now).filter(|_| job.state.is_waiting());
-        let moments = [opens, by_wall, patience, order, self.times_out_at(now, job)];
+        let late = self.opens_window_at(now, job).filter(|_| stands || job.state.is_waiting());
+        let planned = self.planned_until(ix, now).filter(|_| job.state.is_waiting());
+        let goes_on = self.stands_until(job, now);
+        let moments = [opens, planned, goes_on, by_wall, patience, order, late, self.times_out_at(now, job)];
         self.set_timer(ix, moments.into_iter().flatten().min());
+    }
+
+    /// When the slack of a job is used up whose window opens then.
+    fn opens_window_at(&self, now: Now, job: &Job) -> Option<MonoTime> {
+        if job.terms.calendar.is_none() || !job.terms.open_window_when_late {
+            return None;
+        }
+        let late = Some(job.latest_start_ms()).filter(|late| *late > now.wall.as_millisecond());
+        late.map(|late| mono_at(now, wall(late)))
     }
 
     /// When an attempt reaches its time-out: while it moves, or should.
@@ -74,7 +87,7 @@ impl Engine {
             let jobs = &self.jobs;
             let valid = |at, job: JobIx| jobs.get(job.at()).is_some_and(|job| job.timer == at);
             let Some((_, ix)) = self.timers.first(valid).filter(|(at, _)| *at <= now.mono) else { return };
-            self.timers.pop();
+            self.timers.pop(ix);
             self.jobs[ix.at()].timer = MonoTime::ZERO;
             *budget -= 1;
             self.look_at(now, ix);
@@ -94,7 +107,7 @@ impl Engine {
             let limit = job.terms.timeout.unwrap_or_default();
             return self.order_stop(now, ix, Stop::TimedOut(limit));
         }
-        if self.standing_aside(ix) {
+        if job.state == JobState::Paused {
             self.leave(ix);
             self.set_express(now, ix);
             return self.enter(now, ix);
@@ -104,11 +117,11 @@ impl Engine {
 
     fn tell_risk(&mut self, now: Now, ix: JobIx) {
         let job = &self.jobs[ix.at()];
-        let from = self.at_risk_from_ms(now, job).filter(|_| !job.risk_told);
+        let from = self.at_risk_from_ms(now, job).filter(|_| !job.marks.has(Mark::RiskTold));
         if from.is_none_or(|from| now.wall.as_millisecond() < from) {
             return;
         }
-        self.jobs[ix.at()].risk_told = true;
+        self.jobs[ix.at()].marks.set(Mark::RiskTold, true);
         if self.config.events {
             let deadline = wall(self.jobs[ix.at()].deadline_ms);
             let reason = Reason::new(self.why_at_risk(now, ix));
@@ -184,28 +197,50 @@ impl Engine {
             self.end(now, ix, EventKind::Cancelled { reason });
             return true;
         }
-        let stands = waits || self.standing_aside(ix);
-        if stands && (self.is_wanted_now(ix) != self.jobs[ix.at()].express || self.is_misplaced(now, ix)) {
+        let stands = waits || self.jobs[ix.at()].state == JobState::Paused;
+        if stands && (self.is_wanted_now(ix) != self.jobs[ix.at()].is_express() || self.is_misplaced(now, ix))
+        {
             self.leave(ix);
             self.set_express(now, ix);
             self.enter(now, ix);
+            return true;
+        }
+        if self.early_by_secs(&self.jobs[ix.at()]) != self.jobs[ix.at()].early_by_secs {
+            self.follow_windows(now, ix, stands);
             return true;
         }
         self.set_next_look(now, ix);
         false
     }
 
+    /// A job's latest start has moved with its windows.
+    fn follow_windows(&mut self, now: Now, ix: JobIx, stands: bool) {
+        if !stands {
+            self.heed_windows(ix);
+            return self.set_next_look(now, ix);
+        }
+        self.withdraw_claim(ix);
+        self.leave(ix);
+        self.heed_windows(ix);
+        self.rekey(ix);
+        self.enter(now, ix);
+    }
+
     /// Whether the time by now has a waiting or paused job stand elsewhere.
     fn is_misplaced(&self, now: Now, ix: JobIx) -> bool {
         let job = &self.jobs[ix.at()];
-        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
-        let goes_on = job.state == JobState::Paused;
+        let pass = job.pass(now.wall.as_millisecond());
         let waits_for_time = matches!(job.state, JobState::Scheduled | JobState::Retryable);
-        if !goes_on && waits_for_time != matches!(self.own_gate(job, now), Some(Closed::Time)) {
+        if !pass.goes_on
+            && waits_for_time != matches!(self.own_gate(ix, now), Some(Closed::Time | Closed::Plan))
+        {
             return true;
         }
         if let Some(bracket) = job.bracket.some() {
-            return self.forest.need(bracket).tolerated != tolerated;
+            return self.forest.need(bracket).pass != pass;
+        }
+        if pass.goes_on && job.parked.is_none() {
+            return self.stands_until(job, now).is_none();
         }
         let Some(gates) = job.parked.some().and_then(|at| self.domains[at].gates.as_ref()) else {
             return false;

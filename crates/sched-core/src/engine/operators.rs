@@ -9,6 +9,7 @@ use crate::time::{MonoTime, Now};
 use super::domain::Held;
 use super::index::{ActiveIx, DomainIx, JobIx};
 use super::job::mono_at;
+use super::marks::Mark;
 use super::{Alarm, Engine, Order, Output};
 
 impl Engine {
@@ -99,8 +100,9 @@ impl Engine {
         }
     }
 
-    /// Limits what all running jobs of a scope together may move, in bytes a second (at least 1); each that does not
-    /// stand paused gets an equal part. `None` lifts the ceiling.
+    /// Limits what all running jobs of a scope together may move, in bytes a second (at least 1); `None` lifts the
+    /// ceiling. That of a place is handed out ([`Output::PlaceCeiling`]) to whoever shares rates there; of any other
+    /// scope each job that does not stand paused gets an equal part.
     pub fn set_ceiling(&mut self, now: Now, scope: Scope, ceiling: Option<(u64, Order)>) {
         let now = self.observe(now);
         let Some(domain) = self.subject(&scope, ceiling.is_some()) else { return };
@@ -111,6 +113,9 @@ impl Engine {
         self.set_order_alarm(now, domain);
         if before != ceiling {
             self.counts.ceilings_stale = true;
+            if scope.is_place() {
+                self.outputs.push_back(Output::PlaceCeiling(scope.clone(), ceiling.clone()));
+            }
             let (bytes_per_sec, order) = ceiling.unzip();
             self.emit(None, EventKind::CeilingChanged { scope, bytes_per_sec, order });
         }
@@ -121,10 +126,9 @@ impl Engine {
         self.expire_own_order(now, ix);
         let express = self.is_wanted_now(ix);
         let job = &mut self.jobs[ix.at()];
-        if job.express == express {
+        if job.marks.set(Mark::Express, express) == express {
             return;
         }
-        job.express = express;
         if express {
             self.end_back_off(ix);
         }
@@ -230,19 +234,20 @@ impl Engine {
                 Alarm::Claim(place) => self.lapse(now, place),
                 Alarm::Breaker(domain) => self.breaker_due(now, domain),
                 Alarm::Orders(domain) => self.expire_orders(now, domain),
+                Alarm::Windows(domain) => self.read_calendar(now, domain),
                 Alarm::Pause(active, attempt) => self.pause_overdue(now, active, attempt),
             }
         }
     }
 
-    /// The least of an attempt's equal parts of the ceilings over it.
+    /// The least of an attempt's equal parts of the ceilings over it; those of places are shared elsewhere.
     pub(super) fn ceiling_of(&self, active: ActiveIx) -> Option<u64> {
         if self.counts.ceilings == 0 {
             return None;
         }
         let parts = self.actives[active.at()].domains.iter().filter_map(|(domain, _)| {
             let entry = &self.domains[*domain];
-            let (rate, _) = entry.gates.as_ref()?.ceiling.as_ref()?;
+            let (rate, _) = entry.gates.as_ref()?.ceiling.as_ref().filter(|_| !entry.scope.is_place())?;
             let moving = entry.attempts.len() - entry.standing as usize;
             Some((rate / moving.max(1) as u64).max(1))
         });

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::gate::Reason;
+use crate::gate::Scope;
 use crate::journal::{Lsn, Record};
 use crate::name::InstanceName;
 use crate::run::RunError;
@@ -98,6 +99,9 @@ pub enum Output {
     Cancel(AttemptId, Reason),
     /// Let an attempt move no more than this many bytes a second; `None` lifts an operator's ceiling.
     Ceiling(AttemptId, Option<u64>),
+    /// Let all attempts at or below a place together move no more than this many bytes a second, by this order; `None`
+    /// lifts the ceiling.
+    PlaceCeiling(Scope, Option<(u64, Order)>),
     /// Tell whoever listens.
     Event(Arc<Event>),
     /// A job has ended; its final status.

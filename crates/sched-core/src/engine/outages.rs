@@ -117,16 +117,17 @@ impl Engine {
         let mut domains = Vec::new();
         self.domains_of(&self.jobs[ix.at()], &mut domains);
         self.unwatch(ix);
-        if let Some(cause) = domains.into_iter().find(|domain| self.may_be_cause(*domain)) {
+        if let Some(cause) = domains.into_iter().find(|domain| self.may_be_cause(ix, *domain)) {
             self.extras_mut(ix).cause = cause;
             self.domains[cause].gates_mut().backing_off.insert(ix);
         }
     }
 
-    fn may_be_cause(&self, domain: DomainIx) -> bool {
+    fn may_be_cause(&self, ix: JobIx, domain: DomainIx) -> bool {
+        let feels = self.feels(&self.jobs[ix.at()]);
         let gates = self.domains[domain].gates.as_ref();
         gates.is_some_and(|gates| gates.short.is_some() || gates.down.is_some())
-            || self.domains[domain].load_level() == LoadLevel::Peak
+            || self.domains[domain].load_level(feels) == LoadLevel::Peak
     }
 
     /// The job's back-off ends with its time alone.
@@ -151,7 +152,7 @@ impl Engine {
         {
             let gates = self.domains[domain].gates.as_ref();
             let next = gates.and_then(|gates| gates.backing_off.first().copied());
-            let Some(ix) = next.filter(|_| !self.may_be_cause(domain)) else {
+            let Some(ix) = next.filter(|ix| !self.may_be_cause(*ix, domain)) else {
                 self.recovered.remove(&domain);
                 continue;
             };

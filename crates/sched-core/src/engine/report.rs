@@ -1,5 +1,6 @@
 //! What the engine tells those who ask: status, explanations, pages of the backlog, decisions of the past.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,13 +12,14 @@ use crate::gate::{CapacityState, Scope};
 use crate::name::TenantName;
 use crate::spec::{JobId, Priority};
 use crate::state::JobState;
-use crate::status::{EngineStatus, JobStatus};
+use crate::status::{EngineStatus, EngineSummary, JobStatus};
 use crate::time::{MonoTime, Now};
 
 use super::Engine;
 use super::gates::Closed;
 use super::index::JobIx;
-use super::job::{Job, wall};
+use super::job::{Job, Stop, wall};
+use super::sensitivity::{Feels, FeltBy};
 
 /// The largest number of jobs ahead that an explanation counts.
 const COUNTED_AHEAD: usize = 1_000;
@@ -117,6 +119,7 @@ impl Engine {
                 deadline: status.deadline,
                 latest_start: status.latest_start,
                 next_look: None,
+                plan: None,
                 because: status.error.clone(),
             });
         };
@@ -138,6 +141,7 @@ impl Engine {
             deadline: wall(job.deadline_ms),
             latest_start: self.latest_start(ix),
             next_look,
+            plan: self.plan_of(ix).cloned(),
             because: self.because(job),
         })
     }
@@ -164,7 +168,7 @@ impl Engine {
         // At the top, where it is passed over as long as the fleet has no room.
         let ahead =
             self.forest.lanes.roots().fold(0, |ahead, root| ahead + count(root, COUNTED_AHEAD - ahead));
-        let full = !self.may_fit(self.fleet(), self.forest.need(job.bracket));
+        let full = !self.may_fit(self.fleet(), self.forest.need(job.bracket), Feels::AS_ALL);
         (Some(ahead), full.then_some(Scope::Fleet))
     }
 
@@ -173,8 +177,8 @@ impl Engine {
         let stop = active.and_then(|active| active.stop.as_deref());
         let pause = active.and_then(|active| active.pause.as_deref());
         match (stop, pause) {
-            (Some(super::job::Stop::TimedOut(after)), _) => Some(super::job::timed_out(*after)),
-            (Some(super::job::Stop::Requested(reason) | super::job::Stop::Interrupted(reason, _)), _) => {
+            (Some(Stop::TimedOut(after)), _) => Some(super::job::timed_out(*after)),
+            (Some(Stop::Requested(reason) | Stop::Interrupted(reason, _) | Stop::MadeRoom(reason)), _) => {
                 Some(reason.to_string())
             }
             (None, Some(pause)) => Some(pause.reason.to_string()),
@@ -229,6 +233,25 @@ impl Engine {
         }
     }
 
+    /// The numbers of the whole, in time that does not grow with the jobs that wait.
+    pub fn summary(&self) -> EngineSummary {
+        let fleet = &self.domains[self.fleet()];
+        let mut active = BTreeMap::new();
+        for attempt in fleet.attempts.iter() {
+            *active.entry(self.jobs[self.actives[attempt.at()].job.at()].state).or_default() += 1;
+        }
+        let resources = fleet.resources.iter().map(|(r, c)| (self.demands.name(*r).clone(), *c));
+        EngineSummary {
+            at: self.wall.now().wall,
+            waiting: self.counts.pending,
+            backlog: self.backlog(),
+            active,
+            ended: self.ended_counts.clone(),
+            resources: resources.collect(),
+            closed: self.closed.is_some(),
+        }
+    }
+
     /// A consistent picture: counts, resources of the fleet, gates, and the first jobs of each list.
     pub fn status(&self) -> EngineStatus {
         let now = self.wall.now();
@@ -258,6 +281,8 @@ impl Engine {
             resources: resources.collect(),
             holds: vec![],
             loads: vec![],
+            loads_for: vec![],
+            loads_of: vec![],
             shortages: vec![],
             closed: self.closed.is_some(),
         };
@@ -266,6 +291,17 @@ impl Engine {
             let scope = || domain.scope.clone();
             status.holds.extend(gates.hold.iter().map(|held| (scope(), held.order.clone())));
             status.loads.extend(gates.load.iter().map(|load| (scope(), load.clone())));
+            for (by, load) in &gates.load_of {
+                match *by {
+                    FeltBy::Technology(of) => {
+                        status.loads_for.push((scope(), self.technology(of), load.clone()));
+                    }
+                    FeltBy::Sensitivity(of) => {
+                        let name = self.sensitivities.name(of).clone();
+                        status.loads_of.push((scope(), name, load.clone()));
+                    }
+                }
+            }
             let closed = |reason: &crate::gate::Reason| CapacityState::Closed { reason: reason.clone() };
             status.shortages.extend(gates.short.iter().map(|reason| (scope(), closed(reason))));
         }

@@ -8,8 +8,8 @@ use foldhash::fast::FixedState;
 use crate::error::{SubmitError, UnknownJob};
 use crate::estimate::Estimate;
 use crate::event::EventKind;
-use crate::gate::{Reason, Scope};
-use crate::name::{GroupName, InstanceName};
+use crate::gate::Reason;
+use crate::name::InstanceName;
 use crate::queue::OrderKey;
 use crate::resource::DemandError;
 use crate::spec::{BackupKind, JobId, JobSpec, Priority};
@@ -18,7 +18,18 @@ use crate::time::Now;
 
 use super::index::{JobIx, TargetIx};
 use super::job::{Stop, millis};
+use super::marks::Mark;
+use super::needs::Needs;
+use super::terms::Terms;
 use super::{Cancellation, Engine, Submission};
+
+/// What a request that can be accepted comes to.
+pub(super) enum Checked {
+    /// A new job, of a target that is known if there is one.
+    New(Option<TargetIx>),
+    /// It joins a pending job, under terms with the demand of both if that is more.
+    Joins(JobIx, Option<Arc<JobTerms>>),
+}
 
 impl Engine {
     /// Accepts a job, or joins the request to the pending one for the same instance and kind. Of two requests the
@@ -57,29 +68,59 @@ impl Engine {
         spec: JobSpec,
         terms: Arc<JobTerms>,
     ) -> Result<Submission, SubmitError> {
+        let checked = self.check_request(&spec, &terms, &Needs::default())?;
+        let pending = self.counts.pending;
+        if matches!(checked, Checked::New(_)) && pending >= self.config.max_pending {
+            self.emit(None, EventKind::QueueFull { pending });
+            return Err(SubmitError::QueueFull { pending });
+        }
+        Ok(self.take_in(now, spec, terms, checked))
+    }
+
+    /// Whether a request can be accepted once what it needs is set, but for the room in the queue.
+    pub(super) fn check_request(
+        &self,
+        spec: &JobSpec,
+        terms: &Arc<JobTerms>,
+        needs: &Needs,
+    ) -> Result<Checked, SubmitError> {
         if self.closed.is_some() {
             return Err(SubmitError::ShuttingDown);
         }
         spec.check()?;
-        let unknown = |group: &&GroupName| {
-            let group = self.domains.find(&Scope::Group((*group).clone()));
-            group.is_none_or(|group| self.domains[group].gates.as_ref().is_none_or(|g| g.limit.is_none()))
-        };
-        if let Some(group) = spec.groups.iter().find(unknown) {
+        needs.check()?;
+        if let Some(group) = spec.groups.iter().find(|group| !self.knows_group(group, needs)) {
             return Err(SubmitError::UnknownGroup { group: group.clone() });
+        }
+        // Terms that were accepted before need not be looked at again.
+        let window = terms.window.as_ref().filter(|_| self.demands.recall(terms).is_none());
+        if let Some(calendar) = window.filter(|calendar| !self.knows_calendar(calendar)) {
+            return Err(SubmitError::UnknownCalendar { calendar: calendar.clone() });
         }
         let target = self.find_target(&spec.instance, spec.kind);
         if let Some(pending) = target.and_then(|target| self.targets[target.at()].waiting.some()) {
-            return self.coalesce(now, pending, spec, &terms);
+            return self.check_joining(pending, spec, terms, needs);
+        }
+        if let Some(conflict) = target.and_then(|target| self.other_technology(target, spec)) {
+            return Err(conflict);
         }
         let hint = target.map(|target| self.targets[target.at()].place).unwrap_or_default();
-        self.check_demand(&spec, &terms, hint)?;
-        let pending = self.counts.pending;
-        if pending >= self.config.max_pending {
-            self.emit(None, EventKind::QueueFull { pending });
-            return Err(SubmitError::QueueFull { pending });
+        self.check_demand(spec, terms, hint, needs)?;
+        Ok(Checked::New(target))
+    }
+
+    /// Accepts a request that was checked.
+    pub(super) fn take_in(
+        &mut self,
+        now: Now,
+        spec: JobSpec,
+        terms: Arc<JobTerms>,
+        checked: Checked,
+    ) -> Submission {
+        match checked {
+            Checked::New(target) => Submission::New(self.accept(now, target, spec, terms)),
+            Checked::Joins(pending, joined) => self.coalesce(now, pending, spec, &terms, joined),
         }
-        Ok(Submission::New(self.accept(now, target, spec, terms)))
     }
 
     /// Cancels a job, whatever its state.
@@ -130,9 +171,9 @@ impl Engine {
                 self.leave(ix);
             }
             self.want_no_room(now, ix, false);
+            self.set_class(ix, to);
             let job = &mut self.jobs[ix.at()];
-            job.priority = to;
-            Arc::make_mut(&mut job.terms).priority = to;
+            Terms::set_class(&mut job.terms, to);
             self.rekey(ix);
             if waits {
                 self.enter(now, ix);
@@ -205,26 +246,56 @@ impl Engine {
         job.key = job.natural_key(boosts, rank);
     }
 
-    /// Joins a request to the pending job: the more urgent of both counts.
+    /// An instance is of one technology as long as one of its backups has not ended.
+    fn other_technology(&self, target: TargetIx, spec: &JobSpec) -> Option<SubmitError> {
+        let target = &self.targets[target.at()];
+        let job = self.jobs[target.begun.some()?.at()].id();
+        let technology = self.technology(target.technology);
+        (technology != spec.technology).then(|| SubmitError::Conflict {
+            job,
+            field: "technology",
+            pending: format!("{technology:?}"),
+            asked: format!("{:?}", spec.technology),
+        })
+    }
+
+    /// Whether a request can join the pending job.
+    fn check_joining(
+        &self,
+        ix: JobIx,
+        spec: &JobSpec,
+        terms: &JobTerms,
+        needs: &Needs,
+    ) -> Result<Checked, SubmitError> {
+        let (kept, _) = self.spec_of(&self.jobs[ix.at()]);
+        if let Some((field, pending, asked)) = difference(&kept, spec) {
+            let job = self.jobs[ix.at()].id();
+            return Err(SubmitError::Conflict { job, field, pending, asked });
+        }
+        Ok(Checked::Joins(ix, self.joined_demand(&kept, ix, terms, needs)?))
+    }
+
+    /// Joins a request to the pending job: the more urgent of both counts. `joined` are the terms with the demand of both,
+    /// if that is more.
     fn coalesce(
         &mut self,
         now: Now,
         ix: JobIx,
         spec: JobSpec,
         terms: &JobTerms,
-    ) -> Result<Submission, SubmitError> {
-        let (kept, _) = self.spec_of(&self.jobs[ix.at()]);
+        joined: Option<Arc<JobTerms>>,
+    ) -> Submission {
         let id = self.jobs[ix.at()].id();
-        if let Some((field, pending, asked)) = difference(&kept, &spec) {
-            return Err(SubmitError::Conflict { job: id, field, pending, asked });
-        }
-        let joined = self.joined_demand(&kept, ix, terms)?;
         self.withdraw_claim(ix);
         self.leave(ix);
         if let Some(joined) = joined {
-            let demand = self.demands.of_terms(&joined);
+            let (joined, demand) = self.intern_terms(&joined);
             let job = &mut self.jobs[ix.at()];
+            let own_class = job.terms.own_class;
             job.terms = joined;
+            if own_class {
+                Terms::set_class(&mut job.terms, job.priority);
+            }
             let before = std::mem::replace(&mut job.demand, demand);
             self.demands.release(before);
         }
@@ -239,14 +310,18 @@ impl Engine {
             extras.spec.not_before = both.map(|(a, b)| a.min(b));
         }
         if terms.priority > job.priority {
-            job.priority = terms.priority;
-            Arc::make_mut(&mut job.terms).priority = terms.priority;
+            Terms::set_class(&mut job.terms, terms.priority);
+            self.set_class(ix, terms.priority);
         }
+        let job = &mut self.jobs[ix.at()];
         job.deadline_ms = job.deadline_ms.min(deadline);
         job.requesters = job.requesters.saturating_add(1);
         let size = spec.size_bytes.unwrap_or(job.key.size_bytes());
         job.set_size(Some(size));
-        job.asked.join(&spec);
+        if spec.size_bytes.is_some() {
+            job.marks.set(Mark::AskedSize, true);
+        }
+        self.heed_windows(ix);
         self.rekey(ix);
         let job = &mut self.jobs[ix.at()];
         // A larger size must not push a waiting job back, whatever else became more urgent.
@@ -264,7 +339,7 @@ impl Engine {
         self.enter(now, ix);
         self.record(ix);
         self.emit(Some(ix), EventKind::Coalesced { requesters });
-        Ok(Submission::Coalesced(id))
+        Submission::Coalesced(id)
     }
 
     /// The terms of a pending job with the larger of what it and a second request need, if that is more.
@@ -273,15 +348,16 @@ impl Engine {
         spec: &JobSpec,
         ix: JobIx,
         terms: &JobTerms,
+        needs: &Needs,
     ) -> Result<Option<Arc<JobTerms>>, DemandError> {
         let job = &self.jobs[ix.at()];
         if terms.demand == job.terms.demand {
             return Ok(None);
         }
-        let mut joined = JobTerms::clone(&job.terms);
+        let mut joined = JobTerms::clone(&job.terms.given);
         joined.demand.join(&terms.demand);
         let joined = Arc::new(joined);
-        self.check_demand(spec, &joined, job.place)?;
+        self.check_demand(spec, &joined, job.place, needs)?;
         Ok(Some(joined))
     }
 }

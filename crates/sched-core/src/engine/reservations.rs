@@ -14,6 +14,8 @@ use crate::time::{MonoTime, Now};
 
 use super::domain::{Claim, Need};
 use super::index::{ActiveIx, DomainIx, JobIx, ResourceIx};
+use super::marks::Mark;
+use super::sensitivity::Feels;
 use super::{Alarm, Engine};
 
 /// Lapsed claims after which nobody passes on the promise to end in time.
@@ -26,7 +28,7 @@ const OVERRUN: Duration = Duration::from_secs(60);
 impl Engine {
     /// Takes a job's claims back: it starts, leaves or changes.
     pub(super) fn withdraw_claim(&mut self, ix: JobIx) {
-        if !std::mem::take(&mut self.jobs[ix.at()].claims) {
+        if !self.jobs[ix.at()].marks.set(Mark::Claims, false) {
             return;
         }
         for place in self.places_of(ix) {
@@ -78,7 +80,7 @@ impl Engine {
         let mut waiting: Vec<_> = shut.filter(|other| *other < key).chain(parked).collect();
         if place == self.fleet() {
             for (need, turns) in self.forest.lanes.needs() {
-                if turns.first().is_some() && !self.may_fit(place, need) {
+                if turns.first().is_some() && !self.may_fit(place, need, Feels::AS_ALL) {
                     self.forest.lanes.before(turns, &key, LOOKED_PAST, &mut waiting);
                 }
             }
@@ -90,7 +92,7 @@ impl Engine {
     /// Puts a claim on every place of `owner`, wherever nobody more urgent has one.
     fn claim(&mut self, owner: JobIx, until: MonoTime) {
         let key = self.jobs[owner.at()].key;
-        self.jobs[owner.at()].claims = true;
+        self.jobs[owner.at()].marks.set(Mark::Claims, true);
         for place in self.places_of(owner) {
             let before = self.domains[place].claim;
             let outranked = before.is_some_and(|claim| self.jobs[claim.owner.at()].key < key);
@@ -193,6 +195,16 @@ impl Engine {
         Some(told + self.config.pause_within)
             .filter(|soon| *soon > now.mono)
             .map_or(end, |soon| soon.min(end))
+    }
+
+    /// An attempt was told to make room or to stop: whoever a claim kept back because of it may pass now.
+    pub(super) fn ends_sooner(&mut self, active: ActiveIx) {
+        for at in 0..self.actives[active.at()].domains.len() {
+            let (domain, _) = self.actives[active.at()].domains[at];
+            if self.domains[domain].claim.is_some() {
+                self.touch(domain);
+            }
+        }
     }
 
     /// What an attempt uses of a resource at present.

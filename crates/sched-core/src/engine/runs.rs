@@ -5,11 +5,16 @@ use std::time::Duration;
 use crate::event::EventKind;
 use crate::gate::{LoadLevel, Reason};
 use crate::state::JobState;
-use crate::time::Now;
+use crate::time::{MonoTime, Now};
 
 use super::index::{ActiveIx, DemandIx, JobIx};
-use super::job::{Active, Pause, Stop, Stopwatch, Yields, timed_out};
+use super::job::{Active, Job, Pause, Stop, Stopwatch, Yields, timed_out};
 use super::{Alarm, AttemptId, Engine, Output};
+
+/// How long the second of two pauses for load lasts at least that follow each other soon, and how long any must at most.
+/// After running that long without a pause an attempt begins anew.
+const LEAST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_LEAST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 impl Engine {
     /// An attempt's worker runs. Returns `false`, and changes nothing, when that attempt is not being started.
@@ -36,7 +41,10 @@ impl Engine {
         let active = self.jobs[ix.at()].active;
         self.jobs[ix.at()].state = JobState::Paused;
         self.actives[active.at()].run.stop(now.mono);
-        self.alarms.retain(|(_, alarm)| *alarm != Alarm::Pause(active, attempt));
+        if let Some(pause) = &self.actives[active.at()].pause {
+            self.alarms.remove(&(pause.since + self.config.pause_within, Alarm::Pause(active, attempt)));
+        }
+        self.lengthen_pause(active);
         self.emit(Some(ix), EventKind::Paused);
         self.give_flow_back(active);
         self.enter(now, ix);
@@ -67,6 +75,7 @@ impl Engine {
             domains: std::mem::take(&mut self.actives[active.at()].domains),
             demand: job.demand,
             flow: DemandIx::NONE,
+            pausable: None,
             gave_back: false,
             strict,
             started: None,
@@ -76,6 +85,8 @@ impl Engine {
             pause: None,
             stop: None,
             expected_end: now.mono + job.expected(),
+            load_pauses: 0,
+            went_on: now.mono,
             deaf: false,
             ceiling: None,
         };
@@ -161,9 +172,12 @@ impl Engine {
     }
 
     /// Takes note of whether an attempt has given back what flows. Who has moves nothing, and has no part of a
-    /// ceiling.
+    /// ceiling nor of the share of critical jobs.
     fn set_standing(&mut self, active: ActiveIx, stands: bool) {
         self.actives[active.at()].gave_back = stands;
+        if self.actives[active.at()].strict {
+            self.counts.strict = if stands { self.counts.strict - 1 } else { self.counts.strict + 1 };
+        }
         self.counts.ceilings_stale |= self.counts.ceilings > 0;
         for (domain, _) in &self.actives[active.at()].domains {
             let standing = &mut self.domains[*domain].standing;
@@ -205,7 +219,7 @@ impl Engine {
             return;
         }
         let reason = match &stop {
-            Stop::Requested(reason) | Stop::Interrupted(reason, _) => reason.clone(),
+            Stop::Requested(reason) | Stop::Interrupted(reason, _) | Stop::MadeRoom(reason) => reason.clone(),
             Stop::TimedOut(after) => Reason::new(timed_out(*after)),
         };
         job.state = JobState::Cancelling;
@@ -216,6 +230,7 @@ impl Engine {
         if self.call_off(now, attempt) {
             return;
         }
+        self.ends_sooner(active);
         self.record(ix);
         self.outputs.push_back(Output::Cancel(attempt, reason));
     }
@@ -224,10 +239,11 @@ impl Engine {
         let job = &mut self.jobs[ix.at()];
         job.state = JobState::Pausing;
         let (attempt, active) = (job.attempt_id(), job.active);
-        let pause = Pause { since: now.mono, reason: reason.clone(), yields };
+        let pause = Pause { since: now.mono, reason: reason.clone(), yields, at_least: Duration::ZERO };
         self.actives[active.at()].pause = Some(Box::new(pause));
         if yields.is_some() {
             self.alarms.insert((now.mono + self.config.pause_within, Alarm::Pause(active, attempt)));
+            self.ends_sooner(active);
         }
         self.outputs.push_back(Output::Pause(attempt));
         self.emit(Some(ix), EventKind::Pausing { reason });
@@ -237,6 +253,12 @@ impl Engine {
     /// asked again.
     pub(super) fn pause_overdue(&mut self, now: Now, active: ActiveIx, attempt: AttemptId) {
         let Some(ix) = self.current(attempt, JobState::Pausing) else { return };
+        let due =
+            |pause: &Pause| pause.yields.is_some() && pause.since + self.config.pause_within <= now.mono;
+        // It may have been told again since, and has its time for that.
+        if !self.actives[active.at()].pause.as_deref().is_some_and(due) {
+            return;
+        }
         self.actives[active.at()].deaf = true;
         self.order_resume(now, ix);
     }
@@ -264,6 +286,7 @@ impl Engine {
         let entry = &mut self.actives[active.at()];
         let paused_for = entry.pause.take().map_or(Duration::ZERO, |pause| now.mono.since(pause.since));
         entry.expected_end = entry.expected_end + paused_for;
+        entry.went_on = now.mono;
         self.emit(Some(ix), EventKind::Resumed { paused_for });
         self.reviews.push_back(active);
     }
@@ -278,10 +301,14 @@ impl Engine {
         }
     }
 
-    /// Pauses a running attempt that a peak concerns, and lets one that was told so go on when it is over. One that
-    /// goes on running may have to make room: for what a place is short of, or for a critical job.
+    /// Stops or pauses a running attempt whose window has ended or that a peak concerns, and lets one that was told to
+    /// pause go on when that is over. One that goes on running may have to make room: for what a place is short of, or
+    /// for a critical job.
     pub(super) fn review(&mut self, now: Now, active: ActiveIx) {
         let Some(ix) = self.actives[active.at()].job.some() else { return };
+        if self.stop_outside_window(now, active) {
+            return;
+        }
         let job = &self.jobs[ix.at()];
         let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
         let state = job.state;
@@ -292,9 +319,10 @@ impl Engine {
             LoadLevel::Peak => None,
             _ => self.peak(active),
         };
+        let aside = self.outside_window(active, now).or(peak);
         let yields = self.actives[active.at()].pause.as_ref().is_some_and(|pause| pause.yields.is_some());
-        match peak {
-            Some(reason) if state == JobState::Running && self.jobs[ix.at()].terms.pausable => {
+        match aside {
+            Some(reason) if state == JobState::Running && self.may_pause(active) => {
                 self.order_pause(now, ix, reason, None);
             }
             None if state == JobState::Pausing && !yields => self.order_resume(now, ix),
@@ -304,15 +332,33 @@ impl Engine {
     }
 
     fn peak(&self, active: ActiveIx) -> Option<Reason> {
+        let feels = self.feels(&self.jobs[self.actives[active.at()].job.at()]);
         let domains = self.actives[active.at()].domains.iter();
-        let mut loads = domains.filter_map(|(domain, _)| self.domains[*domain].gates.as_ref()?.load.as_ref());
+        let mut loads = domains.filter_map(|(domain, _)| self.domains[*domain].load(feels));
         loads.find(|load| load.level == LoadLevel::Peak).map(|load| load.reason.clone())
     }
 
-    /// Whether a paused job waits to go on outside every other place.
-    pub(super) fn standing_aside(&self, ix: JobIx) -> bool {
-        let job = &self.jobs[ix.at()];
-        !job.bracket.is_none() || !job.parked.is_none()
+    /// A load that comes and goes does not have an attempt stop and go as often: each time that it stands soon after the
+    /// one before lasts twice as long at least.
+    fn lengthen_pause(&mut self, active: ActiveIx) {
+        let entry = &mut self.actives[active.at()];
+        let Some(pause) = entry.pause.as_mut().filter(|pause| pause.yields.is_none()) else { return };
+        let calm = pause.since.since(entry.went_on) >= LONGEST_LEAST_PAUSE;
+        let before = if calm { 0 } else { entry.load_pauses };
+        entry.load_pauses = before.saturating_add(1);
+        if before > 0 {
+            let doubled = LEAST_PAUSE.saturating_mul(1 << u32::from(before - 1).min(16));
+            pause.at_least = doubled.min(LONGEST_LEAST_PAUSE);
+        }
+    }
+
+    /// Until when a paused attempt stands whatever the load; `None` when it may go on.
+    pub(super) fn stands_until(&self, job: &Job, now: Now) -> Option<MonoTime> {
+        let active = job.active.some().filter(|_| job.state == JobState::Paused)?;
+        let pause = self.actives[active.at()].pause.as_ref()?;
+        let (tolerated, _) = job.tolerance(now.wall.as_millisecond());
+        let until = pause.since + pause.at_least;
+        (tolerated < LoadLevel::Peak && until > now.mono).then_some(until)
     }
 
     /// The job of an attempt that is under way, if it is in `state`.

@@ -1,8 +1,8 @@
 //! What the surroundings report and configure: load, capacity, health, resources, limits, the tree of places.
 
 use crate::event::EventKind;
-use crate::gate::{CapacityState, LoadState, Reason, Scope};
-use crate::name::ResourceName;
+use crate::gate::{CapacityState, LoadLevel, LoadState, Reason, Scope};
+use crate::name::{ResourceName, SensitivityName, TechnologyName};
 use crate::resource::{Capacity, PlaceError};
 use crate::spec::BackupKind;
 use crate::time::Now;
@@ -10,15 +10,68 @@ use crate::time::Now;
 use super::Engine;
 use super::domain::Domains;
 use super::index::{DomainIx, JobIx};
+use super::sensitivity::FeltBy;
 
 impl Engine {
     /// Publishes the load of a scope. Ignored when the scope's name cannot be used: nothing accepted is of it.
     pub fn set_load(&mut self, now: Now, scope: Scope, state: LoadState) {
+        self.set_load_for(now, scope, None, state);
+    }
+
+    /// [`set_load`](Self::set_load) as one technology feels it, where thresholds differ: the same host may be busy for
+    /// one and calm for another. Beside it, what was said for all (`None`) counts too; the worse of both holds.
+    pub fn set_load_for(
+        &mut self,
+        now: Now,
+        scope: Scope,
+        technology: Option<TechnologyName>,
+        state: LoadState,
+    ) {
         self.observe(now);
-        let Some(domain) = self.subject(&scope, true) else { return };
-        let before = self.domains[domain].load_level();
+        let of = technology.clone().map(|name| self.subject(&Scope::Technology(name), true));
+        if of == Some(None) {
+            return;
+        }
+        let by = of.flatten().map(FeltBy::Technology);
+        self.publish_load(&scope, by, &state, true, || EventKind::LoadChanged {
+            scope: scope.clone(),
+            technology,
+            sensitivity: None,
+            state: state.clone(),
+        });
+    }
+
+    /// [`set_load`](Self::set_load) as jobs of one [sensitivity](crate::JobTerms::sensitivity) feel it. Beside it, what
+    /// was said for all and for their technology counts too; the worst holds.
+    pub fn set_load_of(&mut self, now: Now, scope: Scope, sensitivity: SensitivityName, state: LoadState) {
+        self.observe(now);
+        let of = self.sensitivities.find_or_make(&sensitivity);
+        if of.is_none() {
+            return;
+        }
+        let remember = state.level > LoadLevel::Calm;
+        self.publish_load(&scope, Some(FeltBy::Sensitivity(of)), &state, remember, || {
+            EventKind::LoadChanged {
+                scope: scope.clone(),
+                technology: None,
+                sensitivity: Some(sensitivity),
+                state: state.clone(),
+            }
+        });
+    }
+
+    /// Takes note of a load, and shows what has opened; a scope that is new is made only if it is to be remembered.
+    fn publish_load(
+        &mut self,
+        scope: &Scope,
+        by: Option<FeltBy>,
+        state: &LoadState,
+        remember: bool,
+        event: impl FnOnce() -> EventKind,
+    ) {
+        let Some(domain) = self.subject(scope, remember) else { return };
         let level = state.level;
-        self.domains[domain].gates_mut().load = Some(state.clone());
+        let before = self.domains[domain].gates_mut().set_load(by, state.clone());
         if level == before {
             return;
         }
@@ -28,7 +81,7 @@ impl Engine {
             self.changed(domain);
         }
         self.reviews.extend(self.domains[domain].attempts.iter());
-        self.emit(None, EventKind::LoadChanged { scope, state });
+        self.emit(None, event());
     }
 
     /// Publishes whether a scope has room. Ignored when the scope's name cannot be used.
@@ -80,10 +133,27 @@ impl Engine {
         name: ResourceName,
         total: u64,
     ) -> Result<(), PlaceError> {
+        self.set_resource_because(now, place, name, total, None)
+    }
+
+    /// [`set_resource`](Self::set_resource) with the reason why there is no more: jobs that lack it, and those that
+    /// pause because of it, say so. It is replaced by that of the next call, with the same total too.
+    ///
+    /// # Errors
+    /// When the scope is not a place, or a name cannot be used. Nothing has changed then.
+    pub fn set_resource_because(
+        &mut self,
+        now: Now,
+        place: &Scope,
+        name: ResourceName,
+        total: u64,
+        because: Option<Reason>,
+    ) -> Result<(), PlaceError> {
         let now = self.observe(now);
         name.check().map_err(|source| PlaceError::Resource { name: name.clone(), source })?;
         let domain = self.place(place)?;
         let resource = self.demands.resource(&name);
+        self.domains[domain].set_total_because(resource, because);
         if self.domains[domain].capacity(resource).is_some_and(|capacity| capacity.total == total) {
             return Ok(());
         }
@@ -98,6 +168,29 @@ impl Engine {
         self.domains[domain].set_total(resource, total, used);
         self.touch(domain);
         self.relieve(now, domain);
+        Ok(())
+    }
+
+    /// Says no longer how much there is of a resource at a place: in the fleet, it is as much again as the configuration
+    /// said, or without limit like anywhere else.
+    ///
+    /// # Errors
+    /// As [`set_resource`](Self::set_resource).
+    pub fn unset_resource(&mut self, now: Now, place: &Scope, name: &ResourceName) -> Result<(), PlaceError> {
+        if let Some(total) = self.config.resources.get(name).copied().filter(|_| *place == Scope::Fleet) {
+            return self.set_resource(now, place, name.clone(), total);
+        }
+        self.observe(now);
+        let domain = self.place(place)?;
+        if let Some(resource) = self.demands.known(name) {
+            let resources = &mut self.domains[domain].resources;
+            let before = resources.len();
+            resources.retain(|(known, _)| *known != resource);
+            if resources.len() < before {
+                self.domains[domain].set_total_because(resource, None);
+                self.touch(domain);
+            }
+        }
         Ok(())
     }
 

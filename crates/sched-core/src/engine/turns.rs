@@ -5,9 +5,10 @@ use crate::queue::OrderKey;
 use crate::time::Now;
 
 use super::Engine;
-use super::domain::Need;
+use super::domain::{LaneKey, Need};
 use super::index::{DomainIx, JobIx, LaneIx};
 use super::lanes::{Next, Turn, Turns};
+use super::sensitivity::Feels;
 
 impl Engine {
     /// Looks at those whose turn it is until none can start or the budget is spent.
@@ -38,7 +39,7 @@ impl Engine {
             }
         }
         let chosen = match other {
-            Some(other) if strict.is_some() && self.over_share(self.active_count()) => Some(other),
+            Some(other) if strict.is_some() && self.over_share(self.moving()) => Some(other),
             other => strict.or(other),
         };
         chosen.map(|turn| turn.lane)
@@ -53,24 +54,39 @@ impl Engine {
     fn turn_of(&self, need: &Need, turns: &Turns, now: Now) -> Option<Turn> {
         let first = turns.first()?;
         let fleet = self.fleet();
-        if self.config.advise_only || self.may_fit(fleet, need) {
+        if self.config.advise_only || self.may_fit(fleet, need, Feels::AS_ALL) {
             let kept = |turn: &&Turn| self.promised_to_another(fleet, need, turn.key, now);
             return turns.iter().find(|turn| self.config.advise_only || !kept(turn)).copied();
         }
         // A strict one is looked at once all the same: it may make others yield.
         let entry = &self.domains[fleet];
         let asks = need.strict
-            && entry.closed(need.tolerated, need.goes_on).is_none()
+            && entry.closed(need.pass, Feels::AS_ALL).is_none()
             && !turns.has_asked(first.key, entry.openings);
         asks.then_some(*first)
+    }
+
+    /// Has jobs of a lane that are parked at `domain` let in one by one, the most urgent of them at `first`. The door
+    /// may outlast all of them, so it uses what they need itself.
+    pub(super) fn open_door(&mut self, lane: LaneKey, domain: DomainIx, first: OrderKey) {
+        if self.forest.lanes.open_door(lane, domain, first) {
+            self.demands.retain(lane.need.band);
+        }
     }
 
     /// Lets the most urgent job in that is parked at a domain which has opened.
     fn let_in(&mut self, now: Now, lane: LaneIx, domain: DomainIx, first: OrderKey) {
         let key = *self.forest.lanes.key(lane);
         self.counts.moves += 1;
-        self.forest.lanes.close_door(lane, domain, first);
-        if !self.may_fit(domain, &key.need) {
+        let closed = self.forest.lanes.close_door(lane, domain, first);
+        self.let_next_in(now, key, domain);
+        if closed {
+            self.demands.release(key.need.band);
+        }
+    }
+
+    fn let_next_in(&mut self, now: Now, key: LaneKey, domain: DomainIx) {
+        if !self.may_fit(domain, &key.need, Feels::AS_ALL) {
             return;
         }
         let parked = self.domains[domain].gates.iter().flat_map(|gates| gates.parked.of(&key));
@@ -89,9 +105,15 @@ impl Engine {
         {
             self.let_in.insert(ix, (domain, row));
         }
-        if let Some((next, _)) = parked.of(&key).next() {
-            self.forest.lanes.open_door(key, domain, next);
+        let next = parked.of(&key).next();
+        if let Some((next, _)) = next {
+            self.open_door(key, domain, next);
         }
+    }
+
+    /// Attempts that do not stand paused.
+    pub(super) fn moving(&self) -> usize {
+        self.active_count() - self.domains[self.fleet()].standing as usize
     }
 
     /// Whether critical jobs have their share of what runs, were one more to run beside `running`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::time::{MonoTime, Now};
 
@@ -59,8 +59,7 @@ impl WallGuard {
         }
         self.last = now;
         let observed = self.judge(now);
-        let wall = self.believed.plus(now.mono.since(self.believed.mono)).wall;
-        self.now = Now { mono: now.mono, wall };
+        self.now = Now { mono: now.mono, wall: self.at(now.mono) };
         observed
     }
 
@@ -92,6 +91,19 @@ impl WallGuard {
                 Observed::Suspect(step.as_secs())
             }
         }
+    }
+
+    /// What the wall that is believed shows at a moment after the last reading.
+    fn at(&self, mono: MonoTime) -> Timestamp {
+        self.believed.plus(mono.since(self.believed.mono)).wall
+    }
+
+    /// A reading with the wall as far as it would be believed now; nothing is noted of it.
+    pub(super) fn trusted(&self, now: Now) -> Now {
+        if step_between(self.believed, now).abs() <= SUSPECT_STEP {
+            return now;
+        }
+        Now { mono: now.mono, wall: self.at(now.mono) }
     }
 
     /// The present time with the believed wall.
@@ -132,6 +144,7 @@ mod tests {
         let start = clock.now().wall;
         let mut guard = WallGuard::new(clock.now());
         clock.step_wall(start + SignedDuration::from_hours(5));
+        assert_eq!(guard.trusted(clock.now()).wall, start, "before it is seen");
         assert_eq!(guard.observe(clock.now()), Observed::Suspect(5 * 3600));
         assert_eq!(guard.now().wall, start);
         for _ in 1..BELIEVED_AFTER {
@@ -142,8 +155,10 @@ mod tests {
         assert_eq!(guard.observe(clock.now()), Observed::Steady);
         assert!(guard.now().wall < start + SignedDuration::from_hours(1));
         clock.advance(Duration::from_nanos(1));
+        assert_ne!(guard.trusted(clock.now()), clock.now());
         assert_eq!(guard.observe(clock.now()), Observed::Believed);
         assert_eq!(guard.now().wall, clock.now().wall);
+        assert_eq!(guard.trusted(clock.now()), clock.now());
         assert_eq!(guard.next_look(), None);
     }
 

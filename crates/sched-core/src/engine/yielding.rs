@@ -1,6 +1,7 @@
 //! Who makes room: running jobs pause for a critical one, or because a resource shrank.
 
 use crate::gate::Reason;
+use crate::resource::Capacity;
 use crate::spec::{JobId, Priority};
 use crate::state::JobState;
 use crate::time::Now;
@@ -28,18 +29,22 @@ impl Engine {
         let id = job.id();
         let amounts = self.demands.amounts(self.needed(job)).clone();
         let mut chosen: Vec<(ActiveIx, Way)> = Vec::new();
-        let mut enough = true;
+        let (mut enough, mut coming) = (true, false);
         for place in self.places_of(ix) {
             for (resource, amount) in amounts.iter().copied() {
                 let Some(capacity) = self.domains[place].capacity(resource) else { continue };
                 let lacking = amount.saturating_sub(capacity.free());
                 if lacking > 0 {
                     self.wanting.insert((place, id));
+                    let flows = !self.demands.is_held(resource);
+                    coming |=
+                        self.domains[place].attempts.iter().any(|active| self.is_coming(active, flows, &[]));
                 }
                 enough &= capacity.total >= amount && self.choose(place, resource, lacking, &mut chosen);
             }
         }
-        if enough {
+        // While others are still on their way, whoever made room now would take it again before they are.
+        if enough && !coming {
             self.order_room(now, id, chosen);
         }
     }
@@ -54,6 +59,12 @@ impl Engine {
         }
         let id = job.id();
         self.wanting.insert((domain, id));
+        for closed in self.closed_gates(ix, now) {
+            // When that opens it is asked again whether a place in the limit is all it lacks.
+            if let Closed::Resource(at, ..) | Closed::Promised(at, ..) | Closed::Domain(at, _) = closed {
+                self.wanting.insert((at, id));
+            }
+        }
         let entry = &self.domains[domain];
         let limit = entry.gates.as_ref().and_then(|gates| gates.limit).unwrap_or_default() as usize;
         let state = |active: ActiveIx| self.jobs[self.actives[active.at()].job.at()].state;
@@ -63,13 +74,31 @@ impl Engine {
         }
         let able = entry.attempts.iter().filter(|active| self.way(*active, false) == Some(Way::Cancel));
         let victim = able.max_by_key(|active| self.jobs[self.actives[active.at()].job.at()].key);
-        self.order_room(now, id, victim.map(|victim| (victim, Way::Cancel)).into_iter().collect());
+        if let Some(victim) = victim.filter(|victim| self.is_kept_by_alone(now, ix, *victim)) {
+            self.order_room(now, id, vec![(victim, Way::Cancel)]);
+        }
+    }
+
+    /// Whether a job could start if an attempt ended. Otherwise that one would have made room in vain, and take it again.
+    fn is_kept_by_alone(&self, now: Now, ix: JobIx, active: ActiveIx) -> bool {
+        let entry = &self.actives[active.at()];
+        let is_in = |domain: DomainIx| entry.domains.iter().any(|(other, _)| *other == domain);
+        self.closed_gates(ix, now).into_iter().all(|closed| match closed {
+            Closed::Domain(domain, Shut::Limit) => is_in(domain),
+            Closed::Resource(place, resource, amount) => {
+                let free = self.domains[place].capacity(resource).map_or(0, Capacity::free);
+                is_in(place) && amount <= free.saturating_add(self.holds(active, resource))
+            }
+            _ => false,
+        })
     }
 
     /// Beyond the share of critical jobs nobody makes room: whoever did would have his turn before the critical one.
     fn order_room(&mut self, now: Now, critical: JobId, chosen: Vec<(ActiveIx, Way)>) {
-        let cancelled = chosen.iter().filter(|(_, way)| *way == Way::Cancel).count();
-        if self.over_share(self.active_count() - cancelled) {
+        let moving = chosen.iter().filter(|(active, _)| !self.actives[active.at()].gave_back).count();
+        if self.over_share(self.moving() - moving) {
+            // What moves anywhere decides when that changes.
+            self.wanting.insert((self.fleet(), critical));
             return;
         }
         let reason = Reason::new(format!("makes room for {critical}, which is critical"));
@@ -77,7 +106,7 @@ impl Engine {
             let victim = self.actives[active.at()].job;
             match way {
                 Way::Pause => self.order_pause(now, victim, reason.clone(), Some(Yields::ToJob(critical))),
-                Way::Cancel => self.order_stop(now, victim, Stop::Interrupted(reason.clone(), None)),
+                Way::Cancel => self.order_stop(now, victim, Stop::MadeRoom(reason.clone())),
             }
         }
     }
@@ -92,17 +121,34 @@ impl Engine {
             }
             for id in self.who_wants(domain) {
                 match self.find(id).filter(|ix| self.jobs[ix.at()].state.is_waiting()) {
-                    Some(ix) => {
-                        self.make_room(now, ix);
-                        self.make_room_at_limit(now, ix, Closed::Domain(domain, Shut::Limit));
-                    }
+                    Some(ix) => self.ask_for_room(now, ix),
                     None => _ = self.wanting.remove(&(domain, id)),
                 }
             }
         }
     }
 
-    fn who_wants(&self, domain: DomainIx) -> Vec<JobId> {
+    /// Has others make room for a critical job if that is all it lacks.
+    fn ask_for_room(&mut self, now: Now, ix: JobIx) {
+        let closed = self.closed_gates(ix, now);
+        if closed.iter().all(|closed| matches!(closed, Closed::Resource(..) | Closed::Promised(..))) {
+            return self.make_room(now, ix);
+        }
+        closed.into_iter().for_each(|closed| self.make_room_at_limit(now, ix, closed));
+    }
+
+    /// Something has opened for critical jobs that lacked more than others could give: that may be all now.
+    pub(super) fn ask_again(&mut self, now: Now, budget: &mut usize) {
+        while *budget > 0
+            && let Some(id) = self.asking.pop_first()
+        {
+            let Some(ix) = self.find(id).filter(|ix| self.jobs[ix.at()].state.is_waiting()) else { continue };
+            *budget -= 1;
+            self.ask_for_room(now, ix);
+        }
+    }
+
+    pub(super) fn who_wants(&self, domain: DomainIx) -> Vec<JobId> {
         let all = (domain, JobId(0))..=(domain, JobId(u64::MAX));
         self.wanting.range(all).map(|(_, id)| *id).collect()
     }
@@ -186,11 +232,11 @@ impl Engine {
     fn way(&self, active: ActiveIx, flows: bool) -> Option<Way> {
         let entry = &self.actives[active.at()];
         let job = &self.jobs[entry.job.at()];
-        if !self.config.preemption.takes_from(job.priority) || job.express {
+        if !self.config.preemption.takes_from(job.priority) || job.is_express() {
             return None;
         }
         let stands = job.state == JobState::Paused;
-        if flows && job.terms.pausable && !entry.deaf && job.state == JobState::Running {
+        if flows && self.may_pause(active) && !entry.deaf && job.state == JobState::Running {
             return Some(Way::Pause);
         }
         let can_stop = job.state == JobState::Running || stands;
@@ -214,18 +260,26 @@ impl Engine {
                 let entry = &self.actives[active.at()];
                 let (ix, holds) = (entry.job, self.holds(active, resource));
                 let job = &self.jobs[ix.at()];
-                let able = job.state == JobState::Running && job.terms.pausable && !entry.deaf;
+                let able = job.state == JobState::Running && self.may_pause(active) && !entry.deaf;
                 if over == 0 {
                     break;
                 }
                 if able && flows && holds > 0 {
                     over = over.saturating_sub(holds);
-                    let name = self.demands.name(resource);
-                    let scope = &self.domains[place].scope;
-                    let text = format!("{scope} has only {} of {name} by now", capacity.total);
-                    self.order_pause(now, ix, Reason::new(text), Some(Yields::ToShortage));
+                    let reason = self.shortage(place, resource, capacity);
+                    self.order_pause(now, ix, reason, Some(Yields::ToShortage));
                 }
             }
+        }
+    }
+
+    fn shortage(&self, place: DomainIx, resource: ResourceIx, capacity: Capacity) -> Reason {
+        let entry = &self.domains[place];
+        let text =
+            format!("{} has only {} of {} by now", entry.scope, capacity.total, self.demands.name(resource));
+        match entry.total_because(resource) {
+            Some(because) => because.after(text),
+            None => Reason::new(text),
         }
     }
 }

@@ -8,8 +8,11 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
-use super::Cancelled;
+use super::{Cancelled, RunPhase};
 use crate::gate::Reason;
+
+/// Where tenths of a known whole begin in what was told last.
+const KNOWN: u64 = 100;
 
 /// What an attempt is told, and what it tells back. Shared by the scheduler and the [`RunContext`](super::RunContext).
 pub struct RunControl {
@@ -17,18 +20,31 @@ pub struct RunControl {
     changed: Condvar,
     pub(super) done_bytes: AtomicU64,
     pub(super) total_bytes: AtomicU64,
+    /// How far it was when that was told last.
+    told: AtomicU64,
     pub(super) paced_bytes: AtomicU64,
     pub(super) measured: Mutex<Option<Measurement>>,
     notify: Box<dyn Fn(PauseMark) + Send + Sync>,
+    on_phase: Box<dyn Fn(RunPhase) + Send + Sync>,
+    on_progress: Box<dyn Fn(Progress) + Send + Sync>,
 }
 
 #[derive(Default)]
 pub(super) struct Orders {
     pub(super) cancel: Option<Reason>,
     pub(super) pause: bool,
+    /// The present phase must not stand still.
+    keeps_on: bool,
     standing: bool,
     /// Tasks that wait for news.
     wakers: Vec<Waker>,
+}
+
+impl Orders {
+    /// Whether the attempt is to stand still now.
+    fn stand(&self) -> bool {
+        self.pause && !self.keeps_on
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -55,9 +71,53 @@ impl RunControl {
             changed: Condvar::new(),
             done_bytes: AtomicU64::new(0),
             total_bytes: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             paced_bytes: AtomicU64::new(0),
             measured: Mutex::default(),
             notify: Box::new(notify),
+            on_phase: Box::new(|_| {}),
+            on_progress: Box::new(|_| {}),
+        }
+    }
+
+    /// Sets what is called, without a lock held, when the attempt announces a phase.
+    #[must_use]
+    pub fn on_phase(mut self, on_phase: impl Fn(RunPhase) + Send + Sync + 'static) -> Self {
+        self.on_phase = Box::new(on_phase);
+        self
+    }
+
+    /// Sets what is called, without a lock held, with each tenth of the whole but the last, or when what was done has
+    /// doubled where the whole is not known.
+    #[must_use]
+    pub fn on_progress(mut self, on_progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress = Box::new(on_progress);
+        self
+    }
+
+    pub(super) fn set_progress(&self, done_bytes: u64, total_bytes: u64) {
+        self.done_bytes.store(done_bytes, Relaxed);
+        self.total_bytes.store(total_bytes, Relaxed);
+        self.tell_progress(done_bytes, total_bytes);
+    }
+
+    pub(super) fn add_paced(&self, bytes: u64) {
+        let paced = self.paced_bytes.fetch_add(bytes, Relaxed) + bytes;
+        // As in `progress`: of an executor that does not report.
+        if self.done_bytes.load(Relaxed) == 0 && self.total_bytes.load(Relaxed) == 0 {
+            self.tell_progress(paced, 0);
+        }
+    }
+
+    fn tell_progress(&self, done_bytes: u64, total_bytes: u64) {
+        let far = match total_bytes {
+            0 => u64::from(u64::BITS - (done_bytes >> 20).leading_zeros()),
+            // Beyond all that can be told while the whole is not known.
+            total => KNOWN + (u128::from(done_bytes) * 10 / u128::from(total)).min(10) as u64,
+        };
+        let news = far > self.told.load(Relaxed) && far != KNOWN && far != KNOWN + 10;
+        if news && self.told.fetch_max(far, Relaxed) < far {
+            (self.on_progress)(self.progress());
         }
     }
 
@@ -106,10 +166,15 @@ impl RunControl {
         Progress { done_bytes, total_bytes: (total > 0).then_some(total), paced_bytes, measured_bytes }
     }
 
+    pub(super) fn begin_phase(&self, phase: RunPhase) {
+        self.orders.lock().keeps_on = !phase.pausable;
+        (self.on_phase)(phase);
+    }
+
     /// Returns when the attempt may go on.
     pub(super) fn checkpoint(&self) -> Result<(), Cancelled> {
         let mut orders = self.orders.lock();
-        while orders.pause && orders.cancel.is_none() {
+        while orders.stand() && orders.cancel.is_none() {
             if !orders.standing {
                 orders.standing = true;
                 drop(orders);
@@ -134,9 +199,9 @@ impl RunControl {
         if orders.cancel.is_some() {
             return Poll::Ready(Err(Cancelled));
         }
-        let pause = orders.pause;
+        let pause = orders.stand();
         let stood = std::mem::replace(&mut orders.standing, pause);
-        if pause {
+        if pause && !orders.wakers.iter().any(|known| known.will_wake(waker)) {
             orders.wakers.push(waker.clone());
         }
         drop(orders);
@@ -159,7 +224,7 @@ impl RunControl {
     /// Waits for at most `real`, or until something changed. Returns at once when there is news already.
     pub(super) fn nap(&self, real: Option<Duration>, still_waiting: impl Fn() -> bool) {
         let mut orders = self.orders.lock();
-        if orders.pause || orders.cancel.is_some() || !still_waiting() {
+        if orders.stand() || orders.cancel.is_some() || !still_waiting() {
             return;
         }
         match real {

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ impl Pace {
             self.ctx.control.wake_on_news(cx.waker());
             let wait = self.ctx.pacer.wait(charge);
             if wait == Some(Duration::ZERO) {
-                self.ctx.control.paced_bytes.fetch_add(bytes, Relaxed);
+                self.ctx.control.add_paced(bytes);
                 (self.charged, self.timer) = (None, None);
                 break;
             }
@@ -128,7 +127,7 @@ impl<R> Drop for AsyncPacedReader<R> {
     fn drop(&mut self) {
         // These bytes were read: they stay charged, and nobody waits for them.
         let last = self.pace.charged.map_or(0, |(_, bytes)| bytes);
-        self.pace.ctx.control.paced_bytes.fetch_add(last, Relaxed);
+        self.pace.ctx.control.add_paced(last);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sched_core::{
     AttemptEnd, AttemptId, Clock, Engine, EngineConfig, Event, EventKind, JobId, JobSpec, JobTerms,
-    ManualClock, Now, Output, RunError, SLOTS, StartOrder,
+    ManualClock, Now, Order, Output, Priority, RunError, SLOTS, Scope, StartOrder,
 };
 
 pub(crate) fn secs(n: u64) -> Duration {
@@ -122,4 +122,33 @@ impl Rig {
     pub(crate) fn saw(&self, what: impl Fn(&EventKind) -> bool) -> bool {
         self.events.iter().any(|event| what(&event.kind))
     }
+}
+
+pub(crate) fn host(name: &str) -> Scope {
+    Scope::Host(name.into())
+}
+
+pub(crate) fn with(priority: Priority) -> JobTerms {
+    let mut terms = terms();
+    terms.priority = priority;
+    terms
+}
+
+pub(crate) fn adjusted(mut terms: JobTerms, change: impl FnOnce(&mut JobTerms)) -> JobTerms {
+    change(&mut terms);
+    terms
+}
+
+pub(crate) fn jobs(attempts: &[AttemptId]) -> Vec<JobId> {
+    attempts.iter().map(|attempt| attempt.job).collect()
+}
+
+pub(crate) fn order() -> Order {
+    Order::new("ana", "test")
+}
+
+pub(crate) fn finish(rig: &mut Rig, job: JobId, result: Result<(), RunError>) {
+    let attempt = rig.running().into_iter().find(|attempt| attempt.job == job).expect("it runs");
+    rig.finish(attempt, result);
+    rig.step();
 }

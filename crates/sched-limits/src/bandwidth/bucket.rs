@@ -17,13 +17,14 @@ const CHUNK_BYTES: (u64, u64) = (4 << 10, 1 << 20);
 /// Bytes are counted in billionths, so that any rate in bytes a second times nanoseconds is exact.
 const NANO: u128 = 1_000_000_000;
 
-/// The most that one of so many jobs should charge at once at `rate`, so that each waits for about 20 ms when all
-/// ask: from 4 KiB to 1 MiB, no more than 250 ms worth of the whole rate, and at least a byte.
-pub(super) fn chunk(rate: Rate, jobs: u64) -> u64 {
+/// The most that should be charged at once by who gets so large a part of `rate`, from 0 to 1, when all ask: 20 ms of
+/// it, from 4 KiB to 1 MiB, no more than 250 ms worth of the whole rate, and at least a byte.
+pub(super) fn chunk(rate: Rate, part: f64) -> u64 {
     match rate {
         Rate::Unlimited => CHUNK_BYTES.1,
         Rate::BytesPerSec(rate) => {
-            let usual = (bytes_in(rate, CHUNK) / jobs.max(1)).clamp(CHUNK_BYTES.0, CHUNK_BYTES.1);
+            let usual = (bytes_in(rate, CHUNK) as f64 * part) as u64;
+            let usual = usual.clamp(CHUNK_BYTES.0, CHUNK_BYTES.1);
             usual.min(bytes_in(rate, LONGEST_CHUNK)).max(1)
         }
     }
@@ -141,7 +142,7 @@ fn whole_bytes(credit: u128) -> u64 {
 fn burst(rate: Rate) -> u64 {
     match rate {
         Rate::BytesPerSec(0) => 0,
-        Rate::BytesPerSec(bytes) => bytes_in(bytes, BURST).max(chunk(rate, 1)),
+        Rate::BytesPerSec(bytes) => bytes_in(bytes, BURST).max(chunk(rate, 1.0)),
         Rate::Unlimited => CHUNK_BYTES.1,
     }
 }
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_short_at_every_rate() {
-        let at = |rate| chunk(Rate::BytesPerSec(rate), 1);
+        let at = |rate| chunk(Rate::BytesPerSec(rate), 1.0);
         assert_eq!([at(0), at(1), at(8), at(1_000)], [1, 1, 2, 250]);
         assert_eq!([at(100_000), at(1_000_000), at(u64::MAX)], [4096, 20_000, 1 << 20]);
         assert_eq!(burst(Rate::BytesPerSec(1)), 1, "at least a chunk");

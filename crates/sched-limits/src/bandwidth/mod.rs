@@ -167,6 +167,14 @@ impl BandwidthTree {
         })
     }
 
+    /// Whether [`set_parent`](Self::set_parent) would be accepted.
+    ///
+    /// # Errors
+    /// Those of [`set_parent`](Self::set_parent).
+    pub fn check_parent(&self, child: &Scope, parent: &Scope) -> Result<(), PlaceError> {
+        self.shared.look(|tree, _| tree.check_parent(child, parent))
+    }
+
     /// A new job at a place. Its bytes pass its own ceiling and every level from the place to the fleet.
     ///
     /// # Errors

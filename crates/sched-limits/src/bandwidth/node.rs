@@ -26,6 +26,8 @@ pub(super) struct Node {
     pub(super) tag: u128,
     /// Virtual time of its children: the tag of the last one served.
     pub(super) clock: u128,
+    /// Its part against that of the others under its parent, at least 1.
+    pub(super) weight: u32,
     /// Virtual time that a byte costs it.
     pub(super) stride: u64,
     /// Bytes that wait at or below.
@@ -37,6 +39,8 @@ pub(super) struct Node {
     pub(super) children: usize,
     /// Jobs at or below.
     pub(super) jobs: u64,
+    /// Weights of the children that have jobs.
+    pub(super) weights: u64,
     pub(super) kind: Kind,
 }
 
@@ -52,6 +56,8 @@ pub(super) type Configured = bool;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) line: Arc<Line>,
+    /// Whether it may take by itself.
+    pub(super) gate_open: bool,
     pub(super) floor: Bucket,
     /// Bytes that were put in line since it began, modulo 2⁶⁴.
     pub(super) issued: u64,
@@ -59,6 +65,8 @@ pub(super) struct Job {
     pub(super) given_up: u64,
     /// The most that is let through at once: a chunk, or nothing when a rate on the way is 0.
     pub(super) piece: u64,
+    /// The [shape](super::line::Shape) of the tree for which the piece was worked out.
+    pub(super) measured: u64,
 }
 
 impl Job {
@@ -99,6 +107,15 @@ impl Node {
         self.granted = self.granted.wrapping_sub(bytes);
     }
 
+    pub(super) fn set_weight(&mut self, weight: u32) {
+        (self.weight, self.stride) = (weight.max(1), stride(weight));
+    }
+
+    /// Its part of what its parent has when all ask.
+    pub(super) fn part(&self, parent: &Self) -> f64 {
+        f64::from(self.weight) / parent.weights.max(1) as f64
+    }
+
     pub(super) fn job(&self) -> Option<&Job> {
         match &self.kind {
             Kind::Job(job) => Some(job),
@@ -122,16 +139,18 @@ pub(super) fn node(rate: Rate, parent: Option<Ix>, weight: u32, now: MonoTime, k
         parent,
         tag: 0,
         clock: 0,
+        weight: weight.max(1),
         stride: stride(weight),
         waiting: 0,
         granted: 0,
         active: Vec::new(),
         children: 0,
         jobs: 0,
+        weights: 0,
         kind,
     }
 }
 
-pub(super) fn stride(weight: u32) -> u64 {
+fn stride(weight: u32) -> u64 {
     STRIDE / u64::from(weight.max(1))
 }

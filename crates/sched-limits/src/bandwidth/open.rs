@@ -8,7 +8,8 @@ use crate::rate::Rate;
 impl Tree {
     /// Lets a job take by itself while nobody waits, and takes `need` bytes and a lease that way if they are there.
     pub(super) fn open_gate(&mut self, ix: Ix, need: u64, now: MonoTime) -> bool {
-        if !self.gates.contains(&ix) {
+        let was_open = self.nodes[ix].job_mut().is_none_or(|job| std::mem::replace(&mut job.gate_open, true));
+        if !was_open {
             self.gates.push(ix);
             self.on_path(ix, |node| node.open(now));
             let own = match self.nodes[ix].bucket.rate() {
@@ -29,7 +30,8 @@ impl Tree {
         let gates = std::mem::take(&mut self.gates);
         // All gates first: a job that is still on its way may yet put back what it took below.
         for ix in &gates {
-            let Some(job) = self.nodes[*ix].job() else { continue };
+            let Some(job) = self.nodes[*ix].job_mut() else { continue };
+            job.gate_open = false;
             let closed = job.line.gate.close();
             self.nodes[*ix].open.set(closed.own);
             self.enter(*ix, closed.taken, false);

@@ -58,7 +58,7 @@ impl JobPacer {
             tree.serve(now);
             match self.line.has_passed(place) {
                 true => Some(Duration::ZERO),
-                false => tree.time_to_next(self.ix),
+                false => tree.time_to_next(self.ix, now),
             }
         })
     }
@@ -90,7 +90,7 @@ impl Pacer for JobPacer {
     }
 
     fn max_chunk(&self) -> u64 {
-        self.line.chunk()
+        self.line.chunk().unwrap_or_else(|| self.shared.look(|tree, _| tree.chunk(self.ix)))
     }
 
     /// A debt is at most one second at the job's rate; what was taken and did not move is given back, up to the

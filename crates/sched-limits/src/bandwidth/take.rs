@@ -84,7 +84,7 @@ impl Tree {
         if difference > 0 {
             let most = self.path(ix).map(|ix| match self.nodes[ix].bucket.rate() {
                 Rate::Unlimited => u64::MAX,
-                rate @ Rate::BytesPerSec(bytes) => bytes_in(bytes, MOST_DEBT).max(chunk(rate, 1)),
+                rate @ Rate::BytesPerSec(bytes) => bytes_in(bytes, MOST_DEBT).max(chunk(rate, 1.0)),
             });
             let most = most.min().unwrap_or(0).min(LARGEST_CHARGE);
             self.line_up(ix, bytes.min(most.saturating_sub(backlog)), now);

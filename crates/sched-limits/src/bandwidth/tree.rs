@@ -7,8 +7,8 @@ use sched_core::{MonoTime, PlaceError, Scope};
 use slab::Slab;
 
 use super::bucket::{Bucket, chunk};
-use super::line::Line;
-use super::node::{Job, Kind, Node, node, stride};
+use super::line::{Line, Shape};
+use super::node::{Job, Kind, Node, node};
 use crate::rate::Rate;
 
 pub(super) type Ix = usize;
@@ -25,6 +25,7 @@ pub(super) struct Tree {
     pub(super) lease: u64,
     /// Jobs that may take by themselves; none while anybody waits.
     pub(super) gates: Vec<Ix>,
+    pub(super) shape: Shape,
     /// The last time seen.
     pub(super) at: MonoTime,
 }
@@ -34,7 +35,9 @@ impl Tree {
         let mut nodes = Slab::new();
         let fleet = nodes.insert(node(rate, None, 0, now, Kind::Place(Scope::Fleet, true)));
         let places = HashMap::from([(Scope::Fleet, fleet)]);
-        Self { nodes, places, fleet, floored: Vec::new(), lease, gates: Vec::new(), at: now }
+        let shape = Shape::default();
+        shape.change();
+        Self { nodes, places, fleet, floored: Vec::new(), lease, gates: Vec::new(), shape, at: now }
     }
 
     pub(super) fn fleet(&self) -> Ix {
@@ -99,7 +102,7 @@ impl Tree {
         if self.nodes[ix].bucket.rate() != rate {
             self.close_gates(now);
             self.nodes[ix].bucket.set_rate(rate, now);
-            self.measure_chunks();
+            self.shape.change();
         }
     }
 
@@ -110,7 +113,13 @@ impl Tree {
     }
 
     pub(super) fn set_node_weight(&mut self, ix: Ix, weight: u32) {
-        self.nodes[ix].stride = stride(weight);
+        let before = u64::from(self.nodes[ix].weight);
+        self.nodes[ix].set_weight(weight);
+        let (after, has_jobs) = (u64::from(self.nodes[ix].weight), self.nodes[ix].jobs > 0);
+        if let Some(parent) = self.nodes[ix].parent.filter(|_| has_jobs) {
+            self.nodes[parent].weights = self.nodes[parent].weights - before + after;
+        }
+        self.shape.change();
     }
 
     pub(super) fn set_floor(&mut self, ix: Ix, floor: u64, now: MonoTime) {
@@ -123,13 +132,8 @@ impl Tree {
         }
     }
 
-    /// Puts a link or a host under a link or the fleet, with all that is below it.
-    pub(super) fn set_parent(
-        &mut self,
-        child: &Scope,
-        parent: &Scope,
-        now: MonoTime,
-    ) -> Result<(), PlaceError> {
+    /// Whether a link or a host can be put under a link or the fleet.
+    pub(super) fn check_parent(&self, child: &Scope, parent: &Scope) -> Result<(), PlaceError> {
         let goes_under = matches!(child, Scope::Host(_) | Scope::Link(_));
         if !goes_under || !matches!(parent, Scope::Link(_) | Scope::Fleet) {
             return Err(PlaceError::WrongKind { child: child.clone(), parent: parent.clone() });
@@ -142,19 +146,29 @@ impl Tree {
         if child == parent || self.places.get(parent).is_some_and(below) {
             return Err(PlaceError::Cycle { child: child.clone(), parent: parent.clone() });
         }
+        Ok(())
+    }
+
+    /// Puts a link or a host under a link or the fleet, with all that is below it.
+    pub(super) fn set_parent(
+        &mut self,
+        child: &Scope,
+        parent: &Scope,
+        now: MonoTime,
+    ) -> Result<(), PlaceError> {
+        self.check_parent(child, parent)?;
         let (ix, to) = (self.configure(child)?, self.configure(parent)?);
         self.close_gates(now);
         let (waiting, jobs) = (self.nodes[ix].waiting, self.nodes[ix].jobs);
         self.set_waiting(ix, 0);
+        self.set_jobs(ix, 0);
         if let Some(from) = self.nodes[ix].parent.replace(to) {
             self.nodes[from].children -= 1;
-            self.on_path(from, |node| node.jobs -= jobs);
         }
         self.nodes[to].children += 1;
         self.nodes[ix].tag = self.nodes[to].clock;
         self.set_waiting(ix, waiting);
-        self.on_path(to, |node| node.jobs += jobs);
-        self.measure_chunks();
+        self.set_jobs(ix, jobs);
         Ok(())
     }
 
@@ -166,13 +180,20 @@ impl Tree {
         now: MonoTime,
     ) -> Result<(Ix, Arc<Line>), PlaceError> {
         let parent = self.place(place)?;
-        let line = Arc::<Line>::default();
+        let line = Arc::new(Line::new(self.shape.clone()));
         let floor_bucket = Bucket::new(Rate::BytesPerSec(0), now);
-        let job = Job { line: line.clone(), floor: floor_bucket, issued: 0, given_up: 0, piece: 0 };
+        let job = Job {
+            line: line.clone(),
+            gate_open: false,
+            floor: floor_bucket,
+            issued: 0,
+            given_up: 0,
+            piece: 0,
+            measured: 0,
+        };
         let ix = self.insert(node(ceiling, Some(parent), weight, now, Kind::Job(job)));
         self.set_floor(ix, floor, now);
-        self.on_path(ix, |node| node.jobs += 1);
-        self.measure_chunks();
+        self.set_jobs(ix, 1);
         Ok((ix, line))
     }
 
@@ -181,9 +202,8 @@ impl Tree {
         self.set_floor(ix, 0, now);
         self.close_gates(now);
         self.set_waiting(ix, 0);
-        self.on_path(ix, |node| node.jobs -= 1);
+        self.set_jobs(ix, 0);
         self.remove(ix);
-        self.measure_chunks();
     }
 
     fn remove(&mut self, ix: Ix) {
@@ -204,20 +224,54 @@ impl Tree {
         std::iter::successors(Some(ix), |ix| self.nodes[*ix].parent)
     }
 
-    fn measure_chunks(&mut self) {
-        let jobs: Vec<Ix> = self.nodes.iter().filter(|(_, node)| node.job().is_some()).map(|n| n.0).collect();
-        jobs.into_iter().for_each(|ix| self.measure_chunk(ix));
+    /// What a job may charge at once.
+    pub(super) fn chunk(&mut self, ix: Ix) -> u64 {
+        self.measure(ix);
+        self.nodes[ix].job().and_then(|job| job.line.chunk()).unwrap_or(1)
     }
 
-    /// What a job may charge, and is let through, at once.
-    fn measure_chunk(&mut self, ix: Ix) {
-        let nodes = || self.path(ix).map(|ix| &self.nodes[ix]);
-        let most = nodes().map(|node| chunk(node.bucket.rate(), node.jobs)).min().unwrap_or(1);
-        let burst = nodes().map(|node| node.bucket.burst()).min().unwrap_or(0);
-        if let Some(job) = self.nodes[ix].job_mut() {
-            job.piece = most.min(burst);
-            job.line.set_chunk(most);
+    /// What a job is let through with next: whole chunks as long as they are no larger than they should be.
+    pub(super) fn next_piece(&mut self, ix: Ix) -> Option<u64> {
+        self.measure(ix);
+        let bytes = self.nodes[ix].waiting.min(self.nodes[ix].job()?.piece);
+        (bytes > 0).then_some(bytes)
+    }
+
+    /// Works out how much a job may charge, and is let through, at once, if something has changed since that was done.
+    fn measure(&mut self, ix: Ix) {
+        let shape = self.shape.count();
+        if self.nodes[ix].job().is_none_or(|job| job.measured == shape) {
+            return;
         }
+        let (mut most, mut burst, mut part) = (u64::MAX, u64::MAX, 1.0);
+        for here in self.path(ix) {
+            let node = &self.nodes[here];
+            most = most.min(chunk(node.bucket.rate(), part));
+            burst = burst.min(node.bucket.burst());
+            part *= node.parent.map_or(1.0, |parent| node.part(&self.nodes[parent]));
+        }
+        if let Some(job) = self.nodes[ix].job_mut() {
+            (job.piece, job.measured) = (most.min(burst), shape);
+            job.line.set_chunk(most, shape);
+        }
+    }
+
+    /// Sets how many jobs are at or below a node, on all levels.
+    fn set_jobs(&mut self, ix: Ix, jobs: u64) {
+        let before = self.nodes[ix].jobs;
+        let mut at = Some(ix);
+        while let Some(here) = at {
+            let node = &mut self.nodes[here];
+            let had = node.jobs > 0;
+            node.jobs = node.jobs - before + jobs;
+            let (has, weight, parent) = (node.jobs > 0, u64::from(node.weight), node.parent);
+            if let Some(above) = parent.filter(|_| had != has) {
+                let weights = &mut self.nodes[above].weights;
+                *weights = if has { *weights + weight } else { *weights - weight };
+            }
+            at = parent;
+        }
+        self.shape.change();
     }
 
     pub(super) fn backlog(&self, ix: Ix) -> u64 {

@@ -5,17 +5,17 @@
 //! whatever the sizes, and unlike it needs no rounds, so that a child that comes or goes, or a rate that changes,
 //! leaves nothing to be put right.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use sched_core::MonoTime;
 
 use super::tree::{Ix, Tree};
+use crate::rate::Rate;
 
 /// Who must wait looks again no sooner than this.
 const SHORTEST_WAIT: Duration = Duration::from_micros(20);
-
-/// The part of what stands ahead that a job waits for before it looks again.
-const EARLY: u128 = 4;
 
 /// A job that may be let through, and how much.
 struct Turn {
@@ -96,12 +96,6 @@ impl Tree {
         (None, kept)
     }
 
-    /// What a job is let through with next: whole chunks as long as they are no larger than they should be.
-    fn next_piece(&self, ix: Ix) -> Option<u64> {
-        let bytes = self.nodes[ix].waiting.min(self.nodes[ix].job()?.piece);
-        (bytes > 0).then_some(bytes)
-    }
-
     /// The first node on the way up that has not got the bytes.
     fn first_short(&mut self, ix: Ix, bytes: u64, now: MonoTime) -> Option<Ix> {
         let mut at = Some(ix);
@@ -122,13 +116,8 @@ impl Tree {
         if self.nodes[ix].job().is_some() {
             return self.next_piece(ix).map(|bytes| Turn { job: ix, bytes, by_floor: false });
         }
-        let mut seen = None;
-        while let Some((start, child)) = self.child_after(ix, seen) {
-            seen = Some((start, child));
-            self.nodes[child].bucket.refill(now);
-            if kept.contains(&child) || !self.nodes[child].bucket.affords(1) {
-                continue;
-            }
+        let mut children = self.in_turn(ix, kept, now);
+        while let Some(Reverse((_, child))) = children.pop() {
             if let Some(turn) = self.next_below(child, kept, now)
                 && self.nodes[child].bucket.affords(turn.bytes)
             {
@@ -138,39 +127,40 @@ impl Tree {
         None
     }
 
-    fn child_after(&self, ix: Ix, seen: Option<(u128, Ix)>) -> Option<(u128, Ix)> {
-        let children = self.nodes[ix].active.iter().map(|child| (self.start(*child, ix), *child));
-        children.filter(|child| seen.is_none_or(|seen| *child > seen)).min()
+    /// The children that ask and have a byte, by their virtual time.
+    fn in_turn(&mut self, ix: Ix, kept: &[Ix], now: MonoTime) -> BinaryHeap<Reverse<(u128, Ix)>> {
+        let mut children = Vec::new();
+        for at in 0..self.nodes[ix].active.len() {
+            let child = self.nodes[ix].active[at];
+            self.nodes[child].bucket.refill(now);
+            if self.nodes[child].bucket.affords(1) && !kept.contains(&child) {
+                children.push(Reverse((self.start(child, ix), child)));
+            }
+        }
+        children.into()
     }
 
     /// How long a job must wait for its next piece at least, as things stand; `None` when a rate on its way is 0.
-    pub(super) fn time_to_next(&self, ix: Ix) -> Option<Duration> {
-        let (job, piece) = (self.nodes[ix].job()?, self.next_piece(ix)?);
+    pub(super) fn time_to_next(&mut self, ix: Ix, now: MonoTime) -> Option<Duration> {
+        let piece = self.next_piece(ix)?;
         let (mut in_turn, mut alone) = (Duration::ZERO, Duration::ZERO);
-        let mut below = None;
-        for here in self.path(ix) {
-            // Those ahead may be held back elsewhere: who looks too late misses its turn, who looks too early only looks.
-            let ahead = below.map_or(0, |child| self.bytes_ahead(child, here)) / EARLY;
+        let mut at = Some(ix);
+        while let Some(here) = at {
+            let mut ahead = 0;
+            if here != ix && self.nodes[here].bucket.rate() != Rate::Unlimited {
+                // The bucket fills for whose turn it is before it fills for this one. What stands ahead of it besides
+                // may be held back elsewhere: who looks too late misses its turn, who looks too early only looks.
+                let first = self.next_below(here, &[], now).filter(|turn| turn.job != ix);
+                ahead = first.map_or(0, |turn| turn.bytes.into());
+            }
             let bucket = &self.nodes[here].bucket;
             in_turn = in_turn.max(bucket.time_until(u128::from(piece) + ahead)?);
             alone = alone.max(bucket.time_until(u128::from(piece))?);
-            below = Some(here);
+            at = self.nodes[here].parent;
         }
+        let job = self.nodes[ix].job()?;
         let promised = job.floor.time_until(u128::from(piece.min(job.floor.burst().max(1))));
         let wait = promised.map_or(in_turn, |promised| in_turn.min(promised.max(alone)));
         Some(wait.max(SHORTEST_WAIT))
-    }
-
-    /// What goes before a child at its parent: of every other child what it has waiting, as far as its virtual time
-    /// is behind.
-    fn bytes_ahead(&self, child: Ix, parent: Ix) -> u128 {
-        let own = self.start(child, parent);
-        let others = self.nodes[parent].active.iter().filter(|other| **other != child);
-        let ahead = others.map(|other| {
-            let behind = own.saturating_sub(self.start(*other, parent));
-            let node = &self.nodes[*other];
-            (behind / u128::from(node.stride)).min(u128::from(node.waiting))
-        });
-        ahead.sum()
     }
 }

@@ -14,7 +14,8 @@ const LEFT: f64 = 0.8;
 
 /// A silent signal is neither a calm nor a busy one: the share is held until the last sample is five periods old,
 /// then decays by a fifth a period toward a cap that is safe without knowing, or to 0 inside a declared peak. It
-/// never rises.
+/// never rises. A pause is held as long; then it is given up, and at most the blind cap is granted: a signal that is
+/// lost in a pause does not stop backups for ever.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FailSlow {
@@ -51,6 +52,11 @@ impl FailSlow {
     fn declared_peak(&self, now: Now) -> bool {
         self.peaks.as_ref().is_some_and(|plan| plan.share_at(now.wall) <= 0.0)
     }
+
+    /// The share that is safe without a signal.
+    pub(super) fn blind_cap_at(&self, now: Now) -> f64 {
+        if self.declared_peak(now) { 0.0 } else { self.blind_cap }
+    }
 }
 
 /// How old the last sample is, and what is left of a share since.
@@ -67,6 +73,11 @@ impl Freshness {
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
     }
 
+    /// Whether the last sample is so young that what was granted is held.
+    pub(super) fn held(&self, now: Now, terms: &FailSlow) -> bool {
+        self.last.is_some_and(|last| terms.periods(now.mono.since(last)) <= HELD_PERIODS)
+    }
+
     /// What is left of `share` while nothing comes, and why.
     pub(super) fn silent(&mut self, now: Now, share: f64, terms: &FailSlow, law: &str) -> (f64, Reason) {
         let peak = terms.declared_peak(now);
@@ -81,7 +92,7 @@ impl Freshness {
         let held_until = last + terms.period.mul_f64(HELD_PERIODS);
         let passed = terms.periods(now.mono.since(self.decayed.max(held_until)));
         self.decayed = now.mono;
-        let cap = if peak { 0.0 } else { terms.blind_cap };
+        let cap = terms.blind_cap_at(now);
         let left = if share <= cap { share } else { (share * LEFT.powf(passed)).max(cap) };
         let toward = if peak { "0 in a declared peak" } else { "the blind cap" };
         (left, Reason::new(format!("{law}: no signal for {age:.0} periods; falling to {toward}")))

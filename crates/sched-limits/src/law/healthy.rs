@@ -7,15 +7,18 @@ use super::LawError;
 /// The foreground's latency without backups.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Healthy {
-    /// Known beforehand. A goal is not the healthy latency: divide it by the allowance.
+    /// Known beforehand. A goal is not the healthy latency.
     Known(Duration),
+    /// Not known: there is only a goal, and this is what the allowance makes of it. What may be added to a healthy
+    /// latency ([`ControlLaw::allow`](super::ControlLaw::allow)) changes nothing here.
+    Assumed(Duration),
     /// Learned while backups run slowly or pause.
     Learned(Learning),
 }
 
 /// How a healthy latency is learned.
 ///
-/// The law sees how latency goes with the backups' own rate, and pauses them now and then, for about 2 % of the time,
+/// The law sees how latency goes with the backups' own rate, and pauses them now and then, for 1 to 4 % of the time,
 /// to see the foreground alone. What counts as healthy is the lowest latency without backups that was seen in the
 /// memory: it falls at once, and rises only when everything lower has been forgotten, never because backups slow
 /// the foreground.
@@ -43,7 +46,7 @@ impl Healthy {
             false => Ok(()),
         };
         match self {
-            Self::Known(latency) => positive("healthy", *latency),
+            Self::Known(latency) | Self::Assumed(latency) => positive("healthy", *latency),
             Self::Learned(learning) => {
                 positive("settle", learning.settle).and_then(|()| positive("memory", learning.memory))
             }

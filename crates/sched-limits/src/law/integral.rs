@@ -6,6 +6,8 @@ use super::reclaim::Reclaim;
 const MOST_BELOW: f64 = 3.0;
 /// … and the integral up to this many above it, so that one lucky reading does not open the gate.
 const MOST_ABOVE: f64 = 3.0;
+/// An error counts in full from so many times its own standard error.
+const CERTAIN_FROM: f64 = 4.0;
 
 /// Gains, as shares a unit of error.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +29,12 @@ pub(super) struct Step {
     pub(super) demand: bool,
     /// How much the integral may move close to the target, from 0 to 1: less when the signal is noisy.
     pub(super) near: f64,
-    /// How fast capacity may be taken back, from 0 (not at all) to 1.
-    pub(super) reclaim: f64,
+    /// Standard error of `error`, 0 when it is exact.
+    pub(super) doubt: f64,
+    /// Periods by which the mean behind `error` is late.
+    pub(super) late: f64,
+    /// Whether capacity may be taken back in leaps.
+    pub(super) reclaim: bool,
 }
 
 /// u = clamp(i + Kp · clamp(e, −3, 1), 0, cap), i += Ki · e.
@@ -47,14 +53,18 @@ impl Integral {
     pub(super) fn step(&mut self, gains: Gains, step: Step) -> f64 {
         let error = step.error.min(MOST_ABOVE);
         if error <= 0.0 || step.demand {
-            let near = error.abs().clamp(step.near, 1.0);
+            let near = (error.abs() / (CERTAIN_FROM * step.doubt).max(1.0)).clamp(step.near, 1.0);
             let moved = self.value + near * gains.integral * error * step.periods;
             self.value = moved.clamp(0.0, gains.cap);
-            let reclaimed = self.reclaim.step(self.value, error, step.periods, step.reclaim);
-            self.value = reclaimed.min(gains.cap);
+            self.value = self.reclaim.step(self.value, error, step).min(gains.cap);
         }
         let proportional = gains.proportional * error.clamp(-MOST_BELOW, 1.0);
         (self.value + proportional).clamp(0.0, gains.cap)
+    }
+
+    /// Multiplies the share: growth that waits for no error.
+    pub(super) fn grow(&mut self, factor: f64, cap: f64) {
+        self.value = (self.value * factor).min(cap);
     }
 
     /// Follows a share that was granted instead, downwards only.

@@ -11,7 +11,7 @@ use super::pauses::Pauses;
 use super::stretch::{Level, Stretch};
 
 /// Readings before a stretch says anything.
-const FEWEST: f64 = 8.0;
+const FEWEST: f64 = 20.0;
 /// Readings before a stretch may end because it is exact enough.
 const EXACT_FROM: f64 = 30.0;
 /// A stretch is exact enough at this standard error, in units of the allowance.
@@ -28,7 +28,7 @@ const LEAST_NOISE: f64 = 0.02;
 /// Harm grows with the square of the error, so an inexact level is taken lower, and an exact one a trace higher
 /// than the lowest: choosing the lowest is choosing the luckiest.
 const RISK: f64 = 0.1;
-const LUCK: f64 = 0.04;
+const LUCK: f64 = 0.055;
 
 /// Learns the healthy latency. See [`Learning`].
 #[derive(Clone, Debug)]
@@ -69,6 +69,11 @@ impl Learned {
         }
     }
 
+    /// What may be added to the healthy latency has changed.
+    pub(super) fn set_theta(&mut self, theta: f64) {
+        self.theta = theta;
+    }
+
     /// ln of the healthy latency, as far as it is known.
     pub(super) fn healthy(&self) -> Option<f64> {
         let level = self.lowest?;
@@ -106,6 +111,11 @@ impl Learned {
             }
         }
         self.lowest = self.levels.lowest(self.present);
+    }
+
+    /// The signal was lost in a pause, which is made up for once it is back.
+    pub(super) fn give_up_pause(&mut self) {
+        self.pauses.give_up(self.lowest.is_some());
     }
 
     /// Whether the foreground's load varies, as far as was seen.

@@ -43,6 +43,11 @@ impl Override {
         }
     }
 
+    /// Tells all laws by how much the foreground's latency may grow; see [`ControlLaw::allow`].
+    pub fn allow(&mut self, growth: Option<f64>) {
+        self.laws.iter_mut().for_each(|(law, _)| law.allow(growth));
+    }
+
     /// The law whose share is the least, by its number, and what it says; `None` without laws.
     pub fn least(&self) -> Option<(usize, &Share)> {
         let all = self.laws.iter().map(|(_, last)| last).enumerate();

@@ -15,6 +15,7 @@ mod integral;
 mod learned;
 mod least;
 mod levels;
+mod mean;
 mod pauses;
 mod pi;
 mod pressure;
@@ -74,8 +75,18 @@ impl Share {
 
 /// Turns samples into shares. Pure: no clock, no I/O; time is an argument.
 ///
-/// A law is asked once a sample, and about once a period when no sample comes. Its share is finite and in [0, cap]
-/// whatever it is shown; a higher latency never gives a higher share; a missing sample never raises it.
+/// A law is asked once a sample, and about once a period when no sample comes. What a law must keep:
+///
+/// - its share is finite and in [0, cap], whatever it is shown;
+/// - with the same history, a higher reading never gives a higher next share. A law that learns from readings keeps this
+///   for the next share only: later ones may be higher when the higher reading was the truth about the foreground alone;
+/// - a missing sample never raises its share. What is granted may rise from 0 when a pause ends, heard or not, but
+///   without a signal never over the blind cap ([`FailSlow`]);
+/// - the same samples at the same times give the same shares.
+///
+/// [`Override`] holds a law that says anything but a share from 0 to 1 to what it said before, and the reason says so.
+/// It does not catch panics. The scheduler in `backup-sched` does: it sets such a law aside for good, grants its signal
+/// a blind share, and reports both.
 pub trait ControlLaw: Send + fmt::Debug {
     /// The share from now on. `None`: no usable reading has come since the last call.
     fn step(&mut self, now: Now, sample: Option<Observation>) -> Share;
@@ -84,6 +95,13 @@ pub trait ControlLaw: Send + fmt::Debug {
     /// so that it does not wind up while it has no say. Default: nothing.
     fn track(&mut self, granted: f64) {
         let _ = granted;
+    }
+
+    /// By how much the foreground's latency may grow while those backups run that run now: the highest ratio over the
+    /// healthy latency, at least 1; `None` when none of them says. A law that knows no healthy latency, told or learned,
+    /// has no use for it. Default: nothing.
+    fn allow(&mut self, growth: Option<f64>) {
+        let _ = growth;
     }
 }
 

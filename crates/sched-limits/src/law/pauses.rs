@@ -8,17 +8,17 @@ use sched_core::MonoTime;
 use super::healthy::Learning;
 
 /// Length of the first pause, before anything is known, in periods.
-const FIRST: u32 = 10;
+const FIRST: u32 = 30;
 /// Readings of a routine pause, after it has settled.
 const ROUTINE_READINGS: u32 = 4;
 /// Readings of a pause that asks whether the foreground has become quieter.
-const GROWTH_READINGS: u32 = 36;
+const GROWTH_READINGS: u32 = 48;
 /// Periods between routine pauses on average; each is drawn from half to one and a half of that.
-const INTERVAL: f64 = 1500.0;
+const INTERVAL: f64 = 3000.0;
 /// Periods over which slow running counts as recent: it shows as much as a pause.
 const RECENT: usize = 60;
 /// A share that has grown by this factor since the last look is not known to be harmless.
-const GROWN: f64 = 1.15;
+const GROWN: f64 = 1.5;
 /// Below these shares there is nothing to look away from.
 const WORTHWHILE: f64 = 0.02;
 const WORTHWHILE_GROWN: f64 = 0.03;
@@ -90,6 +90,14 @@ impl Pauses {
             self.looked_at = share;
             self.pause(now, self.settle + self.period * ROUTINE_READINGS);
         }
+    }
+
+    /// Ends the pause under way, which showed nothing; another takes its place when there are samples again, as the
+    /// first one if nothing is `known` yet.
+    pub(super) fn give_up(&mut self, known: bool) {
+        self.until = None;
+        self.next = MonoTime::ZERO;
+        self.begun = known;
     }
 
     fn pause(&mut self, now: MonoTime, length: Duration) {

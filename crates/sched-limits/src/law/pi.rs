@@ -9,6 +9,7 @@ use super::healthy::Healthy;
 use super::intake::Intake;
 use super::integral::{Gains, Integral, Step};
 use super::learned::Learned;
+use super::mean::{Mean, Reading};
 use super::{ControlLaw, DEMAND_FROM, LawError, Observation, Share, above};
 
 const NAME: &str = "logarithmic PI law";
@@ -18,11 +19,12 @@ const LONGEST_STEP_PERIODS: f64 = 2.0;
 const QUIET: f64 = 0.1;
 /// With more noise the mean is taken over more samples: its weight falls with this power of the noise.
 const SMOOTHING_POWER: f64 = 1.5;
-/// Capacity is taken back in leaps while the mean is no noisier than it is with σ = .15 and the default smoothing.
+/// The integral near its target moves less by this power of the noise.
+const NEAR_POWER: f64 = 1.5;
+/// The least growth of the latency that the law steers by: less cannot be told from noise.
+const LEAST_ALLOWANCE: f64 = 1.01;
+/// Capacity is taken back in leaps while the mean is no noisier than it is with σ = .17 and the default smoothing.
 const RECLAIM_BELOW: f64 = 0.063;
-/// A median that is so many standard deviations away from the mean, and so many units, is a step and no noise.
-const STEP_DEVIATIONS: f64 = 5.0;
-const STEP_UNITS: f64 = 3.0;
 
 /// Settings of a [`PiLaw`].
 #[derive(Clone, Debug, PartialEq)]
@@ -31,13 +33,15 @@ pub struct PiConfig {
     /// The latency without backups.
     pub healthy: Healthy,
     /// How far above the healthy latency the foreground may come, as a ratio over 1: its logarithm θ is the law's
-    /// unit of error. Default 1.10.
+    /// unit of error. Default 1.10. What [`ControlLaw::allow`] says goes before it.
     pub allowance: f64,
-    /// Weight of a new sample in the running mean of ln latency, over 0 up to 1. Default .3; noisy signals get less.
+    /// A latency that is kept whatever may be added to the healthy one: what was promised to users. Default none.
+    pub at_most: Option<Duration>,
+    /// Weight of a new sample in the running mean of ln latency, over 0 up to 1. Default .25; noisy signals get less.
     pub smoothing: f64,
     /// Integral gain a period. Default .02.
     pub integral_gain: f64,
-    /// Proportional gain. Default .2.
+    /// Proportional gain. Default .15.
     pub proportional_gain: f64,
     /// The highest share. Default 1.
     pub cap: f64,
@@ -51,9 +55,10 @@ impl PiConfig {
         Self {
             healthy,
             allowance: 1.10,
-            smoothing: 0.3,
+            at_most: None,
+            smoothing: 0.25,
             integral_gain: 0.02,
-            proportional_gain: 0.2,
+            proportional_gain: 0.15,
             cap: 1.0,
             fail_slow: FailSlow::default(),
         }
@@ -74,12 +79,15 @@ impl PiConfig {
     pub fn goal(goal: Duration, allowance: f64) -> Self {
         let healthy = goal.as_secs_f64() / allowance.max(1.0);
         let healthy = Duration::try_from_secs_f64(healthy).unwrap_or_default();
-        Self { allowance, ..Self::healthy(healthy) }
+        Self { allowance, ..Self::new(Healthy::Assumed(healthy)) }
     }
 
     fn check(&self) -> Result<(), LawError> {
         self.healthy.check()?;
         self.fail_slow.check()?;
+        if self.at_most.is_some_and(|at_most| at_most.is_zero()) {
+            return Err(LawError { field: "at_most", value: 0.0, right: "a positive duration" });
+        }
         above("allowance", self.allowance, (1.0, 100.0), "a ratio over 1 and at most 100")?;
         above("smoothing", self.smoothing, (0.0, 1.0), "over 0 and at most 1")?;
         above("integral_gain", self.integral_gain, (0.0, 10.0), "over 0 and at most 10")?;
@@ -93,24 +101,26 @@ impl PiConfig {
 /// With θ = ln allowance and s the running mean of ln(latency / healthy), once a period:
 ///
 /// e = θ − s; i += .02 · e, upwards only while backups use what they are granted;
-/// u = clamp(i + .2 · clamp(e, −3 θ, θ), 0, cap).
+/// u = clamp(i + .15 · clamp(e, −3 θ, θ), 0, cap).
 ///
 /// A ratio rather than a difference makes one set of gains fit a cache of 100 µs and a report of 10 s. The share falls
 /// as fast as the harm is great and rises slowly. Around this formula:
 ///
 /// - each reading is the median of three, so that one wrong reading changes next to nothing;
-/// - a median that is far off the mean is a step: the mean goes there at once;
+/// - a median that is far off the mean is a step, and so are many readings that are off the same way: the mean begins
+///   anew there;
 /// - the noisier the readings (σ over .1), the longer the mean and the calmer the integral near the target;
-/// - freed capacity is taken back at 8 % a period up to 85 % of the last good share, while the mean is quiet.
+/// - freed capacity is taken back at 10 % a period up to 85 % of the last good share, unless even the mean is noisy.
 #[derive(Clone, Debug)]
 pub struct PiLaw {
     config: PiConfig,
+    /// Logarithm of what may be added to the healthy latency.
     theta: f64,
     intake: Intake,
     learned: Option<Learned>,
     freshness: Freshness,
-    /// Running mean of ln latency; `None` before the first sample and after a pause.
-    mean: Option<f64>,
+    /// Running mean of ln latency.
+    mean: Mean,
     integral: Integral,
     share: f64,
     granted: f64,
@@ -129,14 +139,14 @@ impl PiLaw {
             Healthy::Learned(learning) => {
                 Some(Learned::new(learning.clone(), theta, config.fail_slow.period, share))
             }
-            Healthy::Known(_) => None,
+            Healthy::Known(_) | Healthy::Assumed(_) => None,
         };
         Ok(Self {
             theta,
             intake: Intake::default(),
             learned,
             freshness: Freshness::default(),
-            mean: None,
+            mean: Mean::default(),
             integral: Integral::new(share),
             share,
             granted: share,
@@ -151,9 +161,15 @@ impl PiLaw {
 
     fn ln_healthy(&self) -> Option<f64> {
         match (&self.config.healthy, &self.learned) {
-            (Healthy::Known(latency), _) => Some(latency.as_secs_f64().ln()),
+            (Healthy::Known(latency) | Healthy::Assumed(latency), _) => Some(latency.as_secs_f64().ln()),
             (Healthy::Learned(_), learned) => learned.as_ref()?.healthy(),
         }
+    }
+
+    /// θ over a healthy latency: what may be added to it, within what is kept in any case.
+    fn theta_over(&self, healthy: f64) -> f64 {
+        let at_most = self.config.at_most.map(|at_most| at_most.as_secs_f64().ln() - healthy);
+        at_most.map_or(self.theta, |at_most| self.theta.min(at_most).max(LEAST_ALLOWANCE.ln()))
     }
 
     fn fresh(&mut self, now: Now, sample: Observation) -> Share {
@@ -177,52 +193,43 @@ impl PiLaw {
             let reason = Reason::new(format!("{NAME}: the healthy latency is not known yet; blind share"));
             return Share::new(self.share, reason);
         };
-        let smoothing = self.smooth(value, healthy, noise, periods);
-        let error = (self.theta + healthy - self.mean.unwrap_or(healthy)) / self.theta;
-        let mean_noise = noise * (smoothing / (2.0 - smoothing)).sqrt();
-        let quiet = if mean_noise < RECLAIM_BELOW { smoothing / self.config.smoothing } else { 0.0 };
+        let theta = self.theta_over(healthy);
+        let loud = loudness(noise);
+        let weight = self.config.smoothing * loud.powf(SMOOTHING_POWER);
+        let reading = Reading { raw: sample.value.ln(), median: value, noise, weight, periods };
+        self.mean.step(healthy, theta, reading);
+        let mean_noise = noise * (weight / (2.0 - weight)).sqrt();
         let step = Step {
-            error,
+            error: (theta + healthy - self.mean.value().unwrap_or(healthy)) / theta,
             periods,
             demand: used >= DEMAND_FROM * self.granted,
-            near: loudness(noise),
-            reclaim: quiet,
+            near: loud.powf(NEAR_POWER),
+            doubt: mean_noise / theta,
+            late: weight.recip(),
+            reclaim: mean_noise < RECLAIM_BELOW,
         };
         let gains = Gains {
-            proportional: self.config.proportional_gain * self.theta,
-            integral: self.config.integral_gain * self.theta,
+            proportional: self.config.proportional_gain * theta,
+            integral: self.config.integral_gain * theta,
             cap: self.config.cap,
         };
         self.share = self.integral.step(gains, step);
         self.granted = self.share;
-        self.say(sample.value, healthy)
-    }
-
-    /// Moves the running mean; the weight of an ordinary sample.
-    fn smooth(&mut self, value: f64, healthy: f64, noise: f64, periods: f64) -> f64 {
-        let mean = self.mean.get_or_insert(healthy);
-        let smoothing = self.config.smoothing * loudness(noise).powf(SMOOTHING_POWER);
-        let off = (value - *mean).abs();
-        if noise.is_finite() && off > (STEP_DEVIATIONS * noise).max(STEP_UNITS * self.theta) {
-            *mean = value;
-        } else {
-            *mean += (1.0 - (1.0 - smoothing).powf(periods)) * (value - *mean);
-        }
-        smoothing
+        self.say(sample.value, healthy + theta)
     }
 
     fn pause(&mut self, left: Duration) -> Share {
-        self.mean = None;
+        self.mean.forget();
         self.granted = 0.0;
         let reason = Reason::new(format!("{NAME}: paused to see the foreground alone"));
         Share { share: self.share, pause: Some(left), reason }
     }
 
-    fn say(&self, latency: f64, healthy: f64) -> Share {
+    fn say(&self, latency: f64, ln_target: f64) -> Share {
         let measured = Measured {
             signal: "latency".into(),
             value: latency * 1e3,
-            threshold: (healthy + self.theta).exp() * 1e3,
+            threshold: ln_target.exp() * 1e3,
             unit: "ms".into(),
         };
         let text = format!("{NAME}: {:.1} % of the ceiling", self.share * 100.0);
@@ -235,10 +242,16 @@ impl ControlLaw for PiLaw {
         if let Some(sample) = sample.filter(|sample| sample.value.is_normal() && sample.value > 0.0) {
             return self.fresh(now, sample);
         }
-        // A pause goes on while nothing is heard: nothing would say what its end does.
-        if let Some(learned) = self.learned.as_ref().filter(|learned| learned.pauses.under_way()) {
-            let left = learned.pauses.left(now.mono).unwrap_or(self.config.fail_slow.period);
-            return self.pause(left);
+        let held = self.freshness.held(now, &self.config.fail_slow);
+        if let Some(learned) = self.learned.as_mut().filter(|learned| learned.pauses.under_way()) {
+            // Nothing would say what the end of the pause does, so it goes on as long as a share would be held.
+            if held {
+                let left = learned.pauses.left(now.mono).unwrap_or(self.config.fail_slow.period);
+                return self.pause(left);
+            }
+            // Nothing is seen in it. What follows is no more than any law gives blindly.
+            learned.give_up_pause();
+            self.share = self.share.min(self.config.fail_slow.blind_cap_at(now));
         }
         let (share, reason) = self.freshness.silent(now, self.share, &self.config.fail_slow, NAME);
         (self.share, self.granted) = (share, share);
@@ -249,6 +262,18 @@ impl ControlLaw for PiLaw {
     fn track(&mut self, granted: f64) {
         self.granted = granted;
         self.integral.follow(granted);
+    }
+
+    /// Ratios from 1.01 to 100 count as they are, others as the nearest of these.
+    fn allow(&mut self, growth: Option<f64>) {
+        if matches!(self.config.healthy, Healthy::Assumed(_)) {
+            return;
+        }
+        let growth = growth.filter(|growth| growth.is_finite());
+        self.theta = growth.map_or(self.config.allowance, |growth| growth.clamp(LEAST_ALLOWANCE, 100.0)).ln();
+        if let Some(learned) = &mut self.learned {
+            learned.set_theta(self.theta);
+        }
     }
 }
 

@@ -18,6 +18,14 @@ const INTEGRAL: f64 = 0.002;
 const FALLS_FASTER: f64 = 5.0;
 /// Noise of the mean, in units of the target, up to which capacity is taken back in leaps.
 const RECLAIM_BELOW: f64 = 0.5;
+/// Growth a period from the start until stalls first come near the target: from 1 % to a quarter of the ceiling in some
+/// 15 periods, with each reading there to end it. As in TCP's slow start (RFC 5681), but by a quarter instead of
+/// doubling, and above a quarter of the ceiling by a fiftieth: stalls may follow the share some seconds late.
+const START_GROWTH: f64 = 1.25;
+const START_GROWTH_HIGH: f64 = 1.02;
+const START_HIGH: f64 = 0.25;
+/// Stalls come near the target from this part of it on.
+const START_BELOW: f64 = 0.5;
 
 /// Settings of a [`PressureLaw`].
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +49,10 @@ impl Default for PressureConfig {
 /// difference of the kernel's `total` counter over the time between two readings (its `avg10` takes 7 s to half its
 /// value).
 ///
+/// An integral alone would take minutes to find out what an idle machine can do. So at first the share grows by a quarter
+/// a period, later by a fiftieth, while backups use it and stalls stay below half the target; once they do not, that is
+/// over for good.
+///
 /// Stalls of the backup itself count too, so this law is more timid than one that knows the foreground's latency. Use
 /// it where there is none, or as a fast cut beside it.
 #[derive(Clone, Debug)]
@@ -49,6 +61,8 @@ pub struct PressureLaw {
     intake: Intake,
     freshness: Freshness,
     mean: f64,
+    /// Stalls have never come near the target.
+    starting: bool,
     integral: Integral,
     share: f64,
     granted: f64,
@@ -68,6 +82,7 @@ impl PressureLaw {
             intake: Intake::default(),
             freshness: Freshness::default(),
             mean: config.target,
+            starting: true,
             integral: Integral::new(share),
             share,
             granted: share,
@@ -84,12 +99,20 @@ impl PressureLaw {
         self.mean += (1.0 - (1.0 - SMOOTHING).powf(periods)) * (value - self.mean);
         let below = 1.0 - self.mean / target;
         let quiet = noise * (SMOOTHING / (2.0 - SMOOTHING)).sqrt() < RECLAIM_BELOW * target;
+        let demand = sample.used >= DEMAND_FROM * self.granted;
+        self.starting &= value < START_BELOW * target;
+        if self.starting && demand {
+            let growth = if self.share < START_HIGH { START_GROWTH } else { START_GROWTH_HIGH };
+            self.integral.grow(growth.powf(periods), self.config.cap);
+        }
         let step = Step {
             error: if below < 0.0 { FALLS_FASTER * below } else { below },
             periods,
-            demand: sample.used >= DEMAND_FROM * self.granted,
+            demand,
             near: 1.0,
-            reclaim: if quiet { 1.0 } else { 0.0 },
+            doubt: 0.0,
+            late: 1.0 / SMOOTHING,
+            reclaim: quiet,
         };
         let gains = Gains { proportional: PROPORTIONAL, integral: INTEGRAL, cap: self.config.cap };
         self.share = self.integral.step(gains, step);

@@ -2,6 +2,8 @@
 
 /// Queues answer load with a curve that is flat at first: the cube of the share stands for it.
 const POWER: i32 = 3;
+/// Standard deviation of the guessed effect, in guesses: what is seen counts more than what was aimed at.
+const DOUBT: f64 = 1.5;
 
 /// Least squares of y = b + a · share³ over a stretch of readings: b is ln latency without backups.
 ///
@@ -46,11 +48,12 @@ impl Stretch {
         self.count
     }
 
-    /// The fit, with readings of this noise, when a share of `good` is guessed to have the effect `theta`, give or
-    /// take as much again.
+    /// The fit, with readings of this noise, when a share of `good` is guessed to have the effect `theta`, with a standard
+    /// deviation of [`DOUBT`] times that.
     pub(super) fn fit(&self, noise: f64, good: f64, theta: f64) -> Fit {
-        let guess = theta / good.powi(POWER);
-        let trust = (noise / guess).powi(2);
+        // A floor may have kept backups far over what is known to be good; the guess must not be stretched that far.
+        let guess = theta / good.powi(POWER).max(self.load / self.count);
+        let trust = (noise / (DOUBT * guess)).powi(2);
         let spread = self.load_squared + trust;
         let determinant = self.count * spread - self.load * self.load;
         let mean = (self.value * spread - self.load * (self.product + trust * guess)) / determinant;
@@ -85,5 +88,33 @@ impl Level {
     /// Standard error of a difference.
     pub(super) fn error_beside(&self, other: Self) -> f64 {
         self.error.hypot(other.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THETA: f64 = 0.095;
+
+    #[test]
+    fn readings_at_two_rates_tell_the_level_whatever_was_guessed() {
+        let mut stretch = Stretch::default();
+        (0..30).for_each(|_| stretch.add(0.0, -6.0));
+        (0..300).for_each(|_| stretch.add(0.3, -5.8));
+        let fit = stretch.fit(0.02, 0.3, THETA);
+        assert!((fit.alone.mean + 6.0).abs() < 0.01 && fit.alone.error < 0.01, "{fit:?}");
+        assert!((fit.expected(0.3) + 5.8).abs() < 0.01, "{fit:?}");
+    }
+
+    #[test]
+    fn a_rate_far_over_what_is_known_to_be_good_does_not_stretch_the_guess() {
+        let mut stretch = Stretch::default();
+        (0..300).for_each(|_| stretch.add(0.05, -6.0));
+        let fit = stretch.fit(0.1, 0.01, THETA);
+        assert!(
+            (-6.0 - 1.1 * THETA..-6.0).contains(&fit.alone.mean) && fit.alone.error < 3.0 * THETA,
+            "{fit:?}"
+        );
     }
 }

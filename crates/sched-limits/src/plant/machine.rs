@@ -32,8 +32,9 @@ pub(super) struct Second {
     pub(super) reading: Option<f64>,
 }
 
-/// Latency over that of the idle machine.
-pub(super) fn slowdown(utilization: f64) -> f64 {
+/// The foreground's p99 over that on the idle machine, at this utilization: 1 + ρ⁶ / (1 − ρ), gentle until the machine is
+/// nearly full. Utilization counts from 0 to .999, since queues are bounded.
+pub fn latency(utilization: f64) -> f64 {
     let rho = utilization.clamp(0.0, FULLEST);
     1.0 + rho.powi(6) / (1.0 - rho)
 }
@@ -56,8 +57,8 @@ impl Machine {
         let acting = self.under_way.pop_front().unwrap_or(0.0);
         self.load += (acting - self.load) * (1.0 - (-1.0 / lag.max(1e-9)).exp());
         let foreground = foreground(t);
-        let alone = slowdown(foreground);
-        let ratio = slowdown(foreground + self.load) / alone;
+        let alone = latency(foreground);
+        let ratio = latency(foreground + self.load) / alone;
         let p99 = HEALTHY_SECONDS * base(t) * alone * ratio;
         // Drawn in any case, so that a fault changes nothing but itself.
         let noise = (sigma * self.normal()).exp();
@@ -83,11 +84,11 @@ impl Machine {
 
 /// The highest backup load without harm, by bisection: the slowdown grows with utilization.
 fn safe(foreground: f64) -> f64 {
-    let bound = HARM_FROM * slowdown(foreground);
+    let bound = HARM_FROM * latency(foreground);
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..40 {
         let middle = 0.5 * (low + high);
-        if slowdown(foreground + middle) <= bound { low = middle } else { high = middle }
+        if latency(foreground + middle) <= bound { low = middle } else { high = middle }
     }
     low
 }

@@ -7,7 +7,7 @@
 //!
 //! // Put your own law here.
 //! let law = || PiLaw::new(PiConfig::healthy(Duration::from_secs_f64(HEALTHY_SECONDS))).unwrap();
-//! let mut table = Table::new(&[Scenario::A], 3);
+//! let mut table = Table::new(&[Scenario::A], 0..3);
 //! table.add("pi, told", Sees::Latency, || Box::new(law()));
 //! println!("{table}");
 //! assert!(table.score("pi, told", "A").unwrap().harm_pct <= 1.0);
@@ -18,7 +18,7 @@ mod scenario;
 mod table;
 mod trial;
 
-pub use machine::HEALTHY_SECONDS;
+pub use machine::{HEALTHY_SECONDS, latency};
 pub use scenario::Scenario;
 pub use table::{Score, Table};
 pub use trial::Trial;

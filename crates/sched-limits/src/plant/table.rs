@@ -1,6 +1,7 @@
 //! Laws beside each other: [`Table`].
 
 use std::fmt;
+use std::ops::Range;
 
 use super::{Scenario, Sees, Trial};
 use crate::law::ControlLaw;
@@ -28,21 +29,22 @@ pub struct Score {
 #[derive(Clone, Debug)]
 pub struct Table {
     scenarios: Vec<Scenario>,
-    seeds: u64,
+    seeds: Range<u64>,
     scores: Vec<Score>,
 }
 
 impl Table {
-    /// An empty table over these scenarios, with as many seeds each (at least 1; 12 for a figure to be quoted).
-    pub fn new(scenarios: &[Scenario], seeds: u64) -> Self {
-        Self { scenarios: scenarios.to_vec(), seeds: seeds.max(1), scores: Vec::new() }
+    /// An empty table over these scenarios, each with these seeds: 12 and more for a figure to be quoted, and others than
+    /// those that a law's settings were chosen on. A score without any seed is NaN.
+    pub fn new(scenarios: &[Scenario], seeds: Range<u64>) -> Self {
+        Self { scenarios: scenarios.to_vec(), seeds, scores: Vec::new() }
     }
 
     /// Runs a law; `make` gives a fresh one for every run.
     pub fn add(&mut self, name: &str, sees: Sees, make: impl Fn() -> Box<dyn ControlLaw>) {
         for scenario in &self.scenarios {
             let run = |seed| scenario.run(&mut *make(), sees, seed);
-            let trials: Vec<_> = (0..self.seeds).map(run).collect();
+            let trials: Vec<_> = self.seeds.clone().map(run).collect();
             let mean = |f: fn(&Trial) -> f64| trials.iter().map(f).sum::<f64>() / trials.len() as f64;
             let mean_of = |f: fn(&Trial) -> Option<f64>| {
                 let all: Option<Vec<f64>> = trials.iter().map(f).collect();

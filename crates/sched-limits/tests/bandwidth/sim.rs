@@ -50,12 +50,14 @@ pub(crate) struct Hungry {
     pub(crate) moved: u64,
     pub(crate) chunk: Option<u64>,
     pub(crate) held: Option<(u64, Charge)>,
+    pub(crate) charges: u64,
+    pub(crate) looks: u64,
     look: u64,
 }
 
 impl Hungry {
     pub(crate) fn new(pacer: JobPacer) -> Self {
-        Self { pacer, moved: 0, chunk: None, held: None, look: 0 }
+        Self { pacer, moved: 0, chunk: None, held: None, charges: 0, looks: 0, look: 0 }
     }
 
     /// Moves what it may; says when it wants to look again.
@@ -64,8 +66,10 @@ impl Hungry {
         for _ in 0..100_000 {
             let (bytes, charge) = *self.held.get_or_insert_with(|| {
                 let bytes = self.chunk.unwrap_or_else(|| self.pacer.max_chunk());
+                self.charges += 1;
                 (bytes, self.pacer.charge(bytes))
             });
+            self.looks += 1;
             match self.pacer.wait(charge) {
                 Some(Duration::ZERO) => {
                     self.moved += bytes;

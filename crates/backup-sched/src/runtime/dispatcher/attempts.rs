@@ -1,0 +1,165 @@
+//! Attempts under way: how they start, what they are told, how they end.
+
+use std::sync::Arc;
+
+use sched_core::{
+    AttemptEnd, AttemptId, JobState, JobStatus, Now, Reason, RunContext, RunControl, RunError, RunParts,
+    RunPhase, Scope, StartOrder,
+};
+use sched_limits::JobPacer;
+
+use super::Dispatcher;
+use crate::runtime::rates::place;
+use crate::runtime::worker::Work;
+use crate::runtime::{Command, Grant, Route};
+
+/// An attempt under way.
+pub(super) struct Running {
+    pub(super) attempt: AttemptId,
+    pub(super) control: Arc<RunControl>,
+    pub(super) pacer: Arc<JobPacer>,
+    /// What the request asked for.
+    pub(super) own_ceiling: Option<u64>,
+    /// What an operator allows.
+    pub(super) ordered_ceiling: Option<u64>,
+    pub(super) place: Scope,
+    pub(super) floor: u64,
+    pub(super) latency_growth_ppm: Option<u32>,
+}
+
+impl Dispatcher {
+    pub(super) fn start(&mut self, order: StartOrder) {
+        let attempt = order.attempt;
+        let Some(route) = self.jobs.0.get(&attempt.job).map(|entry| entry.route.clone()) else { return };
+        let (floor, latency_growth_ppm) = (order.terms.floor_bytes_per_sec, order.terms.latency_growth_ppm);
+        let (place, own_ceiling) = (place(&order), order.spec.max_bytes_per_sec);
+        let ordered_ceiling = order.ceiling_bytes_per_sec;
+        let pacer = match self.parts.rates.join(&order) {
+            Ok(pacer) => Arc::new(pacer),
+            // Names were checked with the request.
+            Err(error) => {
+                let result = Err(RunError::Permanent(error.to_string()));
+                let now = self.parts.clock.now();
+                self.parts.engine.started(now, attempt);
+                self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result });
+                return;
+            }
+        };
+        let (spec, member) = (order.spec.clone(), order.member.clone());
+        let ctx = self.context(order, pacer.clone());
+        let control = ctx.control().clone();
+        let begun = match route {
+            Route::Push(executor) => self
+                .workers
+                .run(Work { executor, ctx, attempt })
+                .map_err(|e| RunError::Retryable(format!("cannot start a thread for the attempt: {e}"))),
+            Route::Pull(host) => host
+                .try_send(Grant(ctx))
+                .map_err(|_| RunError::Permanent("the caller no longer waits for its permit".into())),
+        };
+        let running = Running {
+            attempt,
+            control,
+            pacer,
+            own_ceiling,
+            ordered_ceiling,
+            place,
+            floor,
+            latency_growth_ppm,
+        };
+        self.running.insert(attempt.job, running);
+        self.growth_stale = true;
+        let now = self.parts.clock.now();
+        self.parts.engine.started(now, attempt);
+        self.run_began(now, attempt.job, &spec, member.as_ref());
+        self.watch(now, attempt.job, &spec, member.as_ref());
+        self.parts.schedules.began(&(spec.instance.clone(), spec.kind), attempt.job);
+        if let Err(error) = begun {
+            self.ended(now, attempt, AttemptEnd { bytes: 0, result: Err(error) });
+        }
+    }
+
+    fn context(&self, order: StartOrder, pacer: Arc<JobPacer>) -> RunContext {
+        let StartOrder { attempt, spec, terms, member, .. } = order;
+        let commands = self.parts.link.commands.clone();
+        let (phases, progress) = (commands.clone(), commands.clone());
+        let control = RunControl::new(move |mark| drop(commands.send(Command::Mark(attempt, mark))))
+            .on_phase(move |phase| drop(phases.send(Command::Phase(attempt, phase))))
+            // Nobody waits to tell this: when the dispatcher is behind, the next tenth will do.
+            .on_progress(move |done| drop(progress.try_send(Command::Progress(attempt, done))));
+        let clock = self.parts.clock.clone();
+        RunContext::new(RunParts {
+            job: attempt.job,
+            attempt: attempt.number,
+            spec,
+            terms,
+            control: Arc::new(control),
+            member,
+            pacer,
+            clock,
+        })
+    }
+
+    /// Another part of an attempt begins, with a floor of its own.
+    pub(super) fn phase(&mut self, now: Now, attempt: AttemptId, phase: RunPhase) {
+        let floor = phase.floor_bytes_per_sec;
+        if self.parts.engine.phase(now, attempt, phase)
+            && let Some(running) = self.running.get_mut(&attempt.job)
+        {
+            running.floor = floor;
+            running.pacer.set_floor(floor);
+            self.watch_phase(now, attempt.job, floor);
+        }
+    }
+
+    pub(super) fn with_control(&self, attempt: AttemptId, f: impl FnOnce(&RunControl)) {
+        if let Some(running) = self.running.get(&attempt.job).filter(|r| r.attempt == attempt) {
+            f(&running.control);
+        }
+    }
+
+    /// An attempt has ended. One that the host makes itself ends its job, even if it was told to stop and to continue
+    /// later: nobody waits for another permit, and the host can ask for one only when the job has ended.
+    pub(super) fn ended(&mut self, now: Now, attempt: AttemptId, end: AttemptEnd) {
+        let over = self.parts.engine.ended(now, attempt, end);
+        if over {
+            let (foresight, _, trusted) = self.parts.foresight(now);
+            foresight.ended(trusted, attempt.job);
+        }
+        if let Some(running) = self.running.get_mut(&attempt.job).filter(|r| r.attempt == attempt) {
+            // The job may go on, but nothing of it runs.
+            (running.floor, running.latency_growth_ppm) = (0, None);
+            self.growth_stale = true;
+            self.watch_no_longer(now, attempt.job);
+        }
+        let entry = self.jobs.0.get(&attempt.job);
+        if over && entry.is_some_and(|entry| matches!(entry.route, Route::Pull(_))) {
+            let reason = Reason::new("its permit was interrupted and given back");
+            // Most have ended with their attempt.
+            let _ = self.parts.engine.cancel(now, attempt.job, reason);
+        }
+    }
+
+    pub(super) fn forget(&mut self, status: &JobStatus) {
+        let job = status.job.id;
+        let now = self.parts.clock.now();
+        let (foresight, _, trusted) = self.parts.foresight(now);
+        foresight.ended(trusted, job);
+        self.records.ended(now.wall, status);
+        if self.running.remove(&job).is_some() {
+            self.growth_stale = true;
+            if let Some(closing) = self.closing.as_mut().filter(|c| !c.report.abandoned.contains(&job)) {
+                match status.state {
+                    JobState::Cancelled => closing.report.cancelled += 1,
+                    _ => closing.report.finished += 1,
+                }
+            }
+        } else if let Some(closing) = &mut self.closing {
+            closing.report.cancelled += 1;
+        }
+        if let Some(entry) = self.jobs.0.remove(&job) {
+            entry.outcome.tell(status.clone());
+        }
+        self.recurred(status);
+    }
+}

@@ -1,0 +1,89 @@
+//! The end of the scheduler, which comes within its time whatever executors and hooks do.
+
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use sched_core::{AttemptEnd, Clock, MonoTime, Reason, RunError};
+
+use super::{Dispatcher, Parts};
+use crate::clock::SystemClock;
+use crate::status::ShutdownReport;
+
+/// How long cancelled attempts may take to stop at shutdown before they are left behind.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long hooks may take at shutdown to deal with the events that are left.
+const HOOKS_WITHIN: Duration = Duration::from_secs(2);
+
+pub(super) struct Closing {
+    replies: Vec<Sender<ShutdownReport>>,
+    pub(super) report: ShutdownReport,
+    step: ClosingStep,
+    /// On the real clock, whatever clock the scheduler runs on: shutting down never hangs.
+    pub(super) until: MonoTime,
+}
+
+#[derive(PartialEq)]
+enum ClosingStep {
+    Draining,
+    Cancelling,
+}
+
+impl Dispatcher {
+    pub(super) fn close(&mut self, grace: Duration, reply: Sender<ShutdownReport>) {
+        let now = self.parts.clock.now();
+        let until = SystemClock.now().mono + grace;
+        match &mut self.closing {
+            Some(closing) => {
+                closing.replies.push(reply);
+                closing.until = closing.until.min(until);
+            }
+            None => {
+                let report = ShutdownReport::default();
+                let step = ClosingStep::Draining;
+                self.closing = Some(Closing { replies: vec![reply], report, step, until });
+            }
+        }
+        self.parts.engine.close(now, &Reason::new("the scheduler is shutting down"));
+    }
+
+    pub(super) fn step_closing(&mut self) {
+        let Some(closing) = &mut self.closing else { return };
+        if SystemClock.now().mono < closing.until {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let attempts: Vec<_> = self.parts.engine.active_attempts().collect();
+        if closing.step == ClosingStep::Draining {
+            closing.step = ClosingStep::Cancelling;
+            closing.until = SystemClock.now().mono + STOP_WITHIN;
+            for attempt in attempts {
+                let reason = Reason::new("still running when the grace of the shutdown was over");
+                let _ = self.parts.engine.cancel(now, attempt.job, reason);
+            }
+        } else {
+            for attempt in attempts {
+                closing.report.abandoned.push(attempt.job);
+                let text = "did not stop when cancelled at shutdown; its thread was left behind";
+                let result = Err(RunError::Permanent(text.into()));
+                self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result });
+            }
+        }
+        self.carry_out_all();
+    }
+
+    pub(super) fn closed(&self) -> bool {
+        let engine = &self.parts.engine;
+        self.closing.is_some() && engine.active_count() == 0 && engine.pending_count() == 0
+    }
+
+    pub(super) fn finish(mut self) {
+        let Parts { samplers, sink, hooks, .. } = self.parts;
+        drop((samplers, sink));
+        hooks.stop(HOOKS_WITHIN);
+        if let Some(closing) = self.closing.take() {
+            for reply in closing.replies {
+                drop(reply.send(closing.report.clone()));
+            }
+        }
+    }
+}

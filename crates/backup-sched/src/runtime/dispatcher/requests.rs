@@ -1,0 +1,128 @@
+//! Requests that become jobs, and who waits for them.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use sched_core::{Executor, Explanation, JobId, JobSpec, JobState, JobStatus, Reason, Renewed, UnknownJob};
+
+use super::Dispatcher;
+use crate::current::Resolved;
+use crate::error::{AcquireError, SubmitError};
+use crate::handle::Outcome;
+use crate::reload::Asked;
+use crate::runtime::{Accepted, Request, Route};
+
+/// Jobs that somebody may wait for. Should the dispatcher itself fail, nobody waits for ever.
+#[derive(Default)]
+pub(super) struct Jobs(pub(super) BTreeMap<JobId, Entry>);
+
+pub(super) struct Entry {
+    pub(super) route: Route,
+    /// Who makes the backup if the host that waits for a permit waits no longer: somebody else asked for it too.
+    instead: Option<Arc<dyn Executor>>,
+    /// What was asked for, before the policies were heard; `None` if that was no more than instance, technology and kind.
+    asked: Option<Box<JobSpec>>,
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) last: JobStatus,
+}
+
+impl Entry {
+    /// What was asked for, before the policies were heard.
+    fn spec(&self) -> JobSpec {
+        let about = &self.last.job;
+        let plain = || JobSpec::new(&about.instance, &about.technology).kind(about.kind);
+        self.asked.as_deref().cloned().unwrap_or_else(plain)
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        for (_, Entry { outcome, mut last, .. }) in std::mem::take(&mut self.0) {
+            last.state = JobState::Failed;
+            last.error = Some("the scheduler ended before the job did".into());
+            outcome.tell(last);
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Accepts requests that belong together, or none of them.
+    pub(super) fn submit(&mut self, requests: Vec<Request>) -> Result<Vec<Accepted>, AcquireError> {
+        let now = self.parts.clock.now();
+        let engine = &mut self.parts.engine;
+        let mut ours = Vec::with_capacity(requests.len());
+        let mut theirs = Vec::with_capacity(requests.len());
+        for Request { spec, terms, needs, asked, route } in requests {
+            if let (Route::Pull(_), Some(job)) = (&route, engine.pending(&spec.instance, spec.kind)) {
+                return Err(AcquireError::AlreadyPending(job));
+            }
+            // A job that has not been given the terms of the policies in force yet could not be joined.
+            if engine.starts_are_suspended()
+                && let Some(entry) =
+                    engine.pending(&spec.instance, spec.kind).and_then(|job| self.jobs.0.get(&job))
+                && let Ok(Resolved { spec, terms, needs, .. }) =
+                    self.parts.current.read().resolve_one(entry.spec(), matches!(entry.route, Route::Pull(_)))
+            {
+                let mut renewed = Renewed { spec, terms: terms.into(), needs };
+                _ = engine.renew(now, entry.last.job.id, &mut renewed);
+            }
+            let placement = self.parts.foresight.place(&spec, &self.parts.rates);
+            ours.push((route, asked, placement));
+            theirs.push((spec, terms, needs));
+        }
+        let submitted = engine.submit_as_one(now, theirs).map_err(SubmitError::from)?;
+        let accepted = submitted.into_iter().zip(ours).map(|(submission, (route, asked, placement))| {
+            let job = submission.job();
+            let outcome = self.outcome_of(job, route, asked);
+            if let Some(placement) = placement {
+                self.plan_submitted(now, job, &placement);
+            }
+            Accepted { job, outcome }
+        });
+        Ok(accepted.collect())
+    }
+
+    /// Where the end of a job is told to who asked for it.
+    fn outcome_of(&mut self, job: JobId, route: Route, asked: Option<Box<JobSpec>>) -> Arc<Outcome> {
+        if let Some(entry) = self.jobs.0.get_mut(&job) {
+            if let Route::Push(executor) = route {
+                entry.instead.get_or_insert(executor);
+            }
+            return entry.outcome.clone();
+        }
+        let outcome = Arc::<Outcome>::default();
+        if let Ok(last) = self.parts.engine.job_status(job) {
+            self.jobs.0.insert(job, Entry { route, instead: None, asked, outcome: outcome.clone(), last });
+        }
+        outcome
+    }
+
+    /// What was asked for of the jobs that have not ended, from the one after `after` on.
+    pub(super) fn asked(&self, after: Option<JobId>, most: usize) -> Vec<Asked> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let asked = |(job, entry): (&JobId, &Entry)| Asked {
+            job: *job,
+            spec: entry.spec(),
+            pull: matches!(entry.route, Route::Pull(_)),
+        };
+        self.jobs.0.range((from, Bound::Unbounded)).take(most).map(asked).collect()
+    }
+
+    /// The host waits no longer for a permit. Nobody else loses the job: if others have asked for the backup, their
+    /// executor makes it. What it waited for is told; if it was admitted, the permit is on its way and nothing changes.
+    pub(super) fn leave(&mut self, job: JobId) -> Result<Explanation, UnknownJob> {
+        let explanation = self.parts.engine.explain(job)?;
+        let Some(entry) = self.jobs.0.get_mut(&job).filter(|_| !self.running.contains_key(&job)) else {
+            return Ok(explanation);
+        };
+        match entry.instead.take() {
+            Some(executor) => entry.route = Route::Push(executor),
+            None => {
+                let now = self.parts.clock.now();
+                self.parts.engine.cancel(now, job, Reason::new("the caller waited no longer"))?;
+            }
+        }
+        Ok(explanation)
+    }
+}

@@ -1,0 +1,371 @@
+//! What recurs by the policies in force: who is due, what became of it, and how what an outage left behind is levelled.
+//! Pure: moments and what happens to jobs go in; turns and answers come out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sched_core::{
+    BackupKind, InstanceName, JobId, JobState, JobStatus, MonoTime, Now, Scope, wall_minus, wall_plus,
+    wall_until,
+};
+use sched_policy::{CatchUp, Due, Every, LinkId, Outcome, Overlap, Policies, Recurring, ScheduleId};
+use sched_policy::{Timetable, Turn};
+
+use crate::recurring::{NextRun, RecurringStatus};
+
+/// The part of each link that is for what is overdue; the rest is for what becomes due meanwhile.
+const CATCH_UP_SHARE: f64 = 0.5;
+/// Later than this it is overdue: a dispatcher that is busy is always a little late.
+const IN_TIME: Duration = Duration::from_secs(60);
+/// A wall that is set back by less makes instances wait until it has caught up.
+const NOTICED_STEP: Duration = Duration::from_secs(60);
+/// The wall may be set while the dispatcher sleeps on the monotonic clock: it looks after so long.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+
+/// What recurs: backups of an instance, or cluster, of one kind.
+pub(crate) type Key = (InstanceName, BackupKind);
+
+/// The schedules of the policies in force.
+pub(crate) struct Schedules {
+    timetable: Timetable,
+    ids: BTreeMap<Key, ScheduleId>,
+    entries: HashMap<ScheduleId, Scheduled>,
+    /// Whose jobs were asked for, or are waited for.
+    jobs: BTreeMap<JobId, ScheduleId>,
+    /// The newest recovery points that are known, also of what does not recur.
+    points: HashMap<Key, Timestamp>,
+    catch_up: CatchUp,
+    links: BTreeMap<Scope, LinkId>,
+    /// Other policies are coming into force: nobody is handed out.
+    held: bool,
+    /// The last look at the wall.
+    seen: Now,
+}
+
+struct Scheduled {
+    about: Arc<Recurring>,
+    /// The job that was asked for, or is waited for.
+    job: Option<JobId>,
+    /// A backup of the same is under way, whoever asked for it.
+    active: Option<JobId>,
+    /// It was due while somebody else's was under way, and is asked for when that has ended.
+    after: Option<Due>,
+}
+
+/// Slots that came while the former backup was not done, and are left out.
+pub(crate) struct Overlapped {
+    pub(crate) key: Key,
+    pub(crate) slots: u32,
+    pub(crate) job: JobId,
+}
+
+/// What differs in what recurs.
+pub(crate) enum ScheduleChange {
+    Set(Recurring),
+    Remove(Key),
+}
+
+/// What differs in what recurs between two policies.
+pub(crate) fn schedule_changes(old: &Policies, new: &Policies) -> Vec<ScheduleChange> {
+    let key = |about: &Recurring| (about.instance.clone(), about.kind);
+    let mut before: HashMap<Key, Recurring> =
+        old.recurring().into_iter().map(|about| (key(&about), about)).collect();
+    let mut changes = Vec::new();
+    for about in new.recurring() {
+        if before.remove(&key(&about)).as_ref() != Some(&about) {
+            changes.push(ScheduleChange::Set(about));
+        }
+    }
+    changes.extend(before.into_keys().map(ScheduleChange::Remove));
+    changes
+}
+
+impl Schedules {
+    /// What recurs from now on. Of what has a recovery point among `points`, slots since then were missed.
+    pub(crate) fn new(now: Now, policies: &Policies, points: HashMap<Key, Timestamp>) -> Self {
+        let mut this = Self {
+            timetable: Timetable::new(),
+            ids: BTreeMap::new(),
+            entries: HashMap::new(),
+            jobs: BTreeMap::new(),
+            points: points.into_iter().map(|(key, at)| (key, at.min(now.wall))).collect(),
+            catch_up: CatchUp::new(CATCH_UP_SHARE),
+            links: BTreeMap::new(),
+            held: false,
+            seen: now,
+        };
+        for about in policies.recurring() {
+            let point = this.points.get(&(about.instance.clone(), about.kind)).copied();
+            this.add(now.wall, about, point);
+        }
+        this
+    }
+
+    fn add(&mut self, wall: Timestamp, about: Recurring, last: Option<Timestamp>) {
+        let recurrence = Arc::clone(&about.recurrence);
+        let id = self.timetable.add(wall, about.instance.as_str(), recurrence, about.rpo, last);
+        self.ids.insert((about.instance.clone(), about.kind), id);
+        self.entries.insert(id, Scheduled { about: Arc::new(about), job: None, active: None, after: None });
+    }
+
+    /// The most that all backups at a place may move together; `None`: not known.
+    pub(crate) fn set_link(&mut self, place: &Scope, bytes_per_sec: Option<u64>) {
+        match (self.links.get(place), bytes_per_sec.filter(|rate| *rate > 0)) {
+            (Some(link), rate) => self.catch_up.set_link(*link, rate.unwrap_or(u64::MAX)),
+            (None, Some(rate)) => {
+                let link = self.catch_up.link(rate);
+                self.links.insert(place.clone(), link);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Hands nobody out before [`release`](Self::release): a start is by the former policies or by those that follow.
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Goes on handing out.
+    pub(crate) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Something recurs otherwise, or no longer. What was asked for stays.
+    pub(crate) fn follow(&mut self, wall: Timestamp, change: ScheduleChange) {
+        match change {
+            ScheduleChange::Remove(key) => {
+                let Some(id) = self.ids.remove(&key) else { return };
+                self.timetable.remove(id);
+                self.points.remove(&key);
+                let job = self.entries.remove(&id).and_then(|entry| entry.job);
+                job.map(|job| self.jobs.remove(&job));
+            }
+            ScheduleChange::Set(about) => {
+                let key = (about.instance.clone(), about.kind);
+                let point = self.points.get(&key).copied();
+                let follows_rpo = about.recurrence.every == Every::Rpo;
+                let Some(id) = self.ids.get(&key).copied() else {
+                    // Slots begin now: who was not scheduled has missed none.
+                    return self.add(wall, about, point.filter(|_| follows_rpo));
+                };
+                let Some(entry) = self.entries.get_mut(&id) else { return };
+                if (&about.recurrence, about.rpo) != (&entry.about.recurrence, entry.about.rpo) {
+                    let recurrence = Arc::clone(&about.recurrence);
+                    self.timetable.change(wall, id, key.0.as_str(), recurrence, about.rpo, point);
+                }
+                entry.about = Arc::new(about);
+            }
+        }
+    }
+
+    /// The time has passed to `now`, by the wall that is believed.
+    pub(crate) fn see(&mut self, now: Now) {
+        let expected = self.seen.plus(now.mono.since(self.seen.mono)).wall;
+        if wall_until(now.wall, expected) > NOTICED_STEP {
+            self.timetable.rewind(now.wall);
+        }
+        self.seen = now;
+    }
+
+    /// The next that is due, the most overdue first.
+    pub(crate) fn turn(&mut self, wall: Timestamp) -> Option<Turn> {
+        if self.held { None } else { self.timetable.turn(wall) }
+    }
+
+    /// When [`turn`](Self::turn) has something, or is to look again.
+    pub(crate) fn next_look(&self, now: Now) -> Option<MonoTime> {
+        let at = self.timetable.next_due().filter(|_| !self.held)?;
+        Some(now.mono + wall_until(now.wall, at).min(LONGEST_SLEEP))
+    }
+
+    /// What is due.
+    pub(crate) fn about(&self, id: ScheduleId) -> Option<Arc<Recurring>> {
+        self.entries.get(&id).map(|entry| Arc::clone(&entry.about))
+    }
+
+    /// The backup of the same that is under way, asked for by somebody else.
+    pub(crate) fn active(&self, id: ScheduleId) -> Option<JobId> {
+        self.entries.get(&id)?.active
+    }
+
+    /// When a backup that is due should be asked for, so that what is overdue is levelled over the links of its `path`
+    /// with a known rate; not after `latest`.
+    pub(crate) fn start(
+        &mut self,
+        wall: Timestamp,
+        due: &Due,
+        latest: Option<Timestamp>,
+        path: impl Iterator<Item = Scope>,
+    ) -> Timestamp {
+        let Some(about) = self.entries.get(&due.id).map(|entry| &entry.about) else { return wall };
+        // One of which nothing is known is as overdue as can be.
+        let unknown = about.recurrence.every == Every::Rpo && due.deadline.is_none();
+        if due.postponed || (due.late <= IN_TIME && !unknown) {
+            return wall;
+        }
+        let links: Vec<_> = path.filter_map(|place| self.links.get(&place).copied()).collect();
+        let start = self.catch_up.start(wall, about.bytes, &links);
+        latest.map_or(start, |latest| start.min(latest)).max(wall)
+    }
+
+    /// What was handed out is to come again at `until`.
+    pub(crate) fn postpone(&mut self, due: &Due, until: Timestamp) {
+        self.timetable.postpone(due, until);
+    }
+
+    /// What was handed out is to come again when a job has ended.
+    pub(crate) fn wait_for(&mut self, due: Due, job: JobId) {
+        self.submitted(&due, job);
+        if let Some(entry) = self.entries.get_mut(&due.id) {
+            entry.after = Some(due);
+        }
+    }
+
+    /// What was handed out is made by a job.
+    pub(crate) fn submitted(&mut self, due: &Due, job: JobId) {
+        if let Some(entry) = self.entries.get_mut(&due.id) {
+            entry.job = Some(job);
+            self.jobs.insert(job, due.id);
+        }
+    }
+
+    /// What was handed out is not made.
+    pub(crate) fn skip(&mut self, wall: Timestamp, due: &Due) {
+        self.timetable.finished(wall, due.id, Outcome::Failed);
+    }
+
+    /// An attempt began.
+    pub(crate) fn began(&mut self, key: &Key, job: JobId) {
+        if let Some(entry) = self.ids.get(key).and_then(|id| self.entries.get_mut(id)) {
+            entry.active = Some(job);
+        }
+    }
+
+    /// A job has ended. Tells which slots are left out because of it.
+    pub(crate) fn ended(&mut self, wall: Timestamp, status: &JobStatus) -> Option<Overlapped> {
+        let job = status.job.id;
+        let key = (status.job.instance.clone(), status.job.kind);
+        self.jobs.remove(&job);
+        let id = *self.ids.get(&key)?;
+        let entry = self.entries.get_mut(&id)?;
+        entry.active = entry.active.filter(|active| *active != job);
+        let point = (status.state == JobState::Succeeded).then(|| status.started.unwrap_or(wall).min(wall));
+        if let Some(point) = point {
+            let known = self.points.entry(key.clone()).or_insert(point);
+            *known = point.max(*known);
+        }
+        if entry.job != Some(job) {
+            point.map(|point| self.timetable.renewed(wall, id, point));
+            return None;
+        }
+        entry.job = None;
+        let outcome = point.map_or(Outcome::Failed, |recovery_point| Outcome::Succeeded { recovery_point });
+        let follows_rpo = entry.about.recurrence.every == Every::Rpo;
+        match entry.after.take() {
+            // The other one will do.
+            Some(_) if follows_rpo && point.is_some() => {}
+            Some(due) => {
+                self.timetable.postpone(&due, wall);
+                return None;
+            }
+            None => {}
+        }
+        self.timetable.finished(wall, id, outcome);
+        let slots = self.timetable.missed(id);
+        (slots > 0).then_some(Overlapped { key, slots, job })
+    }
+
+    /// There is a backup that this scheduler did not make.
+    pub(crate) fn renewed(&mut self, wall: Timestamp, key: Key, point: Timestamp) {
+        let point = point.min(wall);
+        if let Some(id) = self.ids.get(&key) {
+            self.timetable.renewed(wall, *id, point);
+        }
+        let known = self.points.entry(key).or_insert(point);
+        *known = point.max(*known);
+    }
+
+    /// Those whose backup waits or runs, then the soonest.
+    pub(crate) fn next_runs(&self, most: usize) -> Vec<NextRun> {
+        let waiting = self.timetable.waiting().map(|(_, id)| id);
+        let all = self.jobs.values().copied().chain(waiting);
+        all.filter_map(|id| self.next_run(id)).take(most).collect()
+    }
+
+    /// Those of an instance, by kind.
+    pub(crate) fn next_runs_of(&self, instance: &InstanceName) -> Vec<NextRun> {
+        let of = BackupKind::ALL.into_iter().filter_map(|kind| self.ids.get(&(instance.clone(), kind)));
+        of.filter_map(|id| self.next_run(*id)).collect()
+    }
+
+    fn next_run(&self, id: ScheduleId) -> Option<NextRun> {
+        let Scheduled { about, job, .. } = self.entries.get(&id)?;
+        let (Recurring { instance, kind, recurrence, .. }, job) = (&**about, *job);
+        let key = (instance.clone(), *kind);
+        let recovery_point = self.points.get(&key).copied();
+        let (instance, kind) = key;
+        let (schedule, due) = (recurrence.every.clone(), self.timetable.due_at(id));
+        Some(NextRun { instance, kind, schedule, due, job, recovery_point })
+    }
+
+    pub(crate) fn status(&self) -> RecurringStatus {
+        let (schedules, submitted) = (self.timetable.len(), self.jobs.len());
+        RecurringStatus { schedules, submitted, next: self.timetable.next_due() }
+    }
+}
+
+/// The latest moment to ask for a backup that must be done by `deadline`: twice as long before as it is expected to take.
+/// `None` when nothing is to be saved any more.
+pub(crate) fn latest(wall: Timestamp, deadline: Timestamp, expected: Duration) -> Option<Timestamp> {
+    (deadline > wall).then(|| wall_minus(deadline, expected.saturating_mul(2)))
+}
+
+/// By when a backup that is due must be done: by the recovery point, or as long after its slot as that demands.
+pub(crate) fn deadline(due: &Due, about: &Recurring) -> Timestamp {
+    due.deadline.unwrap_or_else(|| wall_plus(due.at, about.rpo))
+}
+
+/// What becomes of a slot that comes while somebody else's backup of the same is under way.
+pub(crate) fn is_skipped(about: &Recurring) -> bool {
+    about.recurrence.every != Every::Rpo && about.recurrence.overlap == Overlap::Skip
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sched_core::{Clock, ManualClock};
+
+    fn policies(schedule: &str) -> Policies {
+        let file = format!("[instances.a]\ntechnology = 'generic'\nschedule = '{schedule}'\n");
+        Policies::builtin().with_toml("policy.toml", &file).unwrap()
+    }
+
+    #[test]
+    fn nobody_is_handed_out_while_other_policies_come_into_force() {
+        let clock = ManualClock::default();
+        let (old, new) = (policies("0 2 * * *"), policies("0 4 * * *"));
+        let mut schedules = Schedules::new(clock.now(), &old, HashMap::new());
+        schedules.hold();
+        clock.advance(Duration::from_secs(3 * 3600));
+        let now = clock.now();
+        assert_eq!((schedules.turn(now.wall), schedules.next_look(now)), (None, None));
+        schedule_changes(&old, &new).into_iter().for_each(|change| schedules.follow(now.wall, change));
+        schedules.release();
+        let Some(Turn::Due(due)) = schedules.turn(now.wall) else { panic!("what was due stays due") };
+        assert_eq!(due.at, clock.now().wall - Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn it_looks_when_something_is_due_and_at_the_wall_now_and_then() {
+        let clock = ManualClock::default();
+        let in_minutes = |schedule: &str| {
+            let schedules = Schedules::new(clock.now(), &policies(schedule), HashMap::new());
+            Some(schedules.next_look(clock.now())?.since(clock.mono()).as_secs() / 60)
+        };
+        assert_eq!(in_minutes("3 0 * * *"), Some(3));
+        assert_eq!(in_minutes("0 2 * * *"), Some(10));
+        assert_eq!(in_minutes("none"), None);
+    }
+}
