@@ -137,6 +137,11 @@ impl RunControl {
         self.tell(orders);
     }
 
+    /// Whether the attempt is to stand still now: a pause was ordered and its phase allows it.
+    pub fn is_paused(&self) -> bool {
+        self.orders.lock().stand()
+    }
+
     /// Makes waiting attempts look at clock and rate again.
     pub fn wake(&self) {
         // Taking the lock orders this after a waiter's check, so that the wake cannot fall between check and wait.

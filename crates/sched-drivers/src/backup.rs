@@ -1,0 +1,267 @@
+//! One backup on its way: [`Backup`], [`Manifest`].
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use jiff::Timestamp;
+use sched_core::{BackupKind, InstanceName, RunContext, TechnologyName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::DriverError;
+use crate::command::{CommandError, ExternalCommand};
+use crate::destination::{BackupId, BackupSink, Destination, hex};
+
+/// Bytes read, paced and written in one go.
+const CHUNK: usize = 128 << 10;
+
+/// One backup on its way from a server to its destination: what goes through it is paced, checksummed and counted.
+/// One that is dropped before it is complete is abandoned: nothing of it stays.
+///
+/// Checksums are made on the thread that is paced, between its waits: the rate that was granted is one of bytes read,
+/// checked and written.
+pub struct Backup<'a> {
+    ctx: &'a RunContext,
+    sink: Option<Box<dyn BackupSink>>,
+    manifest: Manifest,
+    done_bytes: u64,
+    total_bytes: u64,
+}
+
+/// A complete backup.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Completed {
+    /// Where it is, for people.
+    pub location: String,
+    /// What it holds.
+    pub manifest: Manifest,
+}
+
+/// What a backup holds, as the JSON file beside it says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// The version of this format: 1.
+    pub format: u32,
+    /// Of which instance.
+    pub instance: InstanceName,
+    /// Of which technology.
+    pub technology: TechnologyName,
+    /// Of which kind.
+    pub kind: BackupKind,
+    /// The job.
+    pub job: u64,
+    /// The attempt that made it, from 1.
+    pub attempt: u32,
+    /// What made it, with its version.
+    pub tool: String,
+    /// When the attempt started.
+    pub started: Timestamp,
+    /// When all was written.
+    pub ended: Timestamp,
+    /// Its files, in the order in which they were written.
+    pub files: Vec<StoredFile>,
+    /// What else a restore needs or an operator may ask, such as the position of a log.
+    pub facts: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// The bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// A file of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StoredFile {
+    /// Its name in the backup.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 digest of its contents in hexadecimal digits, as `sha256sum` prints it.
+    pub sha256: String,
+}
+
+impl<'a> Backup<'a> {
+    /// Begins the backup that an attempt makes.
+    ///
+    /// # Errors
+    /// When the destination takes none.
+    pub fn begin(ctx: &'a RunContext, destination: &dyn Destination) -> Result<Self, DriverError> {
+        let id = BackupId::of(ctx);
+        let what = || format!("{}/{}", id.folder(), id.partial_name());
+        let sink =
+            destination.begin(&id).map_err(|source| DriverError::Destination { what: what(), source })?;
+        let manifest = Manifest {
+            format: 1,
+            instance: id.instance.clone(),
+            technology: ctx.spec().technology.clone(),
+            kind: id.kind,
+            job: id.job.0,
+            attempt: id.attempt,
+            tool: String::new(),
+            started: id.started,
+            ended: id.started,
+            files: Vec::new(),
+            facts: BTreeMap::new(),
+        };
+        Ok(Self { ctx, sink: Some(sink), manifest, done_bytes: 0, total_bytes: 0 })
+    }
+
+    /// Says what makes it, with its version.
+    pub fn tool(&mut self, tool: impl Into<String>) {
+        self.manifest.tool = tool.into();
+    }
+
+    /// Notes what a restore needs.
+    pub fn fact(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.manifest.facts.insert(name.into(), value.into());
+    }
+
+    /// Says how much there is in all, where that is known, for progress.
+    pub fn expect(&mut self, total_bytes: u64) {
+        self.total_bytes = total_bytes;
+        self.ctx.progress(self.done_bytes, total_bytes);
+    }
+
+    /// Stores all that `from` gives as a file, at the granted rate.
+    ///
+    /// # Errors
+    /// When reading or writing fails, or the attempt is cancelled.
+    pub fn store(&mut self, file: &str, from: impl Read) -> Result<&StoredFile, DriverError> {
+        let stored = self.copy(file, from).map_err(|fault| fault.into_error(file))?;
+        Ok(self.keep(stored))
+    }
+
+    /// Runs a tool and stores what it writes to its standard output.
+    ///
+    /// # Errors
+    /// When the tool fails or its output cannot be stored, or the attempt is cancelled.
+    pub fn store_output(
+        &mut self,
+        file: &str,
+        command: &ExternalCommand,
+    ) -> Result<&StoredFile, DriverError> {
+        let ctx = self.ctx;
+        let mut fault = None;
+        let sink = &mut self.sink;
+        let (mut done, total) = (self.done_bytes, self.total_bytes);
+        let marked = std::cell::RefCell::new(sink);
+        let outcome = command.run_marked(
+            ctx,
+            |mark| marked.borrow_mut().as_mut().map_or(Ok(()), |sink| sink.note_process(mark)),
+            |stdout| match copy(ctx, marked.borrow_mut().as_mut(), file, stdout, &mut done, total) {
+                Ok(stored) => Ok(stored),
+                Err(found) => {
+                    fault = Some(found);
+                    Err(io::Error::other("not stored"))
+                }
+            },
+        );
+        self.done_bytes = done;
+        match (outcome, fault) {
+            (Ok(stored), _) => Ok(self.keep(stored)),
+            // The tool said why its output ended, or the destination why it took no more.
+            (Err(CommandError::Reader { .. }), Some(fault)) => Err(fault.into_error(file)),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    fn copy(&mut self, file: &str, from: impl Read) -> Result<StoredFile, Fault> {
+        copy(self.ctx, self.sink.as_mut(), file, from, &mut self.done_bytes, self.total_bytes)
+    }
+
+    fn keep(&mut self, stored: StoredFile) -> &StoredFile {
+        self.manifest.files.push(stored);
+        &self.manifest.files[self.manifest.files.len() - 1]
+    }
+
+    /// The directory-like place behind it, for what cannot be streamed; `None` once it is complete.
+    pub fn sink(&mut self) -> Option<&mut (dyn BackupSink + 'static)> {
+        self.sink.as_deref_mut()
+    }
+
+    /// Writes the manifest and makes the backup complete.
+    ///
+    /// # Errors
+    /// When it is not certain to last, or the attempt was cancelled.
+    pub fn complete(mut self) -> Result<Completed, DriverError> {
+        self.ctx.checkpoint()?;
+        let mut manifest = self.manifest.clone();
+        manifest.ended = self.ctx.clock().now().wall;
+        let fail = |source: io::Error| DriverError::Destination { what: "the manifest".into(), source };
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|error| fail(error.into()))?;
+        let Some(sink) = self.sink.take() else {
+            return Err(fail(io::Error::other("the backup is complete already")));
+        };
+        let location = sink.complete(&text).map_err(fail)?;
+        Ok(Completed { location, manifest })
+    }
+}
+
+impl Drop for Backup<'_> {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            // What stays is removed before the next backup of the instance.
+            let _ = sink.abandon();
+        }
+    }
+}
+
+impl std::fmt::Debug for Backup<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backup").field("manifest", &self.manifest).finish_non_exhaustive()
+    }
+}
+
+/// On which side a copy failed.
+enum Fault {
+    Source(io::Error),
+    Destination(io::Error),
+    Cancelled,
+}
+
+impl Fault {
+    fn into_error(self, file: &str) -> DriverError {
+        match self {
+            Self::Source(source) => DriverError::Source { what: file.to_owned(), source },
+            Self::Destination(source) => DriverError::Destination { what: file.to_owned(), source },
+            Self::Cancelled => DriverError::Cancelled,
+        }
+    }
+}
+
+fn copy(
+    ctx: &RunContext,
+    sink: Option<&mut Box<dyn BackupSink>>,
+    file: &str,
+    mut from: impl Read,
+    done_bytes: &mut u64,
+    total_bytes: u64,
+) -> Result<StoredFile, Fault> {
+    let sink = sink.ok_or_else(|| Fault::Destination(io::Error::other("the backup is complete already")))?;
+    let mut to = sink.create(file).map_err(Fault::Destination)?;
+    let mut buffer = vec![0; CHUNK];
+    let (mut bytes, mut digest) = (0, Sha256::new());
+    loop {
+        ctx.checkpoint().map_err(|_| Fault::Cancelled)?;
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Fault::Source(error)),
+        };
+        ctx.pace(read as u64).map_err(|_| Fault::Cancelled)?;
+        digest.update(&buffer[..read]);
+        to.write_all(&buffer[..read]).map_err(Fault::Destination)?;
+        bytes += read as u64;
+        *done_bytes += read as u64;
+        // A whole that grew while it was copied is no longer known.
+        ctx.progress(*done_bytes, if *done_bytes > total_bytes { 0 } else { total_bytes });
+    }
+    to.finish().map_err(Fault::Destination)?;
+    Ok(StoredFile { name: file.to_owned(), bytes, sha256: hex(&digest.finalize()) })
+}

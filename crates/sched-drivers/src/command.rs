@@ -1,0 +1,440 @@
+//! Tools that make backups, as processes on a leash: [`ExternalCommand`].
+
+mod leash;
+mod mark;
+mod said;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use sched_core::{Cancelled, RunContext};
+
+use self::leash::{Ended, Leash};
+pub use self::mark::ProcessMark;
+use self::said::Said;
+use self::watch::Watch;
+
+/// A tool that makes a backup: a program with its arguments, and how it is kept in hand.
+///
+/// - It runs in a process group of its own, without a shell, with nothing on its standard input and with an environment
+///   of `PATH`, `HOME`, `TMPDIR`, `LC_ALL=C` and what [`env`](Self::env) adds: secrets of the host do not leak into it.
+/// - When the attempt is cancelled, or a time-out passes, the whole group is told to end, and killed after a grace.
+/// - When it is done, or its reader gives up, whatever is left of the group is killed before `run` returns.
+/// - On Linux it dies with this process, even of a `kill -9` and even while it is stopped: it is started through
+///   `setpriv --pdeathsig` (util-linux). Processes that it starts itself are in its group; those end when their pipes
+///   close.
+///
+/// ```
+/// use std::io::Read;
+/// use std::sync::Arc;
+/// use sched_core::{JobSpec, ManualClock, RunContext};
+/// use sched_drivers::command::ExternalCommand;
+///
+/// # if which::which("setpriv").is_ok() || !cfg!(target_os = "linux") {
+/// let ctx = RunContext::detached(JobSpec::new("files", "generic"), Arc::new(ManualClock::default()));
+/// let text = ExternalCommand::new("printf").arg("three").run(&ctx, |stdout| {
+///     let mut text = String::new();
+///     // Paced: `ctx.reader(stdout)`, or `Backup::store` of this crate.
+///     stdout.read_to_string(&mut text)?;
+///     Ok(text)
+/// })?;
+/// assert_eq!(text, "three");
+/// # }
+/// # Ok::<(), sched_drivers::command::CommandError>(())
+/// ```
+#[derive(Clone)]
+pub struct ExternalCommand {
+    program: OsString,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    directory: Option<PathBuf>,
+    remedy: String,
+    timeout: Option<Duration>,
+    grace: Duration,
+    stops_for: Option<Duration>,
+    niceness: Option<u8>,
+    io_class: Option<IoClass>,
+    guarded: bool,
+}
+
+/// How the kernel ranks the disk requests of a tool; see `ionice(1)`. Most schedulers of fast disks ignore it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoClass {
+    /// As others, but after those of a lower number: 0 to 7.
+    BestEffort(u8),
+    /// Only when nobody else asks.
+    Idle,
+}
+
+impl ExternalCommand {
+    /// A program, by its name in `PATH` or by its path.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            directory: None,
+            remedy: "install it, or give its path".into(),
+            timeout: None,
+            grace: Duration::from_secs(10),
+            stops_for: None,
+            niceness: None,
+            io_class: None,
+            guarded: true,
+        }
+    }
+
+    /// Adds an argument. Arguments can be read by every user of the machine: no secrets.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable of its environment. Not printed, but readable by this user's other processes: prefer a
+    /// [`SecretFile`](crate::secret::SecretFile) for passwords.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets where it runs. Default: where this process does.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Says what helps when the program is missing, such as the package that holds it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+
+    /// Sets how long it may run. Default: as long as the attempt.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long it may take to end by itself once it was told to. Default 10 s.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Lets it be stopped (`SIGSTOP`) while the attempt is paused, for at most so long at a time; then it goes on
+    /// whatever the pause says, and only its output waits. For tools that do no harm while they stand. Default: never
+    /// stopped; a tool whose output nobody reads waits by itself.
+    #[must_use]
+    pub fn stops_for(mut self, at_most: Duration) -> Self {
+        self.stops_for = Some(at_most);
+        self
+    }
+
+    /// Sets how far it stands back for the processor, from 0 to 19; see `nice(1)`. Default 0.
+    #[must_use]
+    pub fn niceness(mut self, niceness: u8) -> Self {
+        self.niceness = Some(niceness.min(19));
+        self
+    }
+
+    /// Sets how its disk requests rank. Default: as those of this process.
+    #[must_use]
+    pub fn io_class(mut self, class: IoClass) -> Self {
+        self.io_class = Some(class);
+        self
+    }
+
+    /// Runs it even where it cannot be made to die with this process (Linux without `setpriv`). It then ends when it
+    /// writes to the pipe that nobody reads any more; a stopped one stays.
+    #[must_use]
+    pub fn unguarded(mut self) -> Self {
+        self.guarded = false;
+        self
+    }
+
+    /// Runs it, hands its standard output to `read`, and waits for its end.
+    ///
+    /// `read` should read to the end: a tool whose output is dropped fails. It need not look at orders: when the
+    /// attempt is cancelled the tool is ended and its output with it.
+    ///
+    /// # Errors
+    /// When it is missing, cannot be started, fails, is cancelled or takes too long, or `read` fails.
+    pub fn run<T>(
+        &self,
+        ctx: &RunContext,
+        read: impl FnOnce(&mut ChildStdout) -> io::Result<T>,
+    ) -> Result<T, CommandError> {
+        self.run_marked(ctx, |_| Ok(()), read)
+    }
+
+    /// As [`run`](Self::run), with the identity of the process told to `record` before anything is read: whoever
+    /// cleans up after a crash can then prove that it is gone.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and when `record` fails.
+    pub fn run_marked<T>(
+        &self,
+        ctx: &RunContext,
+        record: impl FnOnce(&ProcessMark) -> io::Result<()>,
+        read: impl FnOnce(&mut ChildStdout) -> io::Result<T>,
+    ) -> Result<T, CommandError> {
+        ctx.checkpoint().map_err(|_| CommandError::Cancelled { tool: self.name() })?;
+        let mut running = self.start(ctx)?;
+        let outcome = record(&running.mark).and_then(|()| match running.child.stdout.take() {
+            Some(mut stdout) => read(&mut stdout),
+            None => Err(io::Error::other("its output is not a pipe")),
+        });
+        if outcome.is_err() {
+            running.watch.give_up();
+        }
+        let (status, ended, said) = running.finish().map_err(|source| self.io_error("wait for", source))?;
+        match (ended, outcome) {
+            (Some(Ended::Cancelled), _) => Err(CommandError::Cancelled { tool: self.name() }),
+            (Some(Ended::TimedOut), _) => {
+                Err(CommandError::TimedOut { tool: self.name(), limit: self.timeout.unwrap_or_default() })
+            }
+            (_, Err(error)) if error.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => {
+                Err(CommandError::Cancelled { tool: self.name() })
+            }
+            (_, Err(source)) => Err(CommandError::Reader { tool: self.name(), source, said }),
+            (_, Ok(read)) if status.success() => Ok(read),
+            (_, Ok(_)) => Err(CommandError::Failed { tool: self.name(), status, said }),
+        }
+    }
+
+    /// Runs it and returns what it wrote to its standard output, at most `limit` bytes of it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn output(&self, ctx: &RunContext, limit: u64) -> Result<Vec<u8>, CommandError> {
+        self.run(ctx, |stdout| {
+            let mut kept = Vec::new();
+            stdout.by_ref().take(limit).read_to_end(&mut kept)?;
+            io::copy(stdout, &mut io::sink())?;
+            Ok(kept)
+        })
+    }
+
+    fn name(&self) -> String {
+        Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
+    }
+
+    fn io_error(&self, what: &'static str, source: io::Error) -> CommandError {
+        CommandError::Io { tool: self.name(), what, source }
+    }
+
+    fn start(&self, ctx: &RunContext) -> Result<Running, CommandError> {
+        let mut command = self.command()?;
+        let mut child = command.spawn().map_err(|source| self.io_error("start", source))?;
+        let (stderr, pid) = (child.stderr.take(), child.id());
+        let leash = Leash::new(ctx.clock().now().mono, self.timeout, self.grace, self.stops_for);
+        let watch = match Watch::start(ctx.clone(), group(pid), leash) {
+            Ok(watch) => watch,
+            Err(source) => {
+                let _ = rustix::process::kill_process_group(group(pid), Signal::KILL);
+                let _ = child.wait();
+                return Err(self.io_error("watch", source));
+            }
+        };
+        let mark = ProcessMark::of(pid);
+        let mut running = Running { child, mark, watch, said: Said::default(), reaped: false };
+        running.said = Said::listen(stderr).map_err(|source| self.io_error("listen to", source))?;
+        Ok(running)
+    }
+
+    /// The command with what goes before it: each of these replaces itself by the next.
+    fn command(&self) -> Result<Command, CommandError> {
+        let program = which::which(&self.program)
+            .map_err(|_| CommandError::Missing { tool: self.name(), remedy: self.remedy.clone() })?;
+        let mut line: Vec<OsString> = Vec::new();
+        if cfg!(target_os = "linux") && self.guarded {
+            let setpriv = which::which("setpriv").map_err(|_| CommandError::Missing {
+                tool: "setpriv".into(),
+                remedy: "install util-linux: without it tools outlive a scheduler that is killed".into(),
+            })?;
+            line.extend([setpriv.into_os_string(), "--pdeathsig".into(), "KILL".into(), "--".into()]);
+        }
+        if let (Some(niceness), Ok(nice)) = (self.niceness, which::which("nice")) {
+            line.extend([nice.into_os_string(), "-n".into(), niceness.to_string().into()]);
+        }
+        if let (Some(class), Ok(ionice)) = (self.io_class, which::which("ionice")) {
+            line.push(ionice.into_os_string());
+            line.extend(match class {
+                IoClass::BestEffort(level) => {
+                    ["-c2".to_owned(), format!("-n{}", level.min(7)), "-t".into()].map(OsString::from)
+                }
+                IoClass::Idle => ["-c3", "-t", "--"].map(OsString::from),
+            });
+        }
+        line.push(program.into_os_string());
+        line.extend(self.args.iter().cloned());
+        let mut words = line.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).env_clear().envs(inherited()).env("LC_ALL", "C").envs(&self.env);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        Ok(command)
+    }
+}
+
+fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
+    ["PATH", "HOME", "TMPDIR"]
+        .into_iter()
+        .filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
+}
+
+fn group(pid: u32) -> Pid {
+    // A process that was just started has a positive number.
+    i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap_or(Pid::INIT)
+}
+
+impl fmt::Debug for ExternalCommand {
+    /// Without the values of the environment.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let env: Vec<&OsStr> = self.env.keys().map(OsString::as_os_str).collect();
+        f.debug_struct("ExternalCommand")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &env)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A tool at work. Dropping it kills its group.
+struct Running {
+    child: Child,
+    mark: ProcessMark,
+    watch: Watch,
+    said: Said,
+    reaped: bool,
+}
+
+impl Running {
+    fn finish(mut self) -> io::Result<(ExitStatus, Option<Ended>, String)> {
+        let status = self.reap()?;
+        Ok((status, self.watch.ended(), std::mem::take(&mut self.said).text()))
+    }
+
+    /// Waits for the end of the tool, ends what it left behind, and only then gives its number back to the system: no
+    /// signal can reach a stranger.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let pid = group(self.child.id());
+        while let Err(error) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            if error != rustix::io::Errno::INTR {
+                return Err(error.into());
+            }
+        }
+        self.watch.stop();
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        self.reaped = true;
+        self.child.wait()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = rustix::process::kill_process_group(group(self.child.id()), Signal::KILL);
+            let _ = self.reap();
+        }
+    }
+}
+
+/// Why a tool did not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// It is not installed.
+    #[error("{tool} is not there; {remedy}")]
+    Missing {
+        /// Its name.
+        tool: String,
+        /// What helps.
+        remedy: String,
+    },
+    /// The system did not let it be started or waited for.
+    #[error("cannot {what} {tool}: {source}")]
+    Io {
+        /// Its name.
+        tool: String,
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// It ended with an error.
+    #[error("{tool} failed ({status}): {said}")]
+    Failed {
+        /// Its name.
+        tool: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it wrote to its standard error.
+        said: String,
+    },
+    /// Whoever read its output failed.
+    #[error("the output of {tool} could not be used: {source}")]
+    Reader {
+        /// Its name.
+        tool: String,
+        /// Why.
+        source: io::Error,
+        /// The end of what it wrote to its standard error.
+        said: String,
+    },
+    /// It took longer than it may.
+    #[error("{tool} was ended after {limit:?}")]
+    TimedOut {
+        /// Its name.
+        tool: String,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// The attempt was told to stop.
+    #[error("{tool} was cancelled")]
+    Cancelled {
+        /// Its name.
+        tool: String,
+    },
+}
+
+impl CommandError {
+    /// Whether only a change from outside can help.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+
+    /// The end of what it wrote to its standard error; empty when it said nothing.
+    pub fn said(&self) -> &str {
+        match self {
+            Self::Failed { said, .. } | Self::Reader { said, .. } => said,
+            _ => "",
+        }
+    }
+}

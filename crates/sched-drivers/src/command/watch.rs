@@ -1,0 +1,113 @@
+//! The thread that holds the leash of a tool: [`Watch`].
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::thread::{self, JoinHandle, Thread};
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process_group};
+use sched_core::RunContext;
+
+use super::leash::{Ended, Leash, Order};
+
+/// Looks at a tool whenever the attempt gets an order, or its leash says so.
+pub(super) struct Watch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    ctx: RunContext,
+    group: Pid,
+    state: Mutex<State>,
+}
+
+struct State {
+    leash: Leash,
+    gives_up: bool,
+    /// The tool is gone, or about to be: nothing is sent to its group any more.
+    over: bool,
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl Watch {
+    pub(super) fn start(ctx: RunContext, group: Pid, leash: Leash) -> io::Result<Self> {
+        let state = Mutex::new(State { leash, gives_up: false, over: false });
+        let shared = Arc::new(Shared { ctx, group, state });
+        let watching = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("backup-watch".into()).spawn(move || watching.watch())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// The reader failed: the tool is ended.
+    pub(super) fn give_up(&self) {
+        self.shared.state.lock().gives_up = true;
+        self.wake();
+    }
+
+    /// The tool has ended. No signal is sent after this returns.
+    pub(super) fn stop(&mut self) {
+        self.shared.state.lock().over = true;
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            // It does nothing that panics; if it did, there would be nobody left to send signals.
+            let _ = thread.join();
+        }
+    }
+
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.shared.state.lock().leash.ended()
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Shared {
+    fn watch(&self) {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        loop {
+            // Asked for before looking, so that an order in between is not lost.
+            self.ctx.control().wake_on_news(&waker);
+            let mut state = self.state.lock();
+            if state.over {
+                return;
+            }
+            let cancelled = self.ctx.is_cancelled().then_some(Ended::Cancelled);
+            let end = cancelled.or(state.gives_up.then_some(Ended::GivenUp));
+            let now = self.ctx.clock().now().mono;
+            let order = state.leash.look(now, end, self.ctx.control().is_paused());
+            let wake_at = state.leash.wake_at();
+            for signal in order.map(signals).unwrap_or_default() {
+                // It may have ended already; then it is about to be reaped.
+                let _ = kill_process_group(self.group, *signal);
+            }
+            drop(state);
+            match wake_at.and_then(|at| self.ctx.clock().sleep_for(at)) {
+                Some(real) => thread::park_timeout(real),
+                None => thread::park(),
+            }
+        }
+    }
+}
+
+fn signals(order: Order) -> &'static [Signal] {
+    match order {
+        Order::Stop => &[Signal::STOP],
+        Order::Continue => &[Signal::CONT],
+        // A stopped process takes the first only after the second.
+        Order::Terminate => &[Signal::TERM, Signal::CONT],
+        Order::Kill => &[Signal::KILL],
+    }
+}

@@ -1,0 +1,25 @@
+//! Backups of real databases under the scheduler's pace, and detectors that read how busy they are.
+//!
+//! Each technology is a module behind a feature of the same name. It has an [`Executor`](sched_core::Executor) that
+//! makes a backup that can be restored, and a [`StatusSource`](server::StatusSource) that reads load and health from
+//! the server; [`Monitor`](server::Monitor) makes a load detector and a capacity probe of that. None uses anything
+//! that is not public: what is here can be written by anybody for another technology, from the same parts:
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`command`] | runs a tool in a process group of its own, on a leash: time-outs, cancellation, pauses, no survivors |
+//! | [`destination`] | where backups go: complete or absent, never something between |
+//! | [`backup`] | one backup on its way: paced, checksummed, with a manifest |
+//! | [`secret`] | passwords that are never printed, and how tools get them |
+//! | [`server`] | load, health and members of a server, read over one connection |
+
+#![warn(missing_docs)]
+
+pub mod backup;
+pub mod command;
+pub mod destination;
+mod error;
+pub mod secret;
+pub mod server;
+
+pub use error::DriverError;

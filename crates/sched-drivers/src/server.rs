@@ -1,0 +1,9 @@
+//! Load, health and members of a server, read over one connection: [`Monitor`], [`StatusSource`], [`ServerMember`].
+
+mod member;
+mod monitor;
+mod pattern;
+
+pub use member::{MemberSource, ServerMember};
+pub use monitor::{Monitor, MonitorConfig, ServerDetector, ServerProbe, ServerStatus, StatusSource};
+pub use pattern::{PatternWeights, QueryPattern, Workload};

@@ -1,0 +1,12 @@
+//! Real database servers on loopback, on free ports, with data of their own, stopped when they are dropped: for the
+//! tests, benches and examples of this workspace. Not published.
+//!
+//! A server is started from what is installed; a missing program is an error that names the package that holds it.
+
+#![warn(missing_docs)]
+
+mod port;
+mod process;
+
+pub use port::free_port;
+pub use process::{ServerProcess, TestbedError, program, wait_until};

@@ -1,0 +1,173 @@
+//! A server as a process: [`ServerProcess`].
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Why a server is not there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TestbedError {
+    /// A program is not installed.
+    #[error("{program} is not there; install {package}")]
+    Missing {
+        /// Which one.
+        program: String,
+        /// Debian's package that holds it, or what else helps.
+        package: String,
+    },
+    /// The system refused something.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Its reason.
+        source: io::Error,
+    },
+    /// A program failed.
+    #[error("{program} failed: {said}")]
+    Failed {
+        /// Which one.
+        program: String,
+        /// What it said.
+        said: String,
+    },
+    /// A server did not become what was waited for.
+    #[error("{what} did not happen within {limit:?}: {said}")]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        limit: Duration,
+        /// The end of the server's log.
+        said: String,
+    },
+}
+
+/// The path of a program in `PATH` or in one of the directories.
+///
+/// # Errors
+/// When it is nowhere, with the package that holds it.
+pub fn program(name: &str, directories: &[&str], package: &str) -> Result<PathBuf, TestbedError> {
+    let there =
+        directories.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists());
+    there
+        .or_else(|| which::which(name).ok())
+        .ok_or_else(|| TestbedError::Missing { program: name.into(), package: package.into() })
+}
+
+/// Asks again and again until `ready` gives something, for real servers cannot be told by a hand-moved clock.
+///
+/// # Errors
+/// When that takes longer than `limit`.
+pub fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut ready: impl FnMut() -> Option<T>,
+) -> Result<T, TestbedError> {
+    const STEP: Duration = Duration::from_millis(20);
+    let mut left = limit;
+    loop {
+        if let Some(found) = ready() {
+            return Ok(found);
+        }
+        if left.is_zero() {
+            return Err(TestbedError::TimedOut { what: what.into(), limit, said: String::new() });
+        }
+        thread::park_timeout(STEP);
+        left = left.saturating_sub(STEP);
+    }
+}
+
+/// A server in a process group of its own, with its output in a file. Dropping it kills it.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl ServerProcess {
+    /// Starts a server whose output goes into the file `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(mut command: Command, log: &Path) -> Result<Self, TestbedError> {
+        let io = |source| TestbedError::Io { what: format!("start {command:?}"), source };
+        let out = File::options().create(true).append(true).open(log).map_err(io)?;
+        let err = out.try_clone().map_err(io)?;
+        let what = format!("start {command:?}");
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        let child = command.spawn().map_err(|source| TestbedError::Io { what, source })?;
+        Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The end of what it wrote.
+    pub fn said(&self) -> String {
+        let text = fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let text = text.unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until `ready` gives something; fails at once when the server ends before.
+    ///
+    /// # Errors
+    /// When that takes longer than `limit` or the server ends, with the end of its log.
+    pub fn wait_until<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut ready: impl FnMut() -> Option<T>,
+    ) -> Result<T, TestbedError> {
+        let found = wait_until(what, limit, || match ready() {
+            Some(found) => Some(Some(found)),
+            None if !self.runs() => Some(None),
+            None => None,
+        });
+        match found {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) | Err(_) => Err(TestbedError::TimedOut { what: what.into(), limit, said: self.said() }),
+        }
+    }
+
+    /// Sends a signal to the server alone: to stop it, to let it go on, or to have it end in its own way.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = pid(&self.child) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Kills it and all it started, as a power cut would, and waits for its end.
+    pub fn kill(&mut self) {
+        if let Some(pid) = pid(&self.child) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
