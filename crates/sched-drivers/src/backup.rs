@@ -145,6 +145,20 @@ impl<'a> Backup<'a> {
         file: &str,
         command: &ExternalCommand,
     ) -> Result<&StoredFile, DriverError> {
+        self.store_output_seen(file, command, |_| {})
+    }
+
+    /// As [`store_output`](Self::store_output), with all that is stored shown to `see` when it is read: for what a tool
+    /// tells only there, such as the position of a log.
+    ///
+    /// # Errors
+    /// As [`store_output`](Self::store_output).
+    pub fn store_output_seen(
+        &mut self,
+        file: &str,
+        command: &ExternalCommand,
+        see: impl FnMut(&[u8]),
+    ) -> Result<&StoredFile, DriverError> {
         let ctx = self.ctx;
         let mut fault = None;
         let sink = &mut self.sink;
@@ -153,12 +167,12 @@ impl<'a> Backup<'a> {
         let outcome = command.run_marked(
             ctx,
             |mark| marked.borrow_mut().as_mut().map_or(Ok(()), |sink| sink.note_process(mark)),
-            |stdout| match copy(ctx, marked.borrow_mut().as_mut(), file, stdout, &mut done, total) {
-                Ok(stored) => Ok(stored),
-                Err(found) => {
+            |stdout| {
+                let seen = Seen { inner: stdout, see };
+                copy(ctx, marked.borrow_mut().as_mut(), file, seen, &mut done, total).map_err(|found| {
                     fault = Some(found);
-                    Err(io::Error::other("not stored"))
-                }
+                    io::Error::other("not stored")
+                })
             },
         );
         self.done_bytes = done;
@@ -214,6 +228,20 @@ impl Drop for Backup<'_> {
 impl std::fmt::Debug for Backup<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Backup").field("manifest", &self.manifest).finish_non_exhaustive()
+    }
+}
+
+/// Shows what is read.
+struct Seen<R, S> {
+    inner: R,
+    see: S,
+}
+
+impl<R: Read, S: FnMut(&[u8])> Read for Seen<R, S> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buf)?;
+        (self.see)(&buf[..read]);
+        Ok(read)
     }
 }
 

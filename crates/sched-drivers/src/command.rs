@@ -11,6 +11,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -18,7 +19,7 @@ use sched_core::{Cancelled, RunContext};
 
 use self::leash::{Ended, Leash};
 pub use self::mark::ProcessMark;
-use self::said::Said;
+use self::said::{Listener, Said};
 use self::watch::Watch;
 
 /// A tool that makes a backup: a program with its arguments, and how it is kept in hand.
@@ -61,6 +62,7 @@ pub struct ExternalCommand {
     stops_for: Option<Duration>,
     niceness: Option<u8>,
     io_class: Option<IoClass>,
+    listener: Option<Arc<Listener>>,
     guarded: bool,
 }
 
@@ -88,6 +90,7 @@ impl ExternalCommand {
             stops_for: None,
             niceness: None,
             io_class: None,
+            listener: None,
             guarded: true,
         }
     }
@@ -162,6 +165,15 @@ impl ExternalCommand {
     #[must_use]
     pub fn io_class(mut self, class: IoClass) -> Self {
         self.io_class = Some(class);
+        self
+    }
+
+    /// Hands each line of its standard error to `listen` when it is said: for tools that tell there how far they are.
+    /// That is done on a thread of its own, and all has been heard when [`run`](Self::run) returns. `listen` must not
+    /// panic, and what it waits for the tool waits for, too.
+    #[must_use]
+    pub fn listener(mut self, listen: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listen));
         self
     }
 
@@ -259,7 +271,8 @@ impl ExternalCommand {
         };
         let mark = ProcessMark::of(pid);
         let mut running = Running { child, mark, watch, said: Said::default(), reaped: false };
-        running.said = Said::listen(stderr).map_err(|source| self.io_error("listen to", source))?;
+        running.said = Said::listen(stderr, self.listener.clone())
+            .map_err(|source| self.io_error("listen to", source))?;
         Ok(running)
     }
 
