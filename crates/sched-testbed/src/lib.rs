@@ -5,8 +5,10 @@
 
 #![warn(missing_docs)]
 
+mod cassandra;
 mod port;
 mod process;
 
+pub use cassandra::{Cassandra, CassandraNode, CassandraOptions};
 pub use port::free_port;
 pub use process::{ServerProcess, TestbedError, program, wait_until};
