@@ -1,7 +1,9 @@
 //! One backup on its way: [`Backup`], [`Manifest`].
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use jiff::Timestamp;
 use sched_core::{BackupKind, InstanceName, RunContext, TechnologyName};
@@ -184,6 +186,39 @@ impl<'a> Backup<'a> {
         }
     }
 
+    /// Stores a file that `make` writes at a path of its own, for what cannot be streamed: in place where the destination
+    /// has paths, else in a temporary directory first. It is then read back at the granted rate for its checksum.
+    ///
+    /// # Errors
+    /// What `make` says, or when the file cannot be read back or stored.
+    pub fn store_made(
+        &mut self,
+        file: &str,
+        make: impl FnOnce(&Path) -> Result<(), DriverError>,
+    ) -> Result<&StoredFile, DriverError> {
+        let at = |source| DriverError::Destination { what: file.to_owned(), source };
+        let sink =
+            self.sink.as_mut().ok_or_else(|| at(io::Error::other("the backup is complete already")))?;
+        let stored = match sink.path(file).map_err(at)? {
+            Some(path) => {
+                make(&path)?;
+                let made = File::open(&path).map_err(at)?;
+                let (done, total) = (&mut self.done_bytes, self.total_bytes);
+                let stored = transfer(self.ctx, file, &made, io::sink(), done, total);
+                made.sync_all().map_err(at)?;
+                stored
+            }
+            None => {
+                let staging = tempfile::tempdir().map_err(at)?;
+                let path = staging.path().join("made");
+                make(&path)?;
+                self.copy(file, File::open(&path).map_err(at)?)
+            }
+        };
+        let stored = stored.map_err(|fault| fault.into_error(file))?;
+        Ok(self.keep(stored))
+    }
+
     fn copy(&mut self, file: &str, from: impl Read) -> Result<StoredFile, Fault> {
         copy(self.ctx, self.sink.as_mut(), file, from, &mut self.done_bytes, self.total_bytes)
     }
@@ -266,12 +301,26 @@ fn copy(
     ctx: &RunContext,
     sink: Option<&mut Box<dyn BackupSink>>,
     file: &str,
-    mut from: impl Read,
+    from: impl Read,
     done_bytes: &mut u64,
     total_bytes: u64,
 ) -> Result<StoredFile, Fault> {
     let sink = sink.ok_or_else(|| Fault::Destination(io::Error::other("the backup is complete already")))?;
     let mut to = sink.create(file).map_err(Fault::Destination)?;
+    let stored = transfer(ctx, file, from, &mut to, done_bytes, total_bytes)?;
+    to.finish().map_err(Fault::Destination)?;
+    Ok(stored)
+}
+
+/// Reads, paces, checks and writes, chunk after chunk.
+fn transfer(
+    ctx: &RunContext,
+    file: &str,
+    mut from: impl Read,
+    mut to: impl Write,
+    done_bytes: &mut u64,
+    total_bytes: u64,
+) -> Result<StoredFile, Fault> {
     let mut buffer = vec![0; CHUNK];
     let (mut bytes, mut digest) = (0, Sha256::new());
     loop {
@@ -290,6 +339,5 @@ fn copy(
         // A whole that grew while it was copied is no longer known.
         ctx.progress(*done_bytes, if *done_bytes > total_bytes { 0 } else { total_bytes });
     }
-    to.finish().map_err(Fault::Destination)?;
     Ok(StoredFile { name: file.to_owned(), bytes, sha256: hex(&digest.finalize()) })
 }

@@ -9,6 +9,7 @@ mod stream;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use sched_core::{BackupKind, InstanceName, JobId, RunContext};
@@ -46,6 +47,17 @@ pub trait BackupSink: Send {
     /// # Errors
     /// When the name cannot be used or exists already, or nothing can be written.
     fn create(&mut self, file: &str) -> io::Result<Box<dyn ArtifactWriter>>;
+
+    /// Where a file of this backup can be written in place by something that needs a path, such as an embedded database;
+    /// the file is this backup's from then on. `None`, the default: the destination has no paths, and such a file is
+    /// made elsewhere first.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    fn path(&mut self, file: &str) -> io::Result<Option<PathBuf>> {
+        let _ = file;
+        Ok(None)
+    }
 
     /// Notes a process that works for this backup, so that nobody cleans up under it. Default: nothing.
     ///

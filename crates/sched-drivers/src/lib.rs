@@ -21,5 +21,7 @@ pub mod destination;
 mod error;
 pub mod secret;
 pub mod server;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use error::DriverError;

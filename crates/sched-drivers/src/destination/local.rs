@@ -135,15 +135,28 @@ struct Attempt {
     over: bool,
 }
 
-impl BackupSink for Attempt {
-    fn create(&mut self, file: &str) -> io::Result<Box<dyn ArtifactWriter>> {
+impl Attempt {
+    fn begin_file(&mut self, file: &str) -> io::Result<(PathBuf, File)> {
         check_file_name(file)?;
         let path = self.partial.join(file);
         self.record.add(&Entry::File(file.to_owned()))?;
         if let Some(parent) = path.parent() {
             private().recursive(true).create(parent)?;
         }
-        Ok(Box::new(LocalFile { sink: FileSink::new(create_private(&path)?) }))
+        let file = create_private(&path)?;
+        Ok((path, file))
+    }
+}
+
+impl BackupSink for Attempt {
+    fn create(&mut self, file: &str) -> io::Result<Box<dyn ArtifactWriter>> {
+        let (_, file) = self.begin_file(file)?;
+        Ok(Box::new(LocalFile { sink: FileSink::new(file) }))
+    }
+
+    fn path(&mut self, file: &str) -> io::Result<Option<PathBuf>> {
+        // Made here, so that it is private before anything is in it.
+        self.begin_file(file).map(|(path, _)| Some(path))
     }
 
     fn note_process(&mut self, process: &ProcessMark) -> io::Result<()> {
@@ -228,7 +241,8 @@ fn sweep(folder: &Path) -> io::Result<()> {
             Entry::File(_) => true,
         });
         if dead && matches!(record.first(), Some(Entry::Owner { .. })) {
-            remove(&path, &record)?;
+            // What cannot be removed must not keep the next backup from being made.
+            let _ = remove(&path, &record);
         }
     }
     Ok(())
