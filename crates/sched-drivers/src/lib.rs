@@ -19,6 +19,8 @@ pub mod backup;
 pub mod command;
 pub mod destination;
 mod error;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod secret;
 pub mod server;
 #[cfg(feature = "sqlite")]

@@ -6,9 +6,11 @@
 #![warn(missing_docs)]
 
 mod cassandra;
+mod etcd;
 mod port;
 mod process;
 
 pub use cassandra::{Cassandra, CassandraNode, CassandraOptions};
+pub use etcd::{EtcdCluster, EtcdServer};
 pub use port::free_port;
 pub use process::{ServerProcess, TestbedError, program, wait_until};
