@@ -48,6 +48,16 @@ pub enum DriverError {
         /// The oldest that works.
         needed: String,
     },
+    /// A tool does not fit the server.
+    #[error("{tool} is of {found}, and the server needs one of {needed}; install that, or give its path")]
+    WrongTool {
+        /// Its name.
+        tool: String,
+        /// What it was made for.
+        found: String,
+        /// What would be right.
+        needed: String,
+    },
     /// What the server said makes no sense here.
     #[error("{server} answered what was not expected: {problem}")]
     Answer {
@@ -114,7 +124,9 @@ impl DriverError {
     /// Whether only a change from outside can help: another attempt would fail in the same way.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Setting { .. } | Self::Refused { .. } | Self::TooOld { .. } => true,
+            Self::Setting { .. } | Self::Refused { .. } | Self::TooOld { .. } | Self::WrongTool { .. } => {
+                true
+            }
             Self::Command(error) => error.is_permanent(),
             _ => false,
         }

@@ -21,6 +21,8 @@ pub mod destination;
 mod error;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod secret;
 pub mod server;
 #[cfg(feature = "sqlite")]

@@ -7,10 +7,12 @@
 
 mod cassandra;
 mod etcd;
+mod mariadb;
 mod port;
 mod process;
 
 pub use cassandra::{Cassandra, CassandraNode, CassandraOptions};
 pub use etcd::{EtcdCluster, EtcdServer};
+pub use mariadb::MariaDb;
 pub use port::free_port;
 pub use process::{ServerProcess, TestbedError, program, wait_until};
