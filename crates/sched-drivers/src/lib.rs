@@ -23,6 +23,8 @@ mod error;
 pub mod etcd;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod secret;
 pub mod server;
 #[cfg(feature = "sqlite")]

@@ -9,10 +9,12 @@ mod cassandra;
 mod etcd;
 mod mariadb;
 mod port;
+mod postgres;
 mod process;
 
 pub use cassandra::{Cassandra, CassandraNode, CassandraOptions};
 pub use etcd::{EtcdCluster, EtcdServer};
 pub use mariadb::MariaDb;
 pub use port::free_port;
+pub use postgres::Postgres;
 pub use process::{ServerProcess, TestbedError, program, wait_until};

@@ -1,0 +1,34 @@
+//! PostgreSQL: [`BaseBackup`], [`Dump`], [`PostgresStatus`], [`PostgresMembers`].
+//!
+//! ```no_run
+//! use sched_drivers::destination::LocalDirectory;
+//! use sched_drivers::postgres::{BaseBackup, PostgresServer, PostgresStatus};
+//! use sched_drivers::secret::SecretString;
+//! use sched_drivers::server::{Monitor, MonitorConfig};
+//!
+//! let standby = PostgresServer::new("db2.example.com", "backup").password(SecretString::from("geheim"));
+//! let monitor = Monitor::new("orders-2", PostgresStatus::new(standby.clone()), MonitorConfig::default());
+//! let executor = BaseBackup::new(LocalDirectory::new("/var/backups")).server("orders-2", standby);
+//! // `.executor("postgresql", executor)`, `.detector(monitor.detector())` and `.probe(monitor.probe())` of the builder.
+//! ```
+
+mod base;
+mod base_tar;
+mod connection;
+mod dump;
+mod fault;
+mod members;
+mod server;
+mod slot;
+mod status;
+mod survey;
+mod tool;
+
+pub use self::base::{BaseBackup, Checkpoint};
+pub use self::dump::Dump;
+pub use self::members::PostgresMembers;
+pub use self::server::{PostgresServer, Tls};
+pub use self::status::PostgresStatus;
+
+/// What connections of this crate call themselves; they do not count as load.
+const APPLICATION: &str = "backup-sched";

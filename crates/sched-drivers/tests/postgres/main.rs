@@ -1,0 +1,8 @@
+//! PostgreSQL: real servers, real backups, restored and compared.
+
+#![cfg(feature = "postgres")]
+
+mod faults;
+mod restores;
+mod rig;
+mod watching;
