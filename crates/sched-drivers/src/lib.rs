@@ -25,6 +25,8 @@ pub mod etcd;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(all(feature = "redis", unix))]
+pub mod redis;
 pub mod secret;
 pub mod server;
 #[cfg(feature = "sqlite")]

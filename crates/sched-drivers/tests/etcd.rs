@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
-use rig::{Attempt, files, full_after};
+use rig::{Attempt, Stop, files, full_after};
 use sched_core::{Clock, JobSpec, LoadLevel, ManualClock, RunContext, RunError};
 use sched_drivers::DriverError;
 use sched_drivers::destination::LocalDirectory;
@@ -118,16 +118,15 @@ fn a_snapshot_under_writes_is_restored_with_all_that_was_committed() {
                 let (key, value) = (format!("k{}", n % 50), n.to_string());
                 let revision = client.put(&key, &value).unwrap();
                 written.lock().push((revision, key, value));
-                if done.load(Ordering::Relaxed) {
+                if done.load(Relaxed) {
                     break;
                 }
             }
         });
+        let _stop = Stop(&done);
         rig::until("some writes", || written.lock().len() > 20);
         let executor = executor(reached(&servers), root.path());
-        let completed = executor.make(&context());
-        done.store(true, Ordering::Relaxed);
-        completed.unwrap()
+        executor.make(&context()).unwrap()
     });
     let facts = &completed.manifest.facts;
     assert_eq!(facts["role"], "follower");

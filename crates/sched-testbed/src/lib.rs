@@ -11,6 +11,7 @@ mod mariadb;
 mod port;
 mod postgres;
 mod process;
+mod redis;
 
 pub use cassandra::{Cassandra, CassandraNode, CassandraOptions};
 pub use etcd::{EtcdCluster, EtcdServer};
@@ -18,3 +19,4 @@ pub use mariadb::MariaDb;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{ServerProcess, TestbedError, program, wait_until};
+pub use redis::{RedisPair, RedisServer};

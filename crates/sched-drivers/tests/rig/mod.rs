@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sched_core::{
@@ -128,6 +128,15 @@ pub(crate) fn full_after(bytes: u64) -> Stream {
         }
     }
     Stream::new(move |_, _| Ok(Box::new(Full(bytes))))
+}
+
+/// Tells a thread beside the test to end, also when the test fails.
+pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// All files below a directory, relative to it, sorted.
