@@ -8,6 +8,8 @@
 //! the file that a server loads at its start: put it into its data directory as its `dbfilename`, with the append-only
 //! file off.
 //!
+//! TLS needs the feature `redis-tls`.
+//!
 //! The protocol is spoken here: the client libraries do not hand out the replication stream, and beside it only a
 //! handful of commands is needed.
 
@@ -21,7 +23,10 @@ mod rdb;
 mod replication;
 mod resp;
 mod server;
+mod socket;
 mod status;
+#[cfg(feature = "redis-tls")]
+mod tls;
 
 pub use self::gate::ForkLimits;
 pub use self::local::LocalRdb;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+#[cfg(feature = "etcd-tls")]
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use rig::{Attempt, Stop, files, full_after};
 use sched_core::{Clock, JobSpec, LoadLevel, ManualClock, RunContext, RunError};
 use sched_drivers::DriverError;
 use sched_drivers::destination::LocalDirectory;
-use sched_drivers::etcd::{EtcdCluster, EtcdMembers, EtcdRole, EtcdStatus, Snapshot};
+use sched_drivers::etcd::{EtcdCluster, EtcdMembers, EtcdRole, EtcdStatus, FILE, Snapshot};
 use sched_drivers::secret::SecretString;
 use sched_drivers::server::{MemberSource, Monitor, MonitorConfig, QueryPattern, StatusSource};
 use sched_testbed::{self as testbed, EtcdServer};
@@ -133,7 +135,7 @@ fn a_snapshot_under_writes_is_restored_with_all_that_was_committed() {
     let stored = &completed.manifest.files[0];
     assert!(stored.bytes > 2000 * 4000 && stored.bytes % 512 == 32, "{stored:?}");
 
-    let restored = EtcdServer::restored(&Path::new(&completed.location).join(&stored.name)).unwrap();
+    let restored = EtcdServer::restored(&Path::new(&completed.location).join(FILE)).unwrap();
     let (found, at) = Client::new(&restored).all();
     let least: u64 = facts["revision_at_least"].parse().unwrap();
     assert!(at >= least && least > filled, "{at} {least} {filled}");
@@ -252,6 +254,38 @@ fn a_login_needs_the_role_root_and_its_password() {
     back_up(login("root", "richtig")).unwrap();
     let mut status = EtcdStatus::new(reached(&servers), one.url());
     assert!(status.read(ManualClock::default().now()).is_ok(), "metrics need no login");
+}
+
+#[cfg(feature = "etcd-tls")]
+#[test]
+#[ignore = "needs etcd, etcdctl and openssl"]
+fn a_snapshot_comes_over_tls_from_a_member_that_is_trusted() {
+    let certificates = testbed::Certificates::make().unwrap();
+    let server = EtcdServer::secured(&certificates).unwrap();
+    server.ctl(&["put", "k", "v"]).unwrap();
+    let read = |path: PathBuf| std::fs::read(path).unwrap();
+    let secret = SecretString::from(String::from_utf8(read(certificates.key())).unwrap());
+    let shown =
+        |cluster: EtcdCluster| cluster.certificate(&read(certificates.certificate()), &secret).unwrap();
+    let cluster = || EtcdCluster::new(server.url()).timeout(Duration::from_secs(20));
+    let trusted = shown(cluster().authority(&read(certificates.authority())).unwrap());
+    let root = tempfile::tempdir().unwrap();
+    let done = executor(trusted.clone(), root.path()).make(&context()).unwrap();
+    assert_eq!(done.manifest.facts["role"], "leader", "it is alone");
+    let restored = EtcdServer::restored(&Path::new(&done.location).join(FILE)).unwrap();
+    assert_eq!(restored.ctl(&["get", "k", "--print-value-only"]).unwrap().trim(), "v");
+    EtcdStatus::new(trusted, server.url()).read(ManualClock::default().now()).unwrap();
+
+    let other = testbed::Certificates::make().unwrap();
+    for stranger in [
+        shown(cluster()),
+        cluster().authority(&read(certificates.authority())).unwrap(),
+        shown(cluster().authority(&read(other.authority())).unwrap()),
+    ] {
+        let error = executor(stranger, root.path()).make(&context()).unwrap_err();
+        assert!(matches!(error, DriverError::Unreachable { .. }), "{error:?}");
+    }
+    assert!(cluster().authority(b"no certificate").is_err());
 }
 
 #[test]

@@ -259,6 +259,50 @@ fn a_login_needs_its_password_and_few_permissions() {
     assert!(matches!(error, DriverError::Refused { .. }), "{error:?}");
 }
 
+#[cfg(feature = "redis-tls")]
+#[test]
+#[ignore = "needs redis-server, redis-cli and openssl"]
+fn a_snapshot_comes_over_tls_from_a_server_that_is_trusted() {
+    let certificates = testbed::Certificates::make().unwrap();
+    let [ca, certificate, key] = [certificates.authority(), certificates.certificate(), certificates.key()];
+    let path = |path: &Path| path.display().to_string();
+    let port = free_port().unwrap().to_string();
+    let server = testbed::RedisServer::start(&[
+        "--tls-port",
+        &port,
+        "--tls-ca-cert-file",
+        &path(&ca),
+        "--tls-cert-file",
+        &path(&certificate),
+        "--tls-key-file",
+        &path(&key),
+    ])
+    .unwrap();
+    const FILLED: (u32, u32) = (2000, 1000);
+    let mut client = Client::new(&server);
+    client.fill(FILLED.0, FILLED.1);
+    client.write(1).unwrap();
+    let read = |path: &Path| std::fs::read(path).unwrap();
+    let secret = SecretString::from(String::from_utf8(read(&key)).unwrap());
+    let address = || RedisServer::new(format!("127.0.0.1:{port}")).timeout(Duration::from_secs(20));
+    let trusted = address().mutual_tls(&read(&ca), &read(&certificate), &secret).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let done = rdb(trusted.clone(), root.path()).make(&context()).unwrap();
+    assert_eq!(assert_restores(&done, FILLED), 1);
+    RedisStatus::new(trusted).read(ManualClock::default().now()).unwrap();
+
+    let other = testbed::Certificates::make().unwrap();
+    for stranger in [
+        address(),
+        address().tls(&read(&ca)).unwrap(),
+        address().mutual_tls(&read(&other.authority()), &read(&certificate), &secret).unwrap(),
+    ] {
+        let error = rdb(stranger, root.path()).make(&context()).unwrap_err();
+        assert!(matches!(error, DriverError::Unreachable { .. } | DriverError::Answer { .. }), "{error:?}");
+    }
+    assert!(address().tls(b"no certificate").is_err());
+}
+
 #[test]
 fn a_server_that_is_not_there_is_unreachable() {
     let server = RedisServer::new(format!("127.0.0.1:{}", free_port().unwrap()));
@@ -406,6 +450,44 @@ fn a_snapshot_that_was_changed_or_cut_is_refused() {
             assert!(files(root.path()).is_empty());
         }
     }
+}
+
+#[test]
+fn an_attempt_that_waits_for_a_silent_server_can_be_cancelled() {
+    let asked = std::sync::Arc::new(AtomicBool::new(false));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = RedisServer::new(listener.local_addr().unwrap().to_string());
+    let heard = std::sync::Arc::clone(&asked);
+    // It forks for ever.
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut bytes) {
+            let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            let answer = match () {
+                () if text.contains("INFO") => bulk("redis_version:7.0.15\r\nrole:master\r\n"),
+                () if text.contains("REPLCONF") => b"+OK\r\n".to_vec(),
+                () => {
+                    heard.store(true, Relaxed);
+                    continue;
+                }
+            };
+            stream.write_all(&answer).unwrap();
+        }
+    });
+    let root = tempfile::tempdir().unwrap();
+    let attempt = Attempt::free(spec());
+    let error = thread::scope(|scope| {
+        let run = scope.spawn(|| rdb(server, root.path()).make(&attempt.ctx));
+        rig::until("the request", || asked.load(Relaxed));
+        attempt.cancel();
+        // Sooner than the minute for which a server may be silent.
+        let patience = Duration::from_secs(30);
+        testbed::wait_until("the end", patience, || run.is_finished().then_some(())).unwrap();
+        run.join().unwrap().unwrap_err()
+    });
+    assert!(matches!(error, DriverError::Cancelled), "{error}");
+    assert!(files(root.path()).is_empty());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{ServerProcess, TestbedError, free_port, program, wait_until};
+use crate::{Certificates, ServerProcess, TestbedError, free_port, program, wait_until};
 
 const PACKAGE_SERVER: &str = "etcd-server";
 const PACKAGE_CLIENT: &str = "etcd-client";
@@ -25,6 +25,8 @@ pub struct EtcdServer {
     /// The process; killing it is up to the test.
     pub process: ServerProcess,
     url: String,
+    /// What `etcdctl` needs to be let in.
+    login: Vec<String>,
     directory: TempDir,
 }
 
@@ -91,6 +93,26 @@ impl EtcdServer {
         Ok(server)
     }
 
+    /// Starts a server of its own that speaks TLS, and wants certificates of its clients.
+    ///
+    /// # Errors
+    /// When etcd is not installed or does not start.
+    pub fn secured(certificates: &Certificates) -> Result<Self, TestbedError> {
+        let (client, peer, directory) = (loopback()?, loopback()?, directory()?);
+        let client = client.replace("http:", "https:");
+        let data = directory.path().join("data");
+        let file = |path: PathBuf| path.display().to_string();
+        let (ca, cert, key) =
+            (file(certificates.authority()), file(certificates.certificate()), file(certificates.key()));
+        let server =
+            ["--client-cert-auth", "--trusted-ca-file", &ca, "--cert-file", &cert, "--key-file", &key];
+        let peers = format!("secured={peer}");
+        let mut server = Self::launch_with("secured", &client, &peer, &peers, directory, &data, &server)?;
+        server.login = ["--cacert", &ca, "--cert", &cert, "--key", &key].map(str::to_owned).to_vec();
+        server.wait_healthy()?;
+        Ok(server)
+    }
+
     fn launch(
         name: &str,
         client: &str,
@@ -99,10 +121,23 @@ impl EtcdServer {
         directory: TempDir,
         data: &Path,
     ) -> Result<Self, TestbedError> {
+        Self::launch_with(name, client, peer, peers, directory, data, &[])
+    }
+
+    fn launch_with(
+        name: &str,
+        client: &str,
+        peer: &str,
+        peers: &str,
+        directory: TempDir,
+        data: &Path,
+        settings: &[&str],
+    ) -> Result<Self, TestbedError> {
         let mut command = Command::new(program("etcd", &[], PACKAGE_SERVER)?);
         command.args(["--name", name, "--initial-cluster", peers, "--data-dir"]).arg(data);
         command.args(["--listen-client-urls", client, "--advertise-client-urls", client]);
         command.args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]);
+        command.args(settings);
         // A busy machine must not cost the leader its place.
         command.args(["--heartbeat-interval", "300", "--election-timeout", "3000", "--logger", "zap"]);
         // Elsewhere etcd starts only when it is told that this is known to be untried.
@@ -113,7 +148,7 @@ impl EtcdServer {
             );
         }
         let process = ServerProcess::start(command, &directory.path().join("log"))?;
-        Ok(Self { process, url: client.to_owned(), directory })
+        Ok(Self { process, url: client.to_owned(), login: Vec::new(), directory })
     }
 
     /// Its address for clients.
@@ -132,18 +167,25 @@ impl EtcdServer {
     /// When it fails.
     pub fn ctl(&self, args: &[&str]) -> Result<String, TestbedError> {
         let mut command = Command::new(program("etcdctl", &[], PACKAGE_CLIENT)?);
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url]).args(args);
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url]).args(&self.login).args(args);
         let output = finish(command)?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn wait_healthy(&mut self) -> Result<(), TestbedError> {
-        let (url, tool) = (self.url.clone(), program("etcdctl", &[], PACKAGE_CLIENT)?);
-        self.process.wait_until("a healthy etcd", PATIENCE, || {
-            let mut command = Command::new(&tool);
-            command.env("ETCDCTL_API", "3").args(["--endpoints", &url, "endpoint", "health"]);
-            finish(command).ok().map(drop)
-        })
+        let found = wait_until("a healthy etcd", PATIENCE, || {
+            let healthy = self.ctl(&["endpoint", "health"]).is_ok();
+            // One that ended is not waited for.
+            (healthy || !self.process.runs()).then_some(healthy)
+        });
+        match found {
+            Ok(true) => Ok(()),
+            _ => Err(TestbedError::TimedOut {
+                what: "a healthy etcd".into(),
+                limit: PATIENCE,
+                said: self.process.said(),
+            }),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod cassandra;
+mod certificates;
 mod etcd;
 mod mariadb;
 mod port;
@@ -14,6 +15,7 @@ mod process;
 mod redis;
 
 pub use cassandra::{Cassandra, CassandraNode, CassandraOptions};
+pub use certificates::Certificates;
 pub use etcd::{EtcdCluster, EtcdServer};
 pub use mariadb::MariaDb;
 pub use port::free_port;

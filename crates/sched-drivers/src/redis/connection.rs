@@ -1,7 +1,6 @@
 //! One connection to a server: [`Connection`].
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use sched_core::{Cancelled, RunContext};
@@ -10,10 +9,8 @@ use secrecy::ExposeSecret;
 use super::info::Info;
 use super::resp::{self, Value};
 use super::server::RedisServer;
+use super::socket::{LOOK, Socket};
 use crate::DriverError;
-
-/// A wait for bytes looks at the attempt's orders this often.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// One connection, logged in.
 pub(super) struct Connection {
@@ -23,7 +20,7 @@ pub(super) struct Connection {
 
 /// The socket, with a limit to its silence.
 pub(super) struct Wire {
-    socket: TcpStream,
+    socket: Socket,
     silence: Duration,
     ctx: Option<RunContext>,
 }
@@ -58,12 +55,7 @@ impl Connection {
             server: server.address.clone(),
             error: error.to_string(),
         };
-        let socket = connect(&server.address, server.timeout).map_err(unreachable)?;
-        let set = socket
-            .set_read_timeout(Some(LOOK))
-            .and_then(|()| socket.set_write_timeout(Some(server.timeout)))
-            .and_then(|()| socket.set_nodelay(true));
-        set.map_err(unreachable)?;
+        let socket = Socket::connect(server).map_err(unreachable)?;
         let wire = Wire { socket, silence: server.timeout, ctx: ctx.cloned() };
         let mut connection =
             Self { address: server.address.clone(), stream: BufReader::with_capacity(128 << 10, wire) };
@@ -166,15 +158,4 @@ impl Connection {
             _ => DriverError::Answer { server, problem: error },
         }
     }
-}
-
-fn connect(address: &str, timeout: Duration) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name leads nowhere");
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "redis-tls")]
+use crate::DriverError;
 use crate::secret::SecretString;
 
 /// How a server is reached: address, login, time-out.
@@ -12,12 +14,21 @@ pub struct RedisServer {
     pub(super) user: Option<String>,
     pub(super) password: Option<SecretString>,
     pub(super) timeout: Duration,
+    #[cfg(feature = "redis-tls")]
+    pub(super) tls: Option<super::tls::Tls>,
 }
 
 impl RedisServer {
     /// The server at `address`, such as `10.0.0.5:6379`, without login.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), user: None, password: None, timeout: Duration::from_secs(5) }
+        Self {
+            address: address.into(),
+            user: None,
+            password: None,
+            timeout: Duration::from_secs(5),
+            #[cfg(feature = "redis-tls")]
+            tls: None,
+        }
     }
 
     /// Sets the password (`requirepass`).
@@ -39,6 +50,32 @@ impl RedisServer {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Speaks TLS with it, and trusts the certificates in this PEM text and no others.
+    ///
+    /// # Errors
+    /// When it holds no certificate.
+    #[cfg(feature = "redis-tls")]
+    pub fn tls(mut self, authority: &[u8]) -> Result<Self, DriverError> {
+        self.tls = Some(super::tls::Tls::new(authority, None)?);
+        Ok(self)
+    }
+
+    /// As [`tls`](Self::tls), and shows a certificate of its own with its key, both PEM text: what Redis wants by default
+    /// (`tls-auth-clients`).
+    ///
+    /// # Errors
+    /// When one of them holds nothing of the kind.
+    #[cfg(feature = "redis-tls")]
+    pub fn mutual_tls(
+        mut self,
+        authority: &[u8],
+        certificate: &[u8],
+        key: &SecretString,
+    ) -> Result<Self, DriverError> {
+        self.tls = Some(super::tls::Tls::new(authority, Some((certificate, key)))?);
+        Ok(self)
     }
 
     /// Another server, reached in the same way.
