@@ -344,6 +344,23 @@ impl RunContext {
         self.control.set_progress(done_bytes, total_bytes);
     }
 
+    /// A handle on the same attempt that no order, rate or phase reaches and that tells nothing: for cleaning up after
+    /// a cancellation, and for steps that go on elsewhere whether they are waited for or not. Keep its use short.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use sched_core::{JobSpec, ManualClock, Reason, RunContext};
+    ///
+    /// let ctx = RunContext::detached(JobSpec::new("orders", "generic"), Arc::new(ManualClock::default()));
+    /// ctx.control().cancel(Reason::new("shutdown"));
+    /// assert!(ctx.checkpoint().is_err());
+    /// assert!(ctx.beyond_orders().checkpoint().is_ok());
+    /// ```
+    #[must_use]
+    pub fn beyond_orders(&self) -> Self {
+        Self { control: Arc::new(RunControl::new(|_| {})), pacer: Arc::new(Unpaced), ..self.clone() }
+    }
+
     /// The attempt's orders and progress, for runtimes.
     pub fn control(&self) -> &Arc<RunControl> {
         &self.control

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use sched_core::{BackupKind, InstanceName, JobId, RunContext};
 
+#[cfg(feature = "cassandra")]
+pub(crate) use self::encode::component;
 pub(crate) use self::encode::hex;
 pub use self::local::LocalDirectory;
 pub use self::stream::Stream;

@@ -16,6 +16,8 @@
 #![warn(missing_docs)]
 
 pub mod backup;
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod command;
 pub mod destination;
 mod error;

@@ -71,6 +71,7 @@ impl Default for CassandraOptions {
 pub struct Cassandra {
     jars: PathBuf,
     java: PathBuf,
+    options: CassandraOptions,
     nodes: Vec<CassandraNode>,
     directory: TempDir,
 }
@@ -102,7 +103,7 @@ impl Cassandra {
         let java = program("java", &[], "openjdk-17-jre-headless")?;
         let jars = jars::find()?;
         let directory = tempfile::tempdir().map_err(io("make a temporary directory"))?;
-        let mut cluster = Self { jars, java, nodes: Vec::new(), directory };
+        let mut cluster = Self { jars, java, options: options.clone(), nodes: Vec::new(), directory };
         let (port, storage_port) = (free_port()?, free_port()?);
         for number in 1..=options.nodes.min(200) {
             let address = Ipv4Addr::new(127, 0, 0, number);
@@ -110,7 +111,7 @@ impl Cassandra {
             let jmx_port = free_port()?;
             let plan = files::Plan { home: &home, address, port, storage_port, options };
             plan.write()?;
-            let process = cluster.launch(&home, jmx_port, options)?;
+            let process = cluster.launch(&home, jmx_port)?;
             cluster.nodes.push(CassandraNode { address, port, jmx_port, home, process });
             if let Some(node) = cluster.nodes.last_mut() {
                 node.wait()?;
@@ -119,12 +120,7 @@ impl Cassandra {
         Ok(cluster)
     }
 
-    fn launch(
-        &self,
-        home: &Path,
-        jmx_port: u16,
-        options: &CassandraOptions,
-    ) -> Result<ServerProcess, TestbedError> {
+    fn launch(&self, home: &Path, jmx_port: u16) -> Result<ServerProcess, TestbedError> {
         let mut command = Command::new(&self.java);
         command
             .args(["-Xms320M", "-Xmx320M", "-Xss512k", "-XX:MaxDirectMemorySize=128M"])
@@ -141,7 +137,7 @@ impl Cassandra {
         command.args(["-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.ring_delay_ms=500"]);
         command
             .args(["-Dcassandra.superuser_setup_delay_ms=0", "-Dcassandra.consistent.rangemovement=false"]);
-        if options.jmx_user.is_some() {
+        if self.options.jmx_user.is_some() {
             command.arg("-Dcom.sun.management.jmxremote.authenticate=true");
             command
                 .arg(format!("-Dcom.sun.management.jmxremote.password.file={}", file(files::JMX_PASSWORDS)));
@@ -160,6 +156,22 @@ impl Cassandra {
     /// Its nodes, the seed first, to be stopped and killed.
     pub fn nodes_mut(&mut self) -> &mut [CassandraNode] {
         &mut self.nodes
+    }
+
+    /// Starts a node anew that was killed, with its data.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and when there is no such node.
+    pub fn restart(&mut self, number: usize) -> Result<(), TestbedError> {
+        let found = self.nodes.get(number).map(|node| (node.home.clone(), node.jmx_port));
+        let (home, jmx_port) = found.ok_or_else(|| TestbedError::Failed {
+            program: "the testbed".into(),
+            said: format!("there is no node {number}"),
+        })?;
+        let process = self.launch(&home, jmx_port)?;
+        let node = &mut self.nodes[number];
+        node.process = process;
+        node.wait()
     }
 
     /// The program and the arguments that are `nodetool` here: what follows are its own.

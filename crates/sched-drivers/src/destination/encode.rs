@@ -9,7 +9,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 const LONGEST: usize = 180;
 
 /// One component of a path that is never empty, hidden, or a way up; different for different names.
-pub(super) fn component(name: &str) -> String {
+pub(crate) fn component(name: &str) -> String {
     let mut encoded = utf8_percent_encode(name, ENCODED).to_string();
     if encoded.starts_with('.') {
         encoded.replace_range(..1, "%2E");

@@ -1,0 +1,18 @@
+//! Cassandra: snapshots of all nodes together, and their SSTables on the way.
+
+mod backup;
+mod cql;
+mod files;
+mod members;
+mod node;
+mod nodetool;
+mod place;
+mod status;
+mod tag;
+mod together;
+
+pub use self::backup::{CassandraBackup, SCHEMA};
+pub use self::cql::{CqlConnection, CqlRow, CqlRows};
+pub use self::members::CassandraMembers;
+pub use self::node::CassandraNode;
+pub use self::status::CassandraStatus;

@@ -1,0 +1,193 @@
+//! The files of a snapshot, where the node has them: [`SnapshotFile`].
+
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::tag::Tag;
+use crate::DriverError;
+
+/// A file of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SnapshotFile {
+    pub(super) path: PathBuf,
+    /// Without the directories of the node: `KEYSPACE/TABLE-ID/FILE`.
+    pub(super) name: String,
+    pub(super) bytes: u64,
+}
+
+/// All files of a snapshot, in the order of their names; the folder of the first data directory is `data`, that of the
+/// second `data-2`, and so on.
+pub(super) fn of(directories: &[PathBuf], tag: &Tag) -> Result<Vec<SnapshotFile>, DriverError> {
+    let mut found = Vec::new();
+    for (number, directory) in (1..).zip(directories) {
+        let folder = if number == 1 { "data".to_owned() } else { format!("data-{number}") };
+        tables(directory, |keyspace, table, path| {
+            let name = format!("{folder}/{keyspace}/{table}");
+            walk(&path.join("snapshots").join(tag.to_string()), &name, &mut found)
+        })
+        .map_err(|(path, source)| unreadable(&path, source))?;
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The snapshots that backups took, as the directories have them.
+pub(super) fn tags(directories: &[PathBuf]) -> Result<Vec<Tag>, DriverError> {
+    let mut found = Vec::new();
+    for directory in directories {
+        tables(directory, |_, _, path| {
+            let snapshots = entries(&path.join("snapshots"))?;
+            found.extend(
+                snapshots.iter().filter_map(|entry| Tag::parse(&entry.file_name().to_string_lossy())),
+            );
+            Ok(())
+        })
+        .map_err(|(path, source)| unreadable(&path, source))?;
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Whether directories can be read, before anything is begun.
+pub(super) fn check(directories: &[PathBuf]) -> Result<(), DriverError> {
+    for path in directories {
+        fs::read_dir(path).map_err(|source| unreadable(path, source))?;
+    }
+    Ok(())
+}
+
+/// Where something went wrong, and what.
+type At = (PathBuf, io::Error);
+
+fn tables(directory: &Path, mut each: impl FnMut(&str, &str, &Path) -> Result<(), At>) -> Result<(), At> {
+    for keyspace in entries(directory)?.iter().filter(|entry| entry.path().is_dir()) {
+        for table in entries(&keyspace.path())?.iter().filter(|entry| entry.path().is_dir()) {
+            let (keyspace, name) = (keyspace.file_name(), table.file_name());
+            each(&keyspace.to_string_lossy(), &name.to_string_lossy(), &table.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// What a directory holds; nothing when it is gone: tables are dropped at any time.
+fn entries(path: &Path) -> Result<Vec<DirEntry>, At> {
+    let read = fs::read_dir(path).and_then(Iterator::collect);
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.map_err(|source| (path.to_owned(), source)),
+    }
+}
+
+/// Indexes of a table have folders of their own below it.
+fn walk(path: &Path, name: &str, found: &mut Vec<SnapshotFile>) -> Result<(), At> {
+    for entry in entries(path)? {
+        let (path, name) = (entry.path(), format!("{name}/{}", entry.file_name().to_string_lossy()));
+        let metadata = entry.metadata().map_err(|source| (path.clone(), source))?;
+        if metadata.is_dir() {
+            walk(&path, &name, found)?;
+        } else {
+            found.push(SnapshotFile { path, name, bytes: metadata.len() });
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path, source: io::Error) -> DriverError {
+    let remedy = match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "run as the user of the node, or let this user read its data directories (a group, or `setfacl`)"
+        }
+        io::ErrorKind::NotFound => {
+            "run on the node's host, or say with `CassandraNode::data_directory` where they are mounted"
+        }
+        _ => return DriverError::Source { what: path.display().to_string(), source },
+    };
+    DriverError::Setting { what: path.display().to_string(), problem: format!("{source}; {remedy}") }
+}
+
+impl SnapshotFile {
+    pub(super) fn open(&self) -> Result<File, DriverError> {
+        File::open(&self.path).map_err(|source| unreadable_file(&self.path, source))
+    }
+
+    /// The checksum that the node wrote for the data of an SSTable; `None` for other files.
+    pub(super) fn expected_crc(&self) -> Option<u32> {
+        let path = self.path.to_str()?.strip_suffix("-Data.db")?;
+        fs::read_to_string(format!("{path}-Digest.crc32")).ok()?.trim().parse().ok()
+    }
+}
+
+fn unreadable_file(path: &Path, source: io::Error) -> DriverError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => unreadable(path, source),
+        _ => DriverError::Source { what: path.display().to_string(), source },
+    }
+}
+
+/// Makes the checksum of what is read.
+pub(super) struct Summed<R> {
+    from: R,
+    crc: crc32fast::Hasher,
+}
+
+impl<R> Summed<R> {
+    pub(super) fn new(from: R) -> Self {
+        Self { from, crc: crc32fast::Hasher::new() }
+    }
+
+    pub(super) fn crc(self) -> u32 {
+        self.crc.finalize()
+    }
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buf)?;
+        self.crc.update(&buf[..read]);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_one_snapshot_are_found_with_those_of_indexes() {
+        let root = tempfile::tempdir().unwrap();
+        let tag = Tag::parse("backup-sched-full-1-j1").unwrap();
+        let (one, two) = (root.path().join("one"), root.path().join("two"));
+        for (path, text) in [
+            (format!("one/shop/item-8f/snapshots/{tag}/nb-1-big-Data.db"), "abc"),
+            (format!("one/shop/item-8f/snapshots/{tag}/nb-1-big-Digest.crc32"), "891568578"),
+            (format!("one/shop/item-8f/snapshots/{tag}/.by_name/nb-1-big-Data.db"), "x"),
+            (format!("two/shop/item-8f/snapshots/{tag}/nb-2-big-Data.db"), "x"),
+            ("one/shop/item-8f/snapshots/backup-sched-full-0-j1/nb-0-big-Data.db".into(), "x"),
+            ("one/shop/item-8f/snapshots/mine/nb-0-big-Data.db".into(), "x"),
+            ("one/shop/item-8f/nb-1-big-Data.db".into(), "x"),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let directories = [one, two, root.path().join("gone")];
+        let found = of(&directories, &tag).unwrap();
+        let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
+        let expected = [
+            "data-2/shop/item-8f/nb-2-big-Data.db",
+            "data/shop/item-8f/.by_name/nb-1-big-Data.db",
+            "data/shop/item-8f/nb-1-big-Data.db",
+            "data/shop/item-8f/nb-1-big-Digest.crc32",
+        ];
+        assert_eq!(names, expected);
+        let mut summed = Summed::new(found[2].open().unwrap());
+        assert_eq!(io::copy(&mut summed, &mut io::sink()).unwrap(), 3);
+        assert_eq!(found[2].expected_crc(), Some(summed.crc()));
+        assert_eq!((found[1].expected_crc(), found[3].expected_crc()), (None, None));
+        assert_eq!(tags(&directories).unwrap().len(), 2);
+        let error = check(&directories).unwrap_err();
+        assert!(error.to_string().contains("CassandraNode::data_directory"), "{error}");
+    }
+}
