@@ -17,9 +17,10 @@ use crate::{ServerProcess, TestbedError, free_port, program};
 /// How long a node may take to start: on two busy cores a minute is not rare.
 const START_LIMIT: Duration = Duration::from_secs(240);
 /// Cassandra reaches into the runtime's own packages; those are what its start script for this Java opens.
-const OPENED: [&str; 26] = [
+const OPENED: [&str; 27] = [
     "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
     "--add-exports=java.base/java.lang.ref=ALL-UNNAMED",
+    "--add-exports=java.management/com.sun.jmx.remote.security=ALL-UNNAMED",
     "--add-exports=java.management.rmi/com.sun.jmx.remote.internal.rmi=ALL-UNNAMED",
     "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
     "--add-exports=java.rmi/sun.rmi.server=ALL-UNNAMED",

@@ -107,10 +107,15 @@ fn explain(server: &str, error: CommandError, told: &str) -> DriverError {
     let said = format!("{told}\n{said}");
     let complaint = |of: &str| said.lines().map(str::trim).find(|line| line.contains(of)).map(str::to_owned);
     let server = server.to_owned();
-    if let Some(error) =
-        ["Authentication failed", "Credentials required", "SecurityException", "Access denied"]
-            .into_iter()
-            .find_map(complaint)
+    if let Some(error) = [
+        "Invalid username or password",
+        "Authentication failed",
+        "Credentials required",
+        "SecurityException",
+        "Access denied",
+    ]
+    .into_iter()
+    .find_map(complaint)
     {
         let remedy =
             "give the user of JMX and its password with `CassandraNode::jmx_user`; it needs `readwrite`";
@@ -154,6 +159,8 @@ mod tests {
         let told =
             "nodetool: Failed to connect to '127.0.0.1:7199' - SecurityException: 'Authentication failed!'.";
         assert!(matches!(explain("a", failed(""), told), DriverError::Refused { .. }));
+        let said = "error: Invalid username or password\n-- StackTrace --\njavax.security.auth.login.FailedLoginException";
+        assert!(matches!(explain("a", failed(said), ""), DriverError::Refused { .. }));
         let error = explain("a", failed("Unable to find java executable. Check JAVA_HOME"), "");
         assert!(error.is_permanent(), "{error}");
         let error = explain("a", failed("java.io.IOException: No space left on device"), "");

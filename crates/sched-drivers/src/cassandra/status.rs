@@ -10,8 +10,10 @@ use super::{CassandraNode, CqlConnection, CqlRow, CqlRows};
 use crate::DriverError;
 use crate::server::{ServerStatus, StatusSource, Workload};
 
-/// A node says something every second; the others take it for down after about twenty.
-const SILENT: Duration = Duration::from_secs(20);
+/// A node is heard every second; the others take it for down after about twenty.
+const SILENT_BEATS: u64 = 20;
+/// How long the counters of the tables are not read again, for each table.
+const EACH_TABLE: Duration = Duration::from_millis(300);
 
 /// Reads how busy a node of Cassandra is from its virtual tables, over one connection.
 ///
@@ -32,57 +34,62 @@ const SILENT: Duration = Duration::from_secs(20);
 pub struct CassandraStatus {
     node: CassandraNode,
     connection: Option<CqlConnection>,
+    tables_every: Duration,
     last: Option<(MonoTime, Counters)>,
+    work: Option<Work>,
     beats: Heartbeats,
 }
 
 impl CassandraStatus {
     /// Reads a node, which is connected to at the first reading.
     pub fn new(node: CassandraNode) -> Self {
-        Self { node, connection: None, last: None, beats: Heartbeats::default() }
+        Self {
+            node,
+            connection: None,
+            tables_every: Duration::from_secs(30),
+            last: None,
+            work: None,
+            beats: Heartbeats::default(),
+        }
     }
 
-    fn ask(&mut self) -> Result<Told, DriverError> {
+    /// Sets how often the counters of the tables are read, which make the workload and the latencies. Default 30 s.
+    ///
+    /// They cost the node up to .2 ms for each table, more than all the rest. So where there are many they are read less
+    /// often, every .3 s for each table: every 5 minutes for a thousand.
+    #[must_use]
+    pub fn tables_every(mut self, every: Duration) -> Self {
+        self.tables_every = every;
+        self
+    }
+
+    fn tables_are_due(&self, now: MonoTime) -> bool {
+        self.last.as_ref().is_none_or(|(at, counters)| {
+            now.since(*at) >= self.tables_every.max(EACH_TABLE.saturating_mul(counters.tables))
+        })
+    }
+
+    fn ask(&mut self, with_tables: bool) -> Result<(Told, Option<Counters>), DriverError> {
         let mut cql = match self.connection.take() {
             Some(connection) => connection,
             None => CqlConnection::open(&self.node)?,
         };
-        let latency = |of: &str| {
-            format!(
-                "SELECT keyspace_name, table_name, count, p99th_ms FROM system_views.coordinator_{of}_latency"
-            )
-        };
-        let told = Told {
-            pools: cql.query(
-                "SELECT name, active_tasks, active_tasks_limit, pending_tasks FROM system_views.thread_pools",
-            )?,
-            reads: cql.query(&latency("read"))?,
-            scans: cql.query(&latency("scan"))?,
-            writes: cql.query(&latency("write"))?,
-            rows_read: optional(
-                &mut cql,
-                "SELECT keyspace_name, table_name, count, p50th FROM system_views.rows_per_read",
-            )?,
-            written: cql
-                .query("SELECT keyspace_name, table_name, count FROM system_views.local_write_latency")?,
-            hints: optional(&mut cql, "SELECT files FROM system_views.pending_hints")?,
-            gossip: optional(
-                &mut cql,
-                "SELECT address, port, generation, heartbeat FROM system_views.gossip_info",
-            )?,
-        };
+        let told = Told::ask(&mut cql)?;
+        let counters = if with_tables { Some(Counters::ask(&mut cql)?) } else { None };
         // Kept only after a success.
         self.connection = Some(cql);
-        Ok(told)
+        Ok((told, counters))
     }
 }
 
 impl StatusSource for CassandraStatus {
     fn read(&mut self, now: Now) -> Result<ServerStatus, DriverError> {
-        let told = self.ask()?;
-        let counters = Counters::of(&told);
-        let before = self.last.replace((now.mono, counters.clone()));
-        let work = before.map(|(at, before)| Work::since(&before, &counters, now.mono.since(at)));
+        let (told, counters) = self.ask(self.tables_are_due(now.mono))?;
+        if let Some(counters) = counters {
+            self.work =
+                self.last.take().and_then(|(at, before)| Work::since(&before, &counters, now.mono.since(at)));
+            self.last = Some((now.mono, counters));
+        }
         let pool = |name, column| pool(&told.pools, name, column);
         let asked = pool("Native-Transport-Requests", "active_tasks")
             + pool("Native-Transport-Requests", "pending_tasks");
@@ -94,25 +101,41 @@ impl StatusSource for CassandraStatus {
         }
         let compactions =
             pool("CompactionExecutor", "pending_tasks") + pool("CompactionExecutor", "active_tasks");
-        let hints: f64 = told.hints.iter().filter_map(|row| row.number("files")).sum();
-        let down = self.beats.down(now.mono, told.gossip.iter().filter_map(beat));
+        let hints = total(told.hints.iter().filter_map(|row| row.number("files")));
+        let down = self.beats.down(told.gossip.iter().filter_map(beat));
         status = status
             .health(Reading::new("pending_compactions", compactions, "tasks"))
             .health(Reading::new("pending_reads", pool("ReadStage", "pending_tasks"), "tasks"))
             .health(Reading::new("pending_mutations", pool("MutationStage", "pending_tasks"), "tasks"))
             .health(Reading::new("hint_files", hints, "files"))
             .health(Reading::new("down_nodes", down as f64, "nodes"));
-        if let Some(work) = work {
-            status = status.health(Reading::new("read_p99_ms", work.read_p99_ms, "ms")).health(Reading::new(
-                "write_p99_ms",
-                work.write_p99_ms,
-                "ms",
-            ));
-            if let Some(workload) = work.workload {
-                status = status.workload(workload);
-            }
+        if let Some(work) = self.work {
+            status = status
+                .workload(work.workload)
+                .health(Reading::new("read_p99_ms", work.read_p99_ms, "ms"))
+                .health(Reading::new("write_p99_ms", work.write_p99_ms, "ms"));
         }
         Ok(status)
+    }
+}
+
+/// What every reading asks for.
+struct Told {
+    pools: CqlRows,
+    hints: CqlRows,
+    gossip: CqlRows,
+}
+
+impl Told {
+    fn ask(cql: &mut CqlConnection) -> Result<Self, DriverError> {
+        let pools =
+            "SELECT name, active_tasks, active_tasks_limit, pending_tasks FROM system_views.thread_pools";
+        let gossip = "SELECT address, port, generation, heartbeat FROM system_views.gossip_info";
+        Ok(Self {
+            pools: cql.query(pools)?,
+            hints: optional(cql, "SELECT files FROM system_views.pending_hints")?,
+            gossip: optional(cql, gossip)?,
+        })
     }
 }
 
@@ -124,21 +147,14 @@ fn optional(cql: &mut CqlConnection, asked: &str) -> Result<CqlRows, DriverError
     }
 }
 
-/// The tables of one reading.
-struct Told {
-    pools: CqlRows,
-    reads: CqlRows,
-    scans: CqlRows,
-    writes: CqlRows,
-    rows_read: CqlRows,
-    written: CqlRows,
-    hints: CqlRows,
-    gossip: CqlRows,
-}
-
 fn pool(pools: &CqlRows, name: &str, column: &str) -> f64 {
     let found = pools.iter().find(|row| row.text("name").as_deref() == Some(name));
     found.and_then(|row| row.number(column)).unwrap_or_default()
+}
+
+/// As `sum`, which of nothing is -0.
+fn total(of: impl Iterator<Item = f64>) -> f64 {
+    of.fold(0.0, |sum, one| sum + one)
 }
 
 /// Something that only grows while the node runs, of one table, and what is typical of its size.
@@ -153,6 +169,8 @@ type Counts = BTreeMap<(String, String), Count>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Counters {
+    /// How many tables there are, those of the system among them: each costs.
+    tables: u32,
     reads: Counts,
     scans: Counts,
     writes: Counts,
@@ -161,14 +179,21 @@ struct Counters {
 }
 
 impl Counters {
-    fn of(told: &Told) -> Self {
-        Self {
-            reads: counts(&told.reads, "p99th_ms"),
-            scans: counts(&told.scans, "p99th_ms"),
-            writes: counts(&told.writes, "p99th_ms"),
-            rows_read: counts(&told.rows_read, "p50th"),
-            written: counts(&told.written, "p50th_ms"),
-        }
+    fn ask(cql: &mut CqlConnection) -> Result<Self, DriverError> {
+        let of = |columns: &str, view: &str| {
+            format!("SELECT keyspace_name, table_name, count, {columns} FROM system_views.{view}")
+        };
+        let rows_read = optional(cql, &of("p50th", "rows_per_read"))?;
+        let mut latency = |view: &str| cql.query(&of("p99th_ms", view));
+        let reads = latency("coordinator_read_latency")?;
+        Ok(Self {
+            tables: u32::try_from(reads.len()).unwrap_or(u32::MAX),
+            reads: counts(&reads, "p99th_ms"),
+            scans: counts(&latency("coordinator_scan_latency")?, "p99th_ms"),
+            writes: counts(&latency("coordinator_write_latency")?, "p99th_ms"),
+            rows_read: counts(&rows_read, "p50th"),
+            written: counts(&latency("local_write_latency")?, "p99th_ms"),
+        })
     }
 }
 
@@ -181,37 +206,30 @@ fn counts(rows: &CqlRows, typical: &str) -> Counts {
     rows.iter().filter_map(count).collect()
 }
 
-/// What was done between two readings.
+/// What was done between two looks at the tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Work {
-    workload: Option<Workload>,
+    workload: Workload,
     read_p99_ms: f64,
     write_p99_ms: f64,
 }
 
 impl Work {
-    fn since(before: &Counters, now: &Counters, passed: Duration) -> Self {
+    /// Nothing when no time has passed.
+    fn since(before: &Counters, now: &Counters, passed: Duration) -> Option<Self> {
+        let reads: Vec<Count> =
+            grown(&before.reads, &now.reads).chain(grown(&before.scans, &now.scans)).collect();
+        let writes: Vec<Count> = grown(&before.writes, &now.writes).collect();
+        let requests = |counts: &[Count]| total(counts.iter().map(|of| of.count));
+        let worst = |counts: &[Count]| counts.iter().map(|of| of.typical).fold(0.0, f64::max);
+        let touched = total(grown(&before.rows_read, &now.rows_read).map(|of| of.count * of.typical))
+            + total(grown(&before.written, &now.written).map(|of| of.count));
         let secs = passed.as_secs_f64();
-        let reads = [(&before.reads, &now.reads), (&before.scans, &now.scans)];
-        let writes = [(&before.writes, &now.writes)];
-        let sum = |counts: &[(&Counts, &Counts)], of: fn(Count) -> f64| -> f64 {
-            counts.iter().flat_map(|(before, now)| grown(before, now)).map(of).sum()
-        };
-        let worst = |counts: &[(&Counts, &Counts)]| {
-            let used = counts.iter().flat_map(|(before, now)| grown(before, now));
-            used.map(|count| count.typical).fold(0.0, f64::max)
-        };
-        let touched = sum(&[(&before.rows_read, &now.rows_read)], |of| of.count * of.typical)
-            + sum(&[(&before.written, &now.written)], |of| of.count);
-        let a_second = |sum: f64| sum / secs;
-        let workload = (secs > 0.0).then(|| {
-            Workload::new(
-                a_second(sum(&reads, |of| of.count)),
-                a_second(sum(&writes, |of| of.count)),
-                a_second(touched),
-            )
-        });
-        Self { workload, read_p99_ms: worst(&reads), write_p99_ms: worst(&writes) }
+        (secs > 0.0).then(|| Self {
+            workload: Workload::new(requests(&reads) / secs, requests(&writes) / secs, touched / secs),
+            read_p99_ms: worst(&reads),
+            write_p99_ms: worst(&writes),
+        })
     }
 }
 
@@ -232,23 +250,33 @@ fn beat(row: CqlRow<'_>) -> Option<Beat> {
     Some((address, (row.number("generation")? as u64, row.number("heartbeat")? as u64)))
 }
 
-/// Who is heard of, by the counters of gossip.
+/// Who is heard of, by the counters of gossip. Time is counted in beats, too: the node that is asked adds one to its own
+/// every second.
 #[derive(Debug, Default)]
-struct Heartbeats(BTreeMap<String, ((u64, u64), MonoTime)>);
+struct Heartbeats {
+    passed: u64,
+    /// With what had passed when it was heard last.
+    heard: BTreeMap<String, ((u64, u64), u64)>,
+}
 
 impl Heartbeats {
-    /// How many have been silent for too long; nobody at the first reading, which tells no time.
-    fn down(&mut self, now: MonoTime, beats: impl Iterator<Item = Beat>) -> usize {
+    /// How many have been silent for too long; nobody at the first reading.
+    fn down(&mut self, beats: impl Iterator<Item = Beat>) -> usize {
         let mut heard = BTreeMap::new();
-        for (address, beat) in beats {
-            let at = match self.0.get(&address) {
-                Some((before, at)) if *before == beat => *at,
-                _ => now,
-            };
-            heard.insert(address, (beat, at));
+        let mut most = 0;
+        for (address, (life, beat)) in beats {
+            let before = self.heard.remove(&address);
+            if let Some(((_, before), _)) = before.filter(|((before, _), _)| *before == life) {
+                most = most.max(beat.saturating_sub(before));
+            }
+            let at = before.filter(|(before, _)| *before == (life, beat)).map(|(_, at)| at);
+            heard.insert(address, ((life, beat), at));
         }
-        self.0 = heard;
-        self.0.values().filter(|(_, at)| now.since(*at) > SILENT).count()
+        self.passed += most;
+        let passed = self.passed;
+        self.heard =
+            heard.into_iter().map(|(address, (beat, at))| (address, (beat, at.unwrap_or(passed)))).collect();
+        self.heard.values().filter(|(_, at)| passed - at > SILENT_BEATS).count()
     }
 }
 
@@ -265,29 +293,29 @@ mod tests {
         let before = Counters { reads: table(100.0, 3.0), writes: table(10.0, 1.0), ..Counters::default() };
         let mut now = before.clone();
         now.reads = table(300.0, 4.0);
+        now.writes = table(10.0, 1.0);
         now.scans = table(10.0, 9.0);
         now.rows_read = table(50.0, 5000.0);
-        let work = Work::since(&before, &now, Duration::from_secs(10));
+        let work = Work::since(&before, &now, Duration::from_secs(10)).unwrap();
         assert_eq!((work.read_p99_ms, work.write_p99_ms), (9.0, 0.0));
-        assert_eq!(work.workload, Some(Workload::new(21.0, 0.0, 25_000.0)));
+        assert_eq!(work.workload, Workload::new(21.0, 0.0, 25_000.0));
         // A node that was started anew counts from nothing.
-        let work = Work::since(&now, &before, Duration::from_secs(10));
-        assert_eq!(work.workload, Some(Workload::new(10.0, 0.0, 0.0)));
-        assert_eq!(Work::since(&before, &now, Duration::ZERO).workload, None);
+        let work = Work::since(&now, &before, Duration::from_secs(10)).unwrap();
+        assert_eq!(work.workload, Workload::new(10.0, 0.0, 0.0));
+        assert_eq!(Work::since(&before, &now, Duration::ZERO), None);
     }
 
     #[test]
     fn who_is_silent_is_down_until_heard_again() {
-        let at = |secs| MonoTime::default() + Duration::from_secs(secs);
         let mut beats = Heartbeats::default();
-        let mut told = |secs, of_b: (u64, u64)| {
-            let told = [("a".to_owned(), (1, secs)), ("b".to_owned(), of_b)];
-            beats.down(at(secs), told.into_iter())
+        let mut told = |of_a: u64, of_b: (u64, u64)| {
+            beats.down([("a".to_owned(), (1, of_a)), ("b".to_owned(), of_b)].into_iter())
         };
-        assert_eq!(told(0, (1, 7)), 0);
-        assert_eq!(told(20, (1, 7)), 0);
-        assert_eq!(told(25, (1, 7)), 1);
+        assert_eq!(told(100, (1, 7)), 0);
+        assert_eq!(told(120, (1, 7)), 0);
+        assert_eq!(told(121, (1, 7)), 1);
         // Started anew: another life.
-        assert_eq!(told(30, (2, 1)), 0);
+        assert_eq!(told(130, (2, 1)), 0);
+        assert_eq!(told(150, (2, 21)), 0);
     }
 }
