@@ -27,7 +27,7 @@ impl Tag {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let tag = Self(text.to_owned());
         let known = |kind: &BackupKind| kind.to_string() == tag.part(0);
-        (text.starts_with(PREFIX) && BackupKind::ALL.iter().any(|kind| known(kind))).then_some(tag)
+        (text.starts_with(PREFIX) && BackupKind::ALL.iter().any(known)).then_some(tag)
     }
 
     /// Whether it was taken for backups of this kind.
