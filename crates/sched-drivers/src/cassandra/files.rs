@@ -4,6 +4,8 @@ use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crc::{CRC_32_ISO_HDLC, Crc, Table};
+
 use super::tag::Tag;
 use crate::DriverError;
 
@@ -126,15 +128,18 @@ fn unreadable_file(path: &Path, source: io::Error) -> DriverError {
     }
 }
 
+/// The checksum of Cassandra's digests; by large tables, since every byte goes through it.
+static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+
 /// Makes the checksum of what is read.
 pub(super) struct Summed<R> {
     from: R,
-    crc: crc32fast::Hasher,
+    crc: crc::Digest<'static, u32, Table<16>>,
 }
 
 impl<R> Summed<R> {
     pub(super) fn new(from: R) -> Self {
-        Self { from, crc: crc32fast::Hasher::new() }
+        Self { from, crc: CRC.digest() }
     }
 
     pub(super) fn crc(self) -> u32 {
