@@ -60,6 +60,7 @@ impl MariaDb {
         let mut install = Command::new(program("mariadb-install-db", &DIRECTORIES, PACKAGE)?);
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
         install.arg(path_option("--datadir=", &data(&home))).args(as_user());
+        install.env("TMPDIR", scratch(&home));
         run(install, &[])?;
         Self::serve(home, server_id, options)
     }
@@ -198,6 +199,7 @@ fn start(home: &TempDir, port: u16, options: &[OsString]) -> Result<ServerProces
     server.arg(path_option("--datadir=", &data(home)));
     server.arg(path_option("--socket=", &home.path().join("socket")));
     server.arg(path_option("--pid-file=", &home.path().join("data/pid")));
+    server.arg(path_option("--tmpdir=", &scratch(home)));
     server.arg(format!("--port={port}")).arg(format!("--report-port={port}"));
     server.args(as_user()).args(options);
     ServerProcess::start(server, &home.path().join("log"))
@@ -208,7 +210,7 @@ fn home() -> Result<TempDir, TestbedError> {
     let io = |source| TestbedError::Io { what: "make a directory for MariaDB".into(), source };
     let home = tempfile::Builder::new().prefix("mariadb-").tempdir().map_err(io)?;
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).map_err(io)?;
-    fs::create_dir(data(&home)).map_err(io)?;
+    fs::create_dir(data(&home)).and_then(|()| fs::create_dir(scratch(&home))).map_err(io)?;
     if root() {
         // The socket is made in it.
         let mut own = Command::new("chown");
@@ -220,6 +222,11 @@ fn home() -> Result<TempDir, TestbedError> {
 
 fn data(home: &TempDir) -> PathBuf {
     home.path().join("data")
+}
+
+/// Its own: a server that starts removes other servers' files from a shared one.
+fn scratch(home: &TempDir) -> PathBuf {
+    home.path().join("tmp")
 }
 
 fn root() -> bool {

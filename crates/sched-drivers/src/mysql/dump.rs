@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
 
-use super::fault;
 use super::position::{Lines, Position};
 use super::server::MySqlServer;
 use super::target::{Known, Target, check_grants};
@@ -123,9 +122,7 @@ impl Dump {
                 }
             });
         };
-        backup
-            .store_output_seen("dump.sql", &command, see)
-            .map_err(|error| fault::of_tool(&server.address(), error))?;
+        backup.store_output_seen("dump.sql", &command, see).map_err(|error| server.blame(error))?;
         if !read.complete {
             let problem = "it has no end".into();
             return Err(DriverError::Corrupt { what: "dump.sql".into(), problem });

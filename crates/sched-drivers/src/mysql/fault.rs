@@ -38,7 +38,7 @@ const LOST: [&str; 5] = [
     "Can't connect to",
     "Failed to connect to",
     "Lost connection to",
-    "server has gone away",
+    "erver has gone away",
     "Connection refused",
 ];
 const WRAPPED: [&str; 4] = [

@@ -41,7 +41,6 @@ pub struct PhysicalBackup {
     target: Target,
     destination: Arc<dyn Destination>,
     tool: Tool,
-    lock_wait: Duration,
     floor_bytes_per_sec: u64,
     elsewhere: bool,
 }
@@ -56,7 +55,6 @@ impl PhysicalBackup {
             target: Target::new(find),
             destination: Arc::new(destination),
             tool: Tool::default(),
-            lock_wait: Duration::from_secs(60),
             floor_bytes_per_sec: FLOOR_BYTES_PER_SEC,
             elsewhere: false,
         }
@@ -73,14 +71,6 @@ impl PhysicalBackup {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.tool.timeout = Some(timeout);
-        self
-    }
-
-    /// Sets how long the tool waits for its first lock before it gives up, to the second. Default 60 s: statements that
-    /// run longer are not ended.
-    #[must_use]
-    pub fn lock_wait(mut self, lock_wait: Duration) -> Self {
-        self.lock_wait = lock_wait.max(Duration::from_secs(1));
         self
     }
 
@@ -140,7 +130,6 @@ impl PhysicalBackup {
             .args(["--backup".to_owned(), format!("--stream={}", kind.stream)])
             .arg(option("--datadir=", &identity.data_directory))
             .arg(option("--target-dir=", scratch.path()))
-            .arg(format!("--ftwrl-wait-timeout={}", self.lock_wait.as_secs()))
             .listener(move |line| hears.lock().line(line, &phases, floor));
         if replica {
             command = command.arg("--slave-info");
@@ -148,7 +137,7 @@ impl PhysicalBackup {
         ctx.phase(RunPhase::new("copy").floor(floor));
         backup
             .store_output(&format!("base.{}", kind.stream), &command)
-            .map_err(|error| fault::of_tool(&server.address(), error))?;
+            .map_err(|error| server.blame(error))?;
         let heard = std::mem::take(&mut *heard.lock());
         if !heard.complete {
             let problem = "the tool did not say that it is complete".into();

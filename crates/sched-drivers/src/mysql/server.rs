@@ -11,6 +11,7 @@ use super::fault;
 use super::option_file::OptionFile;
 use super::version::{Product, ServerVersion};
 use crate::DriverError;
+use crate::command::CommandError;
 use crate::secret::SecretFile;
 
 /// A server, and the account that makes its backups. Neither errors nor `Debug` show the password.
@@ -173,6 +174,17 @@ impl MySqlServer {
             .ok_or_else(|| unexpected(format!("the version {version_text:?}")))?;
         let (data_directory, binary_log) = (data_directory.into(), binary_log != 0);
         Ok(Identity { version, version_text, hostname, data_directory, binary_log })
+    }
+
+    /// What was wrong when a tool failed. Some end without a word when the server is gone.
+    pub(super) fn blame(&self, error: DriverError) -> DriverError {
+        match fault::of_tool(&self.address(), error) {
+            failed @ DriverError::Command(CommandError::Failed { .. }) => match self.connect() {
+                Err(gone @ DriverError::Unreachable { .. }) => gone,
+                _ => failed,
+            },
+            error => error,
+        }
     }
 
     /// What tools need to connect, in a file that only this user reads. It is there for as long as it is kept.
