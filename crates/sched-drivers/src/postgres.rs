@@ -8,7 +8,10 @@
 //!
 //! let standby = PostgresServer::new("db2.example.com", "backup").password(SecretString::from("geheim"));
 //! let monitor = Monitor::new("orders-2", PostgresStatus::new(standby.clone()), MonitorConfig::default());
-//! let executor = BaseBackup::new(LocalDirectory::new("/var/backups")).server("orders-2", standby);
+//! let executor = BaseBackup::new(
+//!     move |instance| (instance.as_str() == "orders-2").then(|| standby.clone()),
+//!     LocalDirectory::new("/var/backups"),
+//! );
 //! // `.executor("postgresql", executor)`, `.detector(monitor.detector())` and `.probe(monitor.probe())` of the builder.
 //! ```
 
@@ -30,5 +33,5 @@ pub use self::members::PostgresMembers;
 pub use self::server::{PostgresServer, Tls};
 pub use self::status::PostgresStatus;
 
-/// What connections of this crate call themselves; they do not count as load.
+/// What sessions of this crate and its tools are called, or begin with; they do not count as load.
 const APPLICATION: &str = "backup-sched";

@@ -1,5 +1,6 @@
 //! Whole clusters as they lie on disk: [`BaseBackup`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
@@ -7,7 +8,7 @@ use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
 use super::base_tar::{BaseTar, Part};
 use super::connection::Connection;
 use super::fault;
-use super::server::{PostgresServer, Servers};
+use super::server::{Find, PostgresServer, server_of};
 use super::slot::WalHold;
 use super::survey::{Survey, size_bytes};
 use super::tool::Tool;
@@ -50,37 +51,37 @@ pub enum Checkpoint {
 /// use sched_drivers::postgres::{BaseBackup, PostgresServer};
 /// use sched_drivers::secret::SecretString;
 ///
-/// let server = |host: &str| {
-///     PostgresServer::new(host, "backup").password(SecretString::from(std::env::var("BACKUP_PASSWORD").unwrap()))
-/// };
-/// let executor = BaseBackup::new(LocalDirectory::new("/var/backups"))
-///     .server("orders-1", server("db1.example.com"))
-///     .server("orders-2", server("db2.example.com"));
+/// let password = SecretString::from(std::fs::read_to_string("/etc/shop/backup-password")?.trim());
+/// let executor = BaseBackup::new(
+///     move |instance| {
+///         let host = format!("{instance}.db.example.com");
+///         Some(PostgresServer::new(host, "backup").password(password.clone()))
+///     },
+///     LocalDirectory::new("/var/backups"),
+/// );
+/// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BaseBackup {
-    servers: Servers,
+    find: Arc<Find>,
     destination: Arc<dyn Destination>,
     checkpoint: Checkpoint,
     includes_wal: bool,
 }
 
 impl BaseBackup {
-    /// Base backups into a destination.
-    pub fn new(destination: impl Destination + 'static) -> Self {
+    /// Base backups into `destination`. `find` tells the server of an instance; name every member of a group. It is asked for
+    /// every attempt, so that a password that was changed counts from then on.
+    pub fn new(
+        find: impl Fn(&InstanceName) -> Option<PostgresServer> + Send + Sync + 'static,
+        destination: impl Destination + 'static,
+    ) -> Self {
         Self {
-            servers: Servers::default(),
+            find: Arc::new(find),
             destination: Arc::new(destination),
             checkpoint: Checkpoint::Spread,
             includes_wal: true,
         }
-    }
-
-    /// Says which server holds an instance. Name every member of a group.
-    #[must_use]
-    pub fn server(mut self, instance: impl Into<InstanceName>, server: PostgresServer) -> Self {
-        self.servers.add(instance.into(), server);
-        self
     }
 
     /// Sets how the checkpoint at the start is made. Default [`Checkpoint::Spread`].
@@ -103,8 +104,8 @@ impl BaseBackup {
     /// # Errors
     /// When the server cannot be reached or refuses, the tool is missing, too old or fails, the destination takes no
     /// more, or the attempt is cancelled. Nothing stays of the backup then.
-    pub fn back_up(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
-        let server = self.servers.of(ctx)?;
+    pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
+        let server = &server_of(&*self.find, ctx)?;
         let connection = Connection::open(server)?;
         let survey = Survey::of(&connection)?;
         allow(server, &survey)?;
@@ -122,12 +123,13 @@ impl BaseBackup {
         backup.fact("wal_held", hold.slot.as_ref().map_or_else(|why| format!("no: {why}"), |_| "yes".into()));
 
         ctx.phase(RunPhase::new("checkpoint").floor(u64::MAX));
-        let (command, _password) = server.command(&tool.program)?;
+        let (command, _password) = server.command(&tool.program, &survey.session)?;
         let command = command.args(self.arguments());
         let mut tar = BaseTar::default();
         let mut begins = |part| ctx.phase(phase(part));
         backup
             .store_output_seen(FILE, &command, |bytes| tar.take(bytes, &mut begins))
+            .inspect_err(|_| hold.connection.end_session(&survey.session))
             .map_err(|error| fault::of_tool(server, error))?;
         let positions = tar.positions(FILE)?;
         backup.fact("start_lsn", positions.start_lsn);
@@ -156,9 +158,15 @@ impl BaseBackup {
     }
 }
 
+impl fmt::Debug for BaseBackup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BaseBackup").field("destination", &self.destination).finish_non_exhaustive()
+    }
+}
+
 impl Executor for BaseBackup {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
-        self.back_up(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
+        self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
     }
 }
 

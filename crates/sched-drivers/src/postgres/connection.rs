@@ -114,6 +114,14 @@ impl Connection {
         })
     }
 
+    /// Ends what is left of a tool that failed. A server process that waits for a checkpoint or a lock does not notice
+    /// by itself that its client is gone. A server that cannot be asked any more has its own ways.
+    pub(super) fn end_session(&self, name: &str) {
+        let all = "select pg_terminate_backend(pid) from pg_stat_activity
+                   where application_name = $1 and pid <> pg_backend_pid()";
+        let _ = self.query(all, &[&name]);
+    }
+
     fn wait<T>(
         &self,
         what: &str,

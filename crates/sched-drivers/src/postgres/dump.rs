@@ -1,12 +1,13 @@
 //! One database as its contents: [`Dump`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
 
 use super::connection::Connection;
 use super::fault;
-use super::server::{PostgresServer, Servers};
+use super::server::{Find, PostgresServer, server_of};
 use super::survey::Survey;
 use super::tool::Tool;
 use crate::DriverError;
@@ -34,26 +35,27 @@ const FLOOR_BYTES_PER_SEC: u64 = 1_000_000;
 /// use sched_drivers::destination::LocalDirectory;
 /// use sched_drivers::postgres::{Dump, PostgresServer};
 ///
-/// let shop = PostgresServer::new("/run/postgresql", "backup").database("shop");
-/// let executor = Dump::new(LocalDirectory::new("/var/backups")).server("shop", shop);
+/// // Each instance is a database of one server.
+/// let server = PostgresServer::new("/run/postgresql", "backup");
+/// let executor = Dump::new(
+///     move |instance| Some(server.clone().database(instance.as_str())),
+///     LocalDirectory::new("/var/backups"),
+/// );
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Dump {
-    servers: Servers,
+    find: Arc<Find>,
     destination: Arc<dyn Destination>,
 }
 
 impl Dump {
-    /// Dumps into a destination.
-    pub fn new(destination: impl Destination + 'static) -> Self {
-        Self { servers: Servers::default(), destination: Arc::new(destination) }
-    }
-
-    /// Says which server and database hold an instance. Name every member of a group.
-    #[must_use]
-    pub fn server(mut self, instance: impl Into<InstanceName>, server: PostgresServer) -> Self {
-        self.servers.add(instance.into(), server);
-        self
+    /// Dumps into `destination`. `find` tells the server of an instance; name every member of a group. It is asked for
+    /// every attempt, so that a password that was changed counts from then on.
+    pub fn new(
+        find: impl Fn(&InstanceName) -> Option<PostgresServer> + Send + Sync + 'static,
+        destination: impl Destination + 'static,
+    ) -> Self {
+        Self { find: Arc::new(find), destination: Arc::new(destination) }
     }
 
     /// Makes one backup; [`run`](Executor::run) does the same, and keeps what was made to itself.
@@ -61,9 +63,10 @@ impl Dump {
     /// # Errors
     /// When the server cannot be reached or refuses, the tool is missing, too old or fails, the destination takes no
     /// more, or the attempt is cancelled. Nothing stays of the backup then.
-    pub fn back_up(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
-        let server = self.servers.of(ctx)?;
-        let survey = Survey::of(&Connection::open(server)?)?;
+    pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
+        let server = &server_of(&*self.find, ctx)?;
+        let connection = Connection::open(server)?;
+        let survey = Survey::of(&connection)?;
         let tool = Tool::find(ctx, "pg_dump", server, &survey)?;
 
         let mut backup = Backup::begin(ctx, &*self.destination)?;
@@ -74,14 +77,17 @@ impl Dump {
         backup.fact("system_identifier", &survey.system_identifier);
 
         ctx.phase(RunPhase::new("copy").floor(FLOOR_BYTES_PER_SEC));
-        let (command, _password) = server.command(&tool.program)?;
+        let (command, _password) = server.command(&tool.program, &survey.session)?;
         let command = command.args(["--format=custom", "--no-password", "--lock-wait-timeout=10s"]);
         let mut begin = Vec::new();
         let see = |bytes: &[u8]| {
             let room = MAGIC.len() - begin.len();
             begin.extend_from_slice(&bytes[..bytes.len().min(room)]);
         };
-        backup.store_output_seen(FILE, &command, see).map_err(|error| fault::of_tool(server, error))?;
+        backup
+            .store_output_seen(FILE, &command, see)
+            .inspect_err(|_| connection.end_session(&survey.session))
+            .map_err(|error| fault::of_tool(server, error))?;
         if begin != MAGIC {
             let problem = "it does not begin as an archive of pg_dump does";
             return Err(DriverError::Corrupt { what: FILE.into(), problem: problem.into() });
@@ -90,8 +96,14 @@ impl Dump {
     }
 }
 
+impl fmt::Debug for Dump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dump").field("destination", &self.destination).finish_non_exhaustive()
+    }
+}
+
 impl Executor for Dump {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
-        self.back_up(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
+        self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
     }
 }

@@ -1,12 +1,10 @@
 //! How a server is reached: [`PostgresServer`].
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sched_core::{InstanceName, RunContext};
 
-use super::APPLICATION;
 use crate::DriverError;
 use crate::command::ExternalCommand;
 use crate::secret::{ExposeSecret, SecretFile, SecretString};
@@ -126,10 +124,12 @@ impl PostgresServer {
         }
     }
 
-    /// A tool that connects to it. The second part must live as long as the tool runs.
+    /// A tool that connects to it, under a name that tells its session from others. The second part must live as long
+    /// as the tool runs.
     pub(super) fn command(
         &self,
-        program: &std::path::Path,
+        program: &Path,
+        session: &str,
     ) -> Result<(ExternalCommand, Option<SecretFile>), DriverError> {
         let seconds = self.connect_timeout.as_secs().max(2);
         let mut command = ExternalCommand::new(program)
@@ -137,7 +137,7 @@ impl PostgresServer {
             .env("PGPORT", self.port.to_string())
             .env("PGUSER", &self.user)
             .env("PGDATABASE", &self.database)
-            .env("PGAPPNAME", APPLICATION)
+            .env("PGAPPNAME", session)
             .env("PGCONNECT_TIMEOUT", seconds.to_string());
         command = match &self.tls {
             Tls::Off => command.env("PGSSLMODE", "disable"),
@@ -167,23 +167,16 @@ fn password_line(password: &str) -> String {
     format!("*:*:*:*:{}\n", password.replace('\\', "\\\\").replace(':', "\\:"))
 }
 
-/// Which server holds which instance.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Servers(BTreeMap<InstanceName, PostgresServer>);
+/// Tells which server holds an instance.
+pub(super) type Find = dyn Fn(&InstanceName) -> Option<PostgresServer> + Send + Sync;
 
-impl Servers {
-    pub(super) fn add(&mut self, instance: InstanceName, server: PostgresServer) {
-        self.0.insert(instance, server);
-    }
-
-    /// The server that an attempt is to back up.
-    pub(super) fn of(&self, ctx: &RunContext) -> Result<&PostgresServer, DriverError> {
-        let instance = ctx.instance();
-        self.0.get(instance).ok_or_else(|| DriverError::Setting {
-            what: format!("instance {instance}"),
-            problem: "no server is known for it; name one with `.server(…)` of the executor".into(),
-        })
-    }
+/// The server that an attempt is to back up.
+pub(super) fn server_of(find: &Find, ctx: &RunContext) -> Result<PostgresServer, DriverError> {
+    let instance = ctx.instance();
+    find(instance).ok_or_else(|| DriverError::Setting {
+        what: instance.to_string(),
+        problem: "no server is known for this instance".into(),
+    })
 }
 
 #[cfg(test)]

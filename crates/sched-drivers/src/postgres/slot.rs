@@ -12,14 +12,14 @@ pub(super) struct WalHold {
     /// The slot, or why there is none.
     pub(super) slot: Result<String, String>,
     /// The slot lives as long as this.
-    _connection: Connection,
+    pub(super) connection: Connection,
 }
 
 impl WalHold {
     /// Holds WAL where the server lets it. A server that has no slot left may still have the WAL when it is needed.
     pub(super) fn take(connection: Connection) -> Self {
         let slot = reserve(&connection).map_err(|error| error.to_string());
-        Self { slot, _connection: connection }
+        Self { slot, connection }
     }
 }
 

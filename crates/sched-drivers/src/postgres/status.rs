@@ -22,7 +22,7 @@ select activity.active, activity.checkpointing, counters.*, archiver.failing_s,
             else extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8
        end as lag_s
 from (select count(*) filter (where state = 'active' and backend_type = 'client backend'
-                                    and application_name <> $1 and pid <> pg_backend_pid()) as active,
+                                    and not starts_with(application_name, $1)) as active,
              bool_or(backend_type = 'checkpointer' and wait_event is distinct from 'CheckpointerMain')
                  as checkpointing
       from pg_stat_activity) as activity,

@@ -1,5 +1,6 @@
 //! What is asked of a server before a backup: [`Survey`].
 
+use super::APPLICATION;
 use super::connection::Connection;
 use crate::DriverError;
 
@@ -16,6 +17,8 @@ pub(super) struct Survey {
     /// Tablespaces beside the two that every server has.
     pub(super) tablespaces: Vec<String>,
     pub(super) system_identifier: String,
+    /// What the tool's session is called: no other on this server is.
+    pub(super) session: String,
 }
 
 impl Survey {
@@ -23,7 +26,7 @@ impl Survey {
         let row = connection.row(
             "select current_setting('server_version_num')::int8 as number,
                     current_setting('server_version') as version,
-                    pg_is_in_recovery() as in_recovery,
+                    pg_is_in_recovery() as in_recovery, pg_backend_pid() as own,
                     (select rolreplication or rolsuper from pg_roles where rolname = current_user)
                         as may_replicate,
                     array(select spcname::text from pg_tablespace
@@ -40,7 +43,9 @@ impl Survey {
                 needed: OLDEST.to_string(),
             });
         }
+        let own: i32 = connection.column(&row, "own")?;
         Ok(Self {
+            session: format!("{APPLICATION}/{own}"),
             major,
             version,
             in_recovery: connection.column(&row, "in_recovery")?,

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,27 +16,26 @@ use sched_drivers::destination::LocalDirectory;
 use sched_drivers::postgres::{BaseBackup, Checkpoint, Dump, PostgresServer, PostgresStatus, Tls};
 use sched_drivers::secret::SecretString;
 use sched_drivers::server::StatusSource;
-use sched_testbed::{Postgres, free_port};
+use sched_testbed::{Postgres, free_port, wait_until};
 
-use crate::rig::{Meddled, assert_nothing_left, context, files, reach, shop, shop_with};
+use crate::rig::{LONG, Meddled, assert_nothing_left, at, context, files, reach, shop, shop_with};
 
 /// Makes a base backup, or a dump.
 type Make = fn(Meddled, PostgresServer, &RunContext) -> Result<(), DriverError>;
 
 fn base(destination: Meddled, server: PostgresServer, ctx: &RunContext) -> Result<(), DriverError> {
-    let executor = BaseBackup::new(destination).checkpoint(Checkpoint::Fast);
-    executor.server("shop", server).back_up(ctx).map(drop)
+    BaseBackup::new(at(server), destination).checkpoint(Checkpoint::Fast).make(ctx).map(drop)
 }
 
 fn dump(destination: Meddled, server: PostgresServer, ctx: &RunContext) -> Result<(), DriverError> {
-    Dump::new(destination).server("shop", server).back_up(ctx).map(drop)
+    Dump::new(at(server), destination).make(ctx).map(drop)
 }
 
 /// A base backup that fails before anything is written.
 fn refused(server: PostgresServer) -> String {
     let root = tempfile::tempdir().unwrap();
-    let executor = BaseBackup::new(LocalDirectory::new(root.path())).server("shop", server);
-    let error = executor.back_up(&context()).unwrap_err();
+    let executor = BaseBackup::new(at(server), LocalDirectory::new(root.path()));
+    let error = executor.make(&context()).unwrap_err();
     assert_eq!(files(root.path()).len(), 0);
     let text = error.to_string();
     assert!(matches!(error.into_run_error(&context()), RunError::Permanent(_)), "{text}");
@@ -55,6 +55,77 @@ fn a_cancelled_backup_leaves_nothing() {
         let error = make(destination.clone(), reach(&shop), &ctx).unwrap_err();
         assert_eq!(error.into_run_error(&ctx), RunError::Cancelled);
         assert_nothing_left(&shop, &destination, root.path());
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn a_backup_that_waits_in_the_server_is_cancelled_there_too() {
+    let shop = shop();
+    // Nothing comes from the server, which does not look at its client either: it makes a checkpoint over minutes ...
+    let root = tempfile::tempdir().unwrap();
+    let destination = Meddled::new(root.path(), |_| Ok(()));
+    let ctx = context();
+    let waits = "select count(*) from pg_stat_activity where backend_type = 'walsender' and state = 'active'";
+    cancel_when(&shop, waits, &ctx, || {
+        let executor = BaseBackup::new(at(reach(&shop)), destination.clone());
+        assert!(matches!(executor.make(&ctx).unwrap_err().into_run_error(&ctx), RunError::Cancelled));
+    });
+    assert_nothing_left(&shop, &destination, root.path());
+    // ... or waits for a lock.
+    let mut locks = shop.tool("psql");
+    locks.args(["-c", "begin; lock table ballast; select pg_sleep(600)"]);
+    let mut locks = locks.spawn().unwrap();
+    let held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted";
+    wait_until("a table is locked", LONG, || (shop.sql(held).unwrap() == "1").then_some(())).unwrap();
+    let destination = Meddled::new(root.path(), |_| Ok(()));
+    let ctx = context();
+    cancel_when(&shop, "select count(*) from pg_locks where not granted", &ctx, || {
+        let error = dump(destination.clone(), reach(&shop), &ctx).unwrap_err();
+        assert!(matches!(error.into_run_error(&ctx), RunError::Cancelled));
+    });
+    assert_nothing_left(&shop, &destination, root.path());
+    locks.kill().unwrap();
+    locks.wait().unwrap();
+}
+
+/// Cancels the attempt at work when the server counts one of something.
+fn cancel_when(shop: &Postgres, counts: &str, ctx: &RunContext, work: impl FnOnce()) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let one = || (shop.sql(counts).unwrap() == "1").then_some(());
+            let waited = wait_until("it waits in the server", LONG, one);
+            ctx.control().cancel(Reason::new("enough"));
+            waited.unwrap();
+        });
+        work();
+    });
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn without_a_slot_a_slow_copy_loses_its_wal_and_with_one_it_does_not() {
+    let settings = [("wal_keep_size", "0"), ("min_wal_size", "32MB"), ("max_wal_size", "32MB")];
+    for (slots, whole) in [("10", true), ("0", false)] {
+        let shop = shop_with(&[&settings[..], &[("max_replication_slots", slots)]].concat());
+        let server = reach(&shop);
+        let shop = Arc::new(Mutex::new(shop));
+        let root = tempfile::tempdir().unwrap();
+        let writes = Arc::clone(&shop);
+        let destination = Meddled::once_at(root.path(), 1 << 20, move || {
+            let shop = writes.lock().unwrap();
+            for _ in 0..4 {
+                shop.sql("insert into notes(text) values ('more'); select pg_switch_wal()").unwrap();
+                shop.sql("checkpoint").unwrap();
+            }
+        });
+        match base(destination, server, &context()) {
+            Ok(()) => assert!(whole),
+            Err(DriverError::NotReady { problem, .. }) => {
+                assert!(!whole && problem.contains("raise max_slot_wal_keep_size"), "{problem}");
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -211,8 +282,8 @@ fn what_cannot_be_one_stream_is_refused() {
 fn a_server_without_slots_is_backed_up_without_one() {
     let shop = shop_with(&[("max_replication_slots", "0")]);
     let root = tempfile::tempdir().unwrap();
-    let executor = BaseBackup::new(LocalDirectory::new(root.path())).checkpoint(Checkpoint::Fast);
-    let done = executor.server("shop", reach(&shop)).back_up(&context()).unwrap();
+    let executor = BaseBackup::new(at(reach(&shop)), LocalDirectory::new(root.path()));
+    let done = executor.checkpoint(Checkpoint::Fast).make(&context()).unwrap();
     let held = &done.manifest.facts["wal_held"];
     assert!(held.starts_with("no: ") && held.contains("max_replication_slots"), "{held}");
 }

@@ -7,10 +7,13 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use sched_drivers::backup::Completed;
+use sched_drivers::destination::LocalDirectory;
 use sched_drivers::postgres::{BaseBackup, Checkpoint, Dump};
-use sched_testbed::{Postgres, TestbedError};
+use sched_testbed::Postgres;
 
-use crate::rig::{Foreground, MONEY, Meddled, context, context_that_tells, more_marks, reach, shop};
+use crate::rig::{
+    Foreground, MONEY, Meddled, at, context, context_that_tells, more_marks, reach, shop, shop_with,
+};
 
 /// A handle by which another thread asks the server.
 type Asked = Arc<Mutex<Postgres>>;
@@ -21,20 +24,28 @@ fn slow(root: &Path, shop: &Asked) -> Meddled {
     Meddled::once_at(root, 2 << 20, move || more_marks(&shop.lock().unwrap(), 40))
 }
 
-fn unpack(done: &Completed, into: &Path) -> Result<(), TestbedError> {
+fn unpack(done: &Completed, into: &Path) {
     let archive = File::open(Path::new(&done.location).join("base.tar")).unwrap();
     let status = Command::new("tar").arg("--extract").arg("--directory").arg(into).stdin(archive).status();
     assert!(status.unwrap().success());
-    // A copy of a standby would go on as one.
-    let _ = fs::remove_file(into.join("standby.signal"));
-    Ok(())
 }
 
 /// What had been committed where the backup ends is in the restored server, and no half of a transaction.
 fn assert_restored(shop: &Postgres, done: &Completed) {
+    // A copy of a standby would go on as one.
+    assert_restored_with(shop, done, |data| drop(fs::remove_file(data.join("standby.signal"))));
+}
+
+/// As [`assert_restored`], with what is to be done to the files before the server starts.
+fn assert_restored_with(shop: &Postgres, done: &Completed, ready: impl Fn(&Path)) {
     let facts = &done.manifest.facts;
     let (start, end) = (&facts["start_lsn"], &facts["end_lsn"]);
-    let restored = shop.restore(|data| unpack(done, data)).unwrap();
+    let unpacked = |data: &Path| {
+        unpack(done, data);
+        ready(data);
+        Ok(())
+    };
+    let restored = shop.restore(unpacked).unwrap();
     let marked = |range: &str| {
         shop.sql(&format!("select coalesce(string_agg(id::text, ','), '') from marks where {range}")).unwrap()
     };
@@ -61,10 +72,10 @@ fn a_base_backup_of_a_primary_holds_all_that_was_committed() {
     let root = tempfile::tempdir().unwrap();
     let server = reach(&shop);
     let shop = Arc::new(Mutex::new(shop));
-    let executor = BaseBackup::new(slow(root.path(), &shop)).checkpoint(Checkpoint::Fast);
+    let executor = BaseBackup::new(at(server), slow(root.path(), &shop)).checkpoint(Checkpoint::Fast);
     let (phases, told) = channel();
     let ctx = context_that_tells(move |phase| phases.send(phase.to_owned()).unwrap());
-    let done = executor.server("shop", server).back_up(&ctx).unwrap();
+    let done = executor.make(&ctx).unwrap();
     let shop = shop.lock().unwrap();
     more_marks(&shop, 5);
     drop(foreground);
@@ -84,13 +95,36 @@ fn a_base_backup_of_a_standby_holds_all_that_was_committed() {
     shop.wait_for(&standby).unwrap();
     let root = tempfile::tempdir().unwrap();
     let shop = Arc::new(Mutex::new(shop));
-    let executor = BaseBackup::new(slow(root.path(), &shop)).server("shop", reach(&standby));
-    let done = executor.checkpoint(Checkpoint::Fast).back_up(&context()).unwrap();
+    let executor = BaseBackup::new(at(reach(&standby)), slow(root.path(), &shop));
+    let done = executor.checkpoint(Checkpoint::Fast).make(&context()).unwrap();
     let shop = shop.lock().unwrap();
     more_marks(&shop, 5);
     drop(foreground);
     assert_eq!((&*done.manifest.facts["role"], &*done.manifest.facts["wal_held"]), ("standby", "yes"));
     assert_restored(&shop, &done);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn a_base_backup_without_wal_recovers_from_the_archive() {
+    let archive = tempfile::tempdir().unwrap();
+    let folder = archive.path().display();
+    let copies = format!("cp %p {folder}/%f");
+    let shop = shop_with(&[("archive_mode", "on"), ("archive_command", &copies)]);
+    shop.give(archive.path()).unwrap();
+    let foreground = Foreground::start(&shop);
+    let root = tempfile::tempdir().unwrap();
+    let server = reach(&shop);
+    let shop = Arc::new(Mutex::new(shop));
+    let executor = BaseBackup::new(at(server), slow(root.path(), &shop)).checkpoint(Checkpoint::Fast);
+    let done = executor.without_wal().make(&context()).unwrap();
+    drop(foreground);
+    assert_eq!(done.manifest.facts["wal"], "archive");
+    assert_restored_with(&shop.lock().unwrap(), &done, |data| {
+        File::create(data.join("recovery.signal")).unwrap();
+        let settings = format!("restore_command = 'cp {folder}/%f %p'\narchive_mode = off\n");
+        fs::write(data.join("postgresql.auto.conf"), settings).unwrap();
+    });
 }
 
 #[test]
@@ -106,10 +140,7 @@ fn a_dump_holds_one_moment() {
             shop.wait_for(source).unwrap();
         }
         let root = tempfile::tempdir().unwrap();
-        let done = Dump::new(Meddled::new(root.path(), |_| Ok(())))
-            .server("shop", reach(source))
-            .back_up(&context())
-            .unwrap();
+        let done = Dump::new(at(reach(source)), LocalDirectory::new(root.path())).make(&context()).unwrap();
         let restored = Postgres::start().unwrap();
         let mut restore = restored.tool("pg_restore");
         restore.args(["--exit-on-error", "--dbname=postgres"]);

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sched_core::{JobId, JobSpec, ManualClock, RunContext, RunControl, RunParts, Unpaced};
+use sched_core::{InstanceName, JobId, JobSpec, ManualClock, RunContext, RunControl, RunParts, Unpaced};
 use sched_drivers::command::ProcessMark;
 use sched_drivers::destination::{ArtifactWriter, BackupId, BackupSink, Destination, LocalDirectory};
 use sched_drivers::postgres::PostgresServer;
@@ -60,6 +60,11 @@ pub(crate) fn reach(postgres: &Postgres) -> PostgresServer {
     PostgresServer::new(postgres.host(), postgres.user())
         .port(postgres.port())
         .password(SecretString::from(postgres.password()))
+}
+
+/// Every instance is at this server.
+pub(crate) fn at(server: PostgresServer) -> impl Fn(&InstanceName) -> Option<PostgresServer> + Send + Sync {
+    move |_| Some(server.clone())
 }
 
 pub(crate) fn context() -> RunContext {
@@ -231,7 +236,8 @@ pub(crate) fn assert_nothing_left(postgres: &Postgres, destination: &Meddled, ro
     let tools = destination.tools.lock().unwrap();
     assert_eq!(tools.len(), 1, "the tool was at work");
     assert!(!tools[0].runs());
-    let question = "select (select count(*) from pg_stat_activity where application_name = 'backup-sched')
+    let question =
+        "select (select count(*) from pg_stat_activity where application_name like 'backup-sched%')
                          + (select count(*) from pg_replication_slots)";
     let gone = || postgres.sql(question).ok().filter(|left| left == "0");
     wait_until("sessions and slots are gone", LONG, gone).unwrap();

@@ -79,7 +79,8 @@ fn sessions_at_work_count_and_the_readers_own_do_not() {
     let mut sleeps = shop.tool("psql");
     let mut sleeper = sleeps.args(["-c", "select pg_sleep(600)"]).spawn().unwrap();
     let mut ours = shop.tool("psql");
-    let mut own = ours.env("PGAPPNAME", "backup-sched").args(["-c", "select pg_sleep(600)"]).spawn().unwrap();
+    let mut own =
+        ours.env("PGAPPNAME", "backup-sched/1").args(["-c", "select pg_sleep(600)"]).spawn().unwrap();
     let sleeping = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
     wait_until("both sleep", LONG, || (shop.sql(sleeping).unwrap() == "2").then_some(())).unwrap();
     assert_eq!(active(), 1.0);
@@ -171,8 +172,7 @@ fn members_are_told_with_their_roles() {
 #[ignore = "needs PostgreSQL"]
 fn a_reading_follows_a_restart_and_a_hang_costs_a_time_out() {
     let mut shop = shop();
-    let server = reach(&shop).connect_timeout(Duration::from_secs(1));
-    let server = server.statement_timeout(Duration::from_millis(300));
+    let server = reach(&shop).connect_timeout(LONG).statement_timeout(Duration::from_secs(3));
     let (mut source, clock) = (PostgresStatus::new(server), ManualClock::default());
     source.read(clock.now()).unwrap();
     let backends =
