@@ -61,8 +61,10 @@ fn a_cancelled_backup_leaves_nothing() {
 #[test]
 #[ignore = "needs PostgreSQL"]
 fn a_backup_that_waits_in_the_server_is_cancelled_there_too() {
-    let shop = shop();
-    // Nothing comes from the server, which does not look at its client either: it makes a checkpoint over minutes ...
+    let shop = shop_with(&[("checkpoint_timeout", "1h")]);
+    // Nothing comes from the server, which does not look at its client either: it makes a checkpoint, for minutes, since
+    // all its buffers are to be written, ten a second ...
+    shop.sql("update ballast set text = text || 'x'").unwrap();
     let root = tempfile::tempdir().unwrap();
     let destination = Meddled::new(root.path(), |_| Ok(()));
     let ctx = context();
@@ -72,6 +74,9 @@ fn a_backup_that_waits_in_the_server_is_cancelled_there_too() {
         assert!(matches!(executor.make(&ctx).unwrap_err().into_run_error(&ctx), RunError::Cancelled));
     });
     assert_nothing_left(&shop, &destination, root.path());
+    let still = "select wait_event is distinct from 'CheckpointerMain' from pg_stat_activity
+                 where backend_type = 'checkpointer'";
+    assert_eq!(shop.sql(still).unwrap(), "t", "it did not wait for the checkpoint's end");
     // ... or waits for a lock.
     let mut locks = shop.tool("psql");
     locks.args(["-c", "begin; lock table ballast; select pg_sleep(600)"]);
