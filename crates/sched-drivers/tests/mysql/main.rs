@@ -6,3 +6,5 @@ mod load;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod shop;
+#[cfg(feature = "mysql-tls")]
+mod tls;
