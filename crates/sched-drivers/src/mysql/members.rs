@@ -13,8 +13,8 @@ use crate::server::{MemberSource, ServerMember};
 /// follow it and say their address (`report_host`). A server that follows another is a `replica`, others are a
 /// `primary`.
 ///
-/// The account needs `REPLICA MONITOR` and, on MariaDB, `REPLICATION MASTER ADMIN` (`SLAVE MONITOR` before 10.5 is part
-/// of `REPLICATION CLIENT`); on MySQL `REPLICATION CLIENT` and `REPLICATION SLAVE`.
+/// The account needs `REPLICA MONITOR` and `REPLICATION MASTER ADMIN` on MariaDB, `REPLICATION CLIENT` and
+/// `REPLICATION SLAVE` on MySQL and on MariaDB before 10.5.
 #[derive(Debug)]
 pub struct MySqlMembers {
     server: MySqlServer,
@@ -30,13 +30,13 @@ impl MySqlMembers {
     fn ask(&self, connection: &mut Conn, version: ServerVersion) -> Result<Vec<ServerMember>, DriverError> {
         let server = self.server.address();
         let follows = replication::channels(connection, &server, version)?;
-        let own = match follows.iter().map(|channel| channel.lag).max() {
-            None => ServerMember::new(&server, "primary"),
-            Some(_) => {
-                let known: Option<Vec<_>> = follows.iter().map(|channel| channel.lag).collect();
-                let lag = known.and_then(|lags| lags.into_iter().max());
-                ServerMember { lag, ..ServerMember::new(&server, "replica").healthy(lag.is_some()) }
-            }
+        let own = if follows.is_empty() {
+            ServerMember::new(&server, "primary")
+        } else {
+            // That of the worst; of one that stands nobody knows it.
+            let lags: Option<Vec<_>> = follows.iter().map(|channel| channel.lag).collect();
+            let lag = lags.and_then(|lags| lags.into_iter().max());
+            ServerMember { lag, ..ServerMember::new(&server, "replica").healthy(lag.is_some()) }
         };
         let primaries = follows
             .iter()
