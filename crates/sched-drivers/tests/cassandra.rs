@@ -429,6 +429,33 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     assert_eq!(snapshots(&cluster, 0), Vec::<PathBuf>::new());
 }
 
+#[test]
+#[ignore = "needs java, Maven and openssl"]
+#[cfg(feature = "cassandra-tls")]
+fn clients_speak_tls_with_a_node_that_wants_certificates() {
+    let _alone = alone();
+    let certificates = sched_testbed::Certificates::make().unwrap();
+    let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let (authority, certificate) = (text(certificates.authority()), text(certificates.certificate()));
+    let key = text(certificates.key());
+    let tls = Some((format!("{key}{certificate}"), authority.clone()));
+    let cluster = Cassandra::start_with(&CassandraOptions { tls, ..CassandraOptions::default() }).unwrap();
+    let plain = node(&cluster, 0).timeout(Duration::from_secs(30));
+    let right = plain
+        .clone()
+        .mutual_tls(authority.as_bytes(), certificate.as_bytes(), &SecretString::from(key))
+        .unwrap();
+    let mut status = CassandraStatus::new(right);
+    assert_eq!(status.read(ManualClock::default().now()).unwrap().active, 0.0);
+    let unknown = sched_testbed::Certificates::make().unwrap();
+    let stranger = plain.clone().tls(text(unknown.authority()).as_bytes()).unwrap();
+    let without = plain.clone().tls(authority.as_bytes()).unwrap();
+    for node in [plain, stranger, without] {
+        let error = CqlConnection::open(&node).unwrap_err();
+        assert!(matches!(error, DriverError::Unreachable { .. }), "{error}");
+    }
+}
+
 /// Hard links keep what they link to.
 fn write_in_place(path: &Path, bytes: &[u8]) {
     use std::io::Write;

@@ -58,11 +58,14 @@ pub struct CassandraOptions {
     pub authenticated: bool,
     /// Who may use JMX, with which password. Default: everybody on this machine.
     pub jmx_user: Option<(String, String)>,
+    /// The key and the certificate, as one PEM text, that nodes show to clients, who must speak TLS then and show one
+    /// that the authority, another PEM text, signed. Default: no TLS.
+    pub tls: Option<(String, String)>,
 }
 
 impl Default for CassandraOptions {
     fn default() -> Self {
-        Self { nodes: 1, authenticated: false, jmx_user: None }
+        Self { nodes: 1, authenticated: false, jmx_user: None, tls: None }
     }
 }
 

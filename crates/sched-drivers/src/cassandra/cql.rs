@@ -32,7 +32,7 @@ const MOST_BYTES: usize = 256 << 20;
 /// It speaks version 4 of the native protocol, with the frames of the `scylla` driver's own crate.
 pub struct CqlConnection {
     server: String,
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
 }
 
 impl CqlConnection {
@@ -95,7 +95,7 @@ impl CqlConnection {
     /// One request, one answer: there is never more than one under way.
     fn ask<R: SerializableRequest>(&mut self, request: &R) -> Result<Response, DriverError> {
         let frame = SerializedRequest::make(request, None, false).map_err(|e| self.nonsense(&e))?;
-        let exchanged = self.stream.write_all(frame.get_data()).and_then(|()| self.receive());
+        let exchanged = self.send(frame.get_data()).and_then(|()| self.receive());
         let (flags, opcode, body) = exchanged.map_err(|e| unreachable(&self.server, &e))?;
         let opcode = ResponseOpcode::try_from(opcode).map_err(|e| self.nonsense(&e))?;
         let body = parse_response_body_extensions(flags, None, body).map_err(|e| self.nonsense(&e))?.body;
@@ -104,6 +104,11 @@ impl CqlConnection {
             Response::Error(error) => Err(self.refused(&error.error, error.reason)),
             response => Ok(response),
         }
+    }
+
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.stream.write_all(frame)?;
+        self.stream.flush()
     }
 
     fn receive(&mut self) -> io::Result<(u8, u8, Bytes)> {
@@ -149,16 +154,35 @@ impl fmt::Debug for CqlConnection {
     }
 }
 
-fn connect(node: &CassandraNode) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+/// What bytes go through.
+trait Wire: Read + Write + Send {}
+
+impl<W: Read + Write + Send> Wire for W {}
+
+fn connect(node: &CassandraNode) -> io::Result<Box<dyn Wire>> {
+    let stream = reach(node)?;
+    stream.set_read_timeout(Some(node.timeout))?;
+    stream.set_write_timeout(Some(node.timeout))?;
+    stream.set_nodelay(true)?;
+    #[cfg(feature = "cassandra-tls")]
+    if let Some(tls) = &node.tls {
+        let name = rustls::pki_types::ServerName::try_from(node.host.clone()).map_err(io::Error::other)?;
+        let mut session = rustls::ClientConnection::new(tls.0.clone(), name).map_err(io::Error::other)?;
+        let mut stream = stream;
+        // Now, so that a certificate that is wrong is said here.
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        return Ok(Box::new(rustls::StreamOwned::new(session, stream)));
+    }
+    Ok(Box::new(stream))
+}
+
+fn reach(node: &CassandraNode) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name leads nowhere");
     for address in (node.host.as_str(), node.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, node.timeout) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(node.timeout))?;
-                stream.set_write_timeout(Some(node.timeout))?;
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }

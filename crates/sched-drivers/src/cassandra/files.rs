@@ -194,5 +194,7 @@ mod tests {
         assert_eq!(tags(&directories).unwrap().len(), 2);
         let error = check(&directories).unwrap_err();
         assert!(error.to_string().contains("CassandraNode::data_directory"), "{error}");
+        let error = unreadable(root.path(), io::ErrorKind::PermissionDenied.into());
+        assert!(error.is_permanent() && error.to_string().contains("run as the user of the node"), "{error}");
     }
 }

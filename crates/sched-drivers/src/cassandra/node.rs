@@ -33,6 +33,8 @@ pub struct CassandraNode {
     pub(super) nodetool: Vec<OsString>,
     pub(super) data_directories: Vec<PathBuf>,
     pub(super) timeout: Duration,
+    #[cfg(feature = "cassandra-tls")]
+    pub(super) tls: Option<crate::tls::Tls>,
 }
 
 impl CassandraNode {
@@ -49,6 +51,8 @@ impl CassandraNode {
             nodetool: vec!["nodetool".into()],
             data_directories: Vec::new(),
             timeout: Duration::from_secs(10),
+            #[cfg(feature = "cassandra-tls")]
+            tls: None,
         }
     }
 
@@ -103,6 +107,33 @@ impl CassandraNode {
         // A time-out of zero is none to the system.
         self.timeout = timeout.max(Duration::from_millis(1));
         self
+    }
+
+    /// Speaks TLS with it over CQL, and trusts the certificates in this PEM text and no others. For JMX `nodetool` is told
+    /// by arguments of its own, such as `--ssl`.
+    ///
+    /// # Errors
+    /// When it holds no certificate.
+    #[cfg(feature = "cassandra-tls")]
+    pub fn tls(mut self, authority: &[u8]) -> Result<Self, crate::DriverError> {
+        self.tls = Some(crate::tls::Tls::new(authority, None)?);
+        Ok(self)
+    }
+
+    /// As [`tls`](Self::tls), and shows a certificate of its own with its key, both PEM text, as a node wants that
+    /// `require_client_auth` is set for.
+    ///
+    /// # Errors
+    /// When one of them holds nothing of the kind.
+    #[cfg(feature = "cassandra-tls")]
+    pub fn mutual_tls(
+        mut self,
+        authority: &[u8],
+        certificate: &[u8],
+        key: &SecretString,
+    ) -> Result<Self, crate::DriverError> {
+        self.tls = Some(crate::tls::Tls::new(authority, Some((certificate, key)))?);
+        Ok(self)
     }
 
     /// What it is called in backups.

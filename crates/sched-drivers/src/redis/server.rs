@@ -15,7 +15,7 @@ pub struct RedisServer {
     pub(super) password: Option<SecretString>,
     pub(super) timeout: Duration,
     #[cfg(feature = "redis-tls")]
-    pub(super) tls: Option<super::tls::Tls>,
+    pub(super) tls: Option<crate::tls::Tls>,
 }
 
 impl RedisServer {
@@ -58,7 +58,7 @@ impl RedisServer {
     /// When it holds no certificate.
     #[cfg(feature = "redis-tls")]
     pub fn tls(mut self, authority: &[u8]) -> Result<Self, DriverError> {
-        self.tls = Some(super::tls::Tls::new(authority, None)?);
+        self.tls = Some(crate::tls::Tls::new(authority, None)?);
         Ok(self)
     }
 
@@ -74,7 +74,7 @@ impl RedisServer {
         certificate: &[u8],
         key: &SecretString,
     ) -> Result<Self, DriverError> {
-        self.tls = Some(super::tls::Tls::new(authority, Some((certificate, key)))?);
+        self.tls = Some(crate::tls::Tls::new(authority, Some((certificate, key)))?);
         Ok(self)
     }
 

@@ -13,6 +13,8 @@ pub(super) const LOGGING: &str = "logback.xml";
 pub(super) const QUIET: &str = "logback-tools.xml";
 pub(super) const JMX_PASSWORDS: &str = "jmx.passwords";
 pub(super) const JMX_ACCESS: &str = "jmx.access";
+const KEYS: &str = "keys.pem";
+const TRUSTED: &str = "trusted.pem";
 
 /// Where a node is, and what it listens on.
 pub(super) struct Plan<'a> {
@@ -30,6 +32,10 @@ impl Plan<'_> {
         write(&self.home.join(CONFIG), &self.config())?;
         write(&self.home.join(LOGGING), TO_STDOUT)?;
         write(&self.home.join(QUIET), NOTHING)?;
+        if let Some((keys, trusted)) = &self.options.tls {
+            write(&self.home.join(KEYS), keys)?;
+            write(&self.home.join(TRUSTED), trusted)?;
+        }
         if let Some((user, password)) = &self.options.jmx_user {
             write(&self.home.join(JMX_ACCESS), &format!("{user} readwrite\n"))?;
             let passwords = self.home.join(JMX_PASSWORDS);
@@ -49,6 +55,19 @@ impl Plan<'_> {
             false => "AllowAllAuthenticator",
         };
         let home = home.display();
+        let tls = match options.tls {
+            None => String::new(),
+            Some(_) => format!(
+                "client_encryption_options:
+  enabled: true
+  optional: false
+  require_client_auth: true
+  ssl_context_factory: {{class_name: org.apache.cassandra.security.PEMBasedSslContextFactory}}
+  keystore: \"{home}/{KEYS}\"
+  truststore: \"{home}/{TRUSTED}\"
+"
+            ),
+        };
         format!(
             "cluster_name: testbed
 num_tokens: 4
@@ -78,7 +97,7 @@ networking_cache_size: 8MiB
 concurrent_reads: 8
 concurrent_writes: 8
 auto_snapshot: false
-"
+{tls}"
         )
     }
 }
