@@ -58,6 +58,16 @@ fn create(cql: &mut CqlConnection) {
     run(cql, "CREATE KEYSPACE shop WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
     // Uncompressed, so that there is something to move.
     run(cql, "CREATE TABLE shop.entry (id int PRIMARY KEY, body text) WITH compression = {'enabled': false}");
+    // A node that has not heard of the table yet refuses its rows.
+    let mut versions = |of: &str| -> Vec<Option<String>> {
+        let rows = cql.query(&format!("SELECT schema_version FROM system.{of}")).unwrap();
+        rows.iter().map(|row| row.text("schema_version")).collect()
+    };
+    let agree = || {
+        let own = versions("local");
+        versions("peers_v2").iter().all(|of| *of == own[0]).then_some(())
+    };
+    wait_until("the nodes to agree on the schema", Duration::from_secs(60), agree).unwrap();
 }
 
 fn add(cql: &mut CqlConnection, id: i64) {
