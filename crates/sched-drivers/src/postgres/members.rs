@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::PostgresServer;
 use super::connection::Connection;
+use super::survey::sees_sessions;
 use crate::DriverError;
 use crate::server::{MemberSource, ServerMember};
 
@@ -115,7 +116,11 @@ fn ask(
 ) -> Result<Own, DriverError> {
     let connection = match kept.take() {
         Some(connection) => connection,
-        None => Connection::open(server)?,
+        None => {
+            let connection = Connection::open(server)?;
+            sees_sessions(&connection)?;
+            connection
+        }
     };
     let row = connection.row(OWN)?;
     let conninfo: Option<String> = connection.column(&row, "conninfo")?;

@@ -4,8 +4,9 @@ use sched_core::{MonoTime, Now};
 use sched_limits::{Counter, Reading};
 use tokio_postgres::{Row, Statement};
 
+use super::PostgresServer;
 use super::connection::Connection;
-use super::{PostgresServer, fault};
+use super::survey::sees_sessions;
 use crate::DriverError;
 use crate::server::{ServerStatus, StatusSource, Workload};
 
@@ -88,15 +89,7 @@ impl PostgresStatus {
 
     fn open(&self) -> Result<Session, DriverError> {
         let connection = Connection::open(&self.server)?;
-        let row = connection.row("select pg_has_role('pg_read_all_stats', 'usage') as sees")?;
-        if !connection.column::<bool>(&row, "sees")? {
-            let user = fault::quoted(&self.server.user);
-            return Err(DriverError::Refused {
-                server: self.server.address(),
-                error: format!("role {user} cannot see what other sessions do"),
-                remedy: format!("run: GRANT pg_monitor TO {user}"),
-            });
-        }
+        sees_sessions(&connection)?;
         let reading = connection.prepare(READING)?;
         Ok(Session { connection, reading })
     }

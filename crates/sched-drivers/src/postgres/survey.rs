@@ -1,7 +1,7 @@
 //! What is asked of a server before a backup: [`Survey`].
 
-use super::APPLICATION;
 use super::connection::Connection;
+use super::{APPLICATION, fault};
 use crate::DriverError;
 
 /// The oldest version that is still what the questions of this module expect.
@@ -69,4 +69,20 @@ pub(super) fn size_bytes(connection: &Connection) -> Option<u64> {
     );
     let bytes: i64 = connection.column(&row.ok()?, "bytes").ok()?;
     u64::try_from(bytes).ok()
+}
+
+/// Whether other sessions are shown as they are. Without that permission PostgreSQL shows them as if they did nothing:
+/// busy servers would look idle, and synchronous standbys like any other.
+pub(super) fn sees_sessions(connection: &Connection) -> Result<(), DriverError> {
+    let row = connection.row("select pg_has_role('pg_read_all_stats', 'usage') as sees")?;
+    if connection.column::<bool>(&row, "sees")? {
+        return Ok(());
+    }
+    let server = connection.server();
+    let user = fault::quoted(&server.user);
+    Err(DriverError::Refused {
+        server: server.address(),
+        error: format!("role {user} cannot see what other sessions do"),
+        remedy: format!("run: GRANT pg_monitor TO {user}"),
+    })
 }

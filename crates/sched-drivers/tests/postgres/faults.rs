@@ -13,9 +13,11 @@ use sched_core::{Reason, RunContext, RunError};
 use sched_drivers::DriverError;
 use sched_drivers::command::CommandError;
 use sched_drivers::destination::LocalDirectory;
-use sched_drivers::postgres::{BaseBackup, Checkpoint, Dump, PostgresServer, PostgresStatus, Tls};
+use sched_drivers::postgres::{
+    BaseBackup, Checkpoint, Dump, PostgresMembers, PostgresServer, PostgresStatus, Tls,
+};
 use sched_drivers::secret::SecretString;
-use sched_drivers::server::StatusSource;
+use sched_drivers::server::{MemberSource, StatusSource};
 use sched_testbed::{Postgres, free_port, wait_until};
 
 use crate::rig::{LONG, Meddled, assert_nothing_left, at, context, files, reach, shop, shop_with};
@@ -227,11 +229,15 @@ fn a_refusal_names_what_would_be_right() {
     let error = PostgresStatus::new(clerk.clone()).read(ctx.clock().now()).unwrap_err();
     assert!(error.to_string().contains("run: GRANT pg_monitor TO \"clerk\""), "{error}");
 
+    let error = PostgresMembers::new([clerk.clone()]).members().unwrap_err();
+    assert!(error.to_string().contains("run: GRANT pg_monitor TO \"clerk\""), "{error}");
+
     // What the remedies say helps.
     shop.sql("alter role clerk replication; grant pg_read_all_data, pg_monitor to clerk").unwrap();
     dump(Meddled::new(root.path(), |_| Ok(())), clerk.clone(), &context()).unwrap();
     base(Meddled::new(tempfile::tempdir().unwrap().path(), |_| Ok(())), clerk.clone(), &context()).unwrap();
     PostgresStatus::new(clerk.clone()).read(ctx.clock().now()).unwrap();
+    PostgresMembers::new([clerk.clone()]).members().unwrap();
 
     shop.configure("host replication clerk all reject", "").unwrap();
     let root = tempfile::tempdir().unwrap();

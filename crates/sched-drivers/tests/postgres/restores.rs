@@ -42,6 +42,12 @@ fn assert_restored_with(shop: &Postgres, done: &Completed, ready: impl Fn(&Path)
     let (start, end) = (&facts["start_lsn"], &facts["end_lsn"]);
     let unpacked = |data: &Path| {
         unpack(done, data);
+        let mut verify = shop.tool("pg_verifybackup");
+        if done.manifest.facts["wal"] == "archive" {
+            verify.arg("--no-parse-wal");
+        }
+        let verified = verify.arg(data).output().unwrap();
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
         ready(data);
         Ok(())
     };

@@ -23,6 +23,9 @@ fn two_hundred(shop: &Postgres, sql: &str) {
     pgbench.args(["--no-vacuum", "--transactions=200", "--file"]).arg(path);
     let output = pgbench.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A session counts what it did when it ends, which is after its client has.
+    let left = "select count(*) from pg_stat_activity where application_name = 'pgbench'";
+    wait_until("all is counted", LONG, || (shop.sql(left).unwrap() == "0").then_some(())).unwrap();
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn the_kind_of_work_is_read_from_the_servers_counters() {
         two_hundred(&shop, sql);
         clock.advance(Duration::from_secs(2));
         let workload = source.read(clock.now()).unwrap().workload.unwrap();
-        assert!((95.0..130.0).contains(&workload.requests_per_s()), "{workload:?}");
+        assert!((95.0..150.0).contains(&workload.requests_per_s()), "{workload:?}");
         workload.pattern()
     };
     assert_eq!(pattern("insert into notes default values;"), QueryPattern::Writes);
@@ -183,8 +186,9 @@ fn a_reading_follows_a_restart_and_a_hang_costs_a_time_out() {
     assert!(source.read(clock.now()).unwrap_err().to_string().contains("took longer than"));
     rustix::process::kill_process(backend, Signal::CONT).unwrap();
     source.read(clock.now()).unwrap();
+    // The server's other processes notice in their own time.
     shop.process().kill();
-    assert!(source.read(clock.now()).is_err());
+    wait_until("the server is gone", LONG, || source.read(clock.now()).err().map(drop)).unwrap();
 }
 
 #[test]
