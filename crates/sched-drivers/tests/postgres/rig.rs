@@ -52,6 +52,10 @@ pub(crate) fn shop() -> Postgres {
 pub(crate) fn shop_with(settings: &[(&str, &str)]) -> Postgres {
     let postgres = Postgres::start_with(settings).unwrap();
     postgres.sql(SHOP).unwrap();
+    // What a session did is counted when it ends, which is after its client has.
+    let others =
+        "select count(*) from pg_stat_activity where application_name = 'psql' and pid <> pg_backend_pid()";
+    wait_until("all is counted", LONG, || (postgres.sql(others).unwrap() == "0").then_some(())).unwrap();
     postgres
 }
 
