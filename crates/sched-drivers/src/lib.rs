@@ -33,7 +33,7 @@ pub mod secret;
 pub mod server;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "cassandra-tls", feature = "redis-tls"))]
+#[cfg(any(feature = "cassandra-tls", feature = "postgres", feature = "redis-tls"))]
 mod tls;
 
 pub use error::DriverError;

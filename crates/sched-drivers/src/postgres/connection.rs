@@ -1,13 +1,10 @@
 //! A connection on which nothing takes longer than it may: [`Connection`].
 
 use std::future::Future;
-use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::ToSql;
@@ -173,25 +170,10 @@ where
 }
 
 fn trusting(ca_file: &Path) -> Result<MakeRustlsConnect, DriverError> {
-    let wrong = |problem: String| DriverError::Setting {
+    let pem = std::fs::read(ca_file).map_err(|error| DriverError::Setting {
         what: format!("certificates in {}", ca_file.display()),
-        problem: format!("{problem}; right is a file of certificates in PEM"),
-    };
-    let file = std::fs::File::open(ca_file).map_err(|error| wrong(error.to_string()))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
-        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong("it holds none".into()));
-    }
-    // Said here, so that it does not matter what else of the process uses rustls.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+        problem: format!("{error}; right is a file of certificates in PEM"),
+    })?;
+    let trusted = crate::tls::Tls::new(&pem, None)?;
+    Ok(MakeRustlsConnect::new(Arc::unwrap_or_clone(trusted.0)))
 }
