@@ -8,11 +8,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rig::{Attempt, Stop, files, full_after};
-use sched_core::{Clock, JobSpec, LoadLevel, ManualClock, RunContext, RunError};
+use sched_core::{Clock, JobSpec, LoadLevel, ManualClock, PauseMark, RunContext, RunControl, RunError};
 use sched_drivers::DriverError;
 use sched_drivers::backup::Completed;
 use sched_drivers::destination::LocalDirectory;
@@ -196,6 +198,57 @@ fn what_goes_wrong_midway_leaves_nothing_behind() {
     assert!(matches!(error, DriverError::Source { .. }), "{error}");
     assert!(matches!(error.into_run_error(&attempt.ctx), RunError::Retryable(_)));
     assert!(files(root.path()).is_empty() && files(spool.path()).is_empty());
+}
+
+#[test]
+#[ignore = "needs redis-server and redis-cli"]
+fn a_pause_waits_until_the_server_is_no_longer_needed() {
+    let server = testbed::RedisServer::start(&[]).unwrap();
+    let mut client = Client::new(&server);
+    client.fill(5000, 1000);
+    client.write(1).unwrap();
+    let standing = Arc::new(AtomicBool::new(false));
+    let marked = Arc::clone(&standing);
+    // Ordered when the server is about to fork; before that it would stand at once.
+    let (forks, forked) = mpsc::channel();
+    let (orders, ordered) = mpsc::channel();
+    let ordered = Mutex::new(ordered);
+    let control = RunControl::new(move |mark| marked.store(mark == PauseMark::Standing, Relaxed));
+    let control = control.on_phase(move |phase| {
+        if phase.name == "fork" {
+            forks.send(()).unwrap();
+            ordered.lock().recv_timeout(PATIENCE).unwrap();
+        }
+    });
+    let attempt = Attempt::with_control(spec(), u64::MAX, control);
+    let root = tempfile::tempdir().unwrap();
+    let done = thread::scope(|scope| {
+        let (executor, ctx) = (rdb(reached(&server), root.path()), &attempt.ctx);
+        let run = scope.spawn(move || executor.make(ctx));
+        forked.recv_timeout(PATIENCE).unwrap();
+        attempt.ctx.control().set_paused(true);
+        orders.send(()).unwrap();
+        rig::until("a pause", || standing.load(Relaxed));
+        assert!(attempt.dam.passed() > 4_000_000, "all was taken before");
+        assert_left_alone(&server);
+        attempt.ctx.control().set_paused(false);
+        run.join().unwrap().unwrap()
+    });
+    assert_eq!(assert_restores(&done, (5000, 1000)), 1);
+}
+
+#[test]
+#[ignore = "needs redis-server and redis-cli"]
+fn a_file_that_the_server_did_not_save_is_refused() {
+    let server = testbed::RedisServer::start(&[]).unwrap();
+    let (root, known) = (tempfile::tempdir().unwrap(), reached(&server));
+    let other = root.path().join("other.rdb");
+    std::fs::write(&other, "old").unwrap();
+    let executor = LocalRdb::new(move |_| Some(known.clone()), LocalDirectory::new(root.path()));
+    let error = executor.limits(no_limits()).path(&other).make(&context()).unwrap_err();
+    assert!(matches!(error, DriverError::Setting { .. }), "{error}");
+    assert!(error.to_string().contains("dbfilename"), "{error}");
+    assert_eq!(files(root.path()), [Path::new("other.rdb")]);
 }
 
 #[test]
@@ -454,10 +507,10 @@ fn a_snapshot_that_was_changed_or_cut_is_refused() {
 
 #[test]
 fn an_attempt_that_waits_for_a_silent_server_can_be_cancelled() {
-    let asked = std::sync::Arc::new(AtomicBool::new(false));
+    let asked = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = RedisServer::new(listener.local_addr().unwrap().to_string());
-    let heard = std::sync::Arc::clone(&asked);
+    let heard = Arc::clone(&asked);
     // It forks for ever.
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
