@@ -95,6 +95,15 @@ fn assert_restores(done: &Completed, filled: (u32, u32)) -> u64 {
     last
 }
 
+/// Cancels an attempt at the end of a test, also one that fails while the attempt stands.
+struct End<'a>(&'a Attempt);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Waits until a server has no replica and no child any more, and looks that nothing of a save lies about.
 fn assert_left_alone(server: &testbed::RedisServer) {
     rig::until("a server that is left alone", || {
@@ -225,6 +234,7 @@ fn a_pause_waits_until_the_server_is_no_longer_needed() {
     let done = thread::scope(|scope| {
         let (executor, ctx) = (rdb(reached(&server), root.path()), &attempt.ctx);
         let run = scope.spawn(move || executor.make(ctx));
+        let _end = End(&attempt);
         forked.recv_timeout(PATIENCE).unwrap();
         attempt.ctx.control().set_paused(true);
         orders.send(()).unwrap();
