@@ -398,6 +398,19 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     let mine = files(&cluster.nodes()[0].data_directory());
     assert!(mine.iter().any(|path| path.to_string_lossy().contains("/snapshots/mine/")), "not ours to clear");
 
+    // An upload that is cancelled: nobody will come back for its snapshot.
+    local.snapshot(&Attempt::free(spec(BackupKind::Snapshot)).ctx).unwrap();
+    let attempt = Attempt::new(spec(BackupKind::Upload), 20_000);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| local.run(&attempt.ctx));
+        rig::until("the first bytes", || attempt.dam.passed() > 20_000);
+        assert!(!snapshots(&cluster, 0).is_empty());
+        attempt.cancel();
+        assert_eq!(run.join().unwrap(), Err(RunError::Cancelled));
+    });
+    assert_eq!(snapshots(&cluster, 0), Vec::<PathBuf>::new());
+    assert_eq!(files(root.path()), Vec::<PathBuf>::new());
+
     // An SSTable that the disk has changed.
     nodetool(&cluster, 0, &[&credentials[..], &["flush", "shop"]].concat());
     let data = cluster.nodes()[0].data_directory();
