@@ -10,9 +10,11 @@ mod place;
 mod status;
 mod tag;
 mod together;
+mod upload;
 
-pub use self::backup::{CassandraBackup, SCHEMA};
+pub use self::backup::CassandraBackup;
 pub use self::cql::{CqlConnection, CqlRow, CqlRows};
 pub use self::members::CassandraMembers;
 pub use self::node::CassandraNode;
 pub use self::status::CassandraStatus;
+pub use self::upload::SCHEMA;

@@ -8,17 +8,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sched_core::{BackupKind, Executor, InstanceName, RunContext, RunError, RunPhase};
 
-use super::files::{self, SnapshotFile, Summed};
 use super::nodetool::Nodetool;
-use super::place::{self, Place};
+use super::place::{Known, Place};
 use super::tag::Tag;
-use super::{CassandraNode, CqlConnection, together};
+use super::{CassandraNode, CqlConnection, files, together, upload};
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
-use crate::destination::{Destination, component};
-
-/// The name of the schema in a backup: the statements that make all keyspaces and tables anew.
-pub const SCHEMA: &str = "schema.cql";
+use crate::destination::Destination;
 
 /// How often a snapshot is tried to be cleared before an error is made of it.
 const CLEAR_TRIES: u32 = 3;
@@ -67,12 +63,6 @@ pub struct CassandraBackup {
     expires_after: Option<Duration>,
     check: bool,
     in_use: Arc<Mutex<BTreeSet<Tag>>>,
-}
-
-/// A node, and where it stands.
-struct Known {
-    node: CassandraNode,
-    place: Place,
 }
 
 impl CassandraBackup {
@@ -136,7 +126,7 @@ impl CassandraBackup {
     /// the backup is complete and its snapshot could not be cleared.
     pub fn full(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
         let known = self.know(ctx)?;
-        check_directories(&known)?;
+        upload::check_directories(&known)?;
         let tag = Tag::of(ctx);
         let _used = self.used(&tag);
         ctx.phase(RunPhase::new("snapshot"));
@@ -144,7 +134,7 @@ impl CassandraBackup {
         // Before the snapshot: a destination that takes nothing should not cost one.
         let backup = Backup::begin(ctx, &self.destination)?;
         let taken = self.take(ctx, &known, &tag);
-        let made = taken.and_then(|()| self.upload_files(ctx, &known, &tag, backup));
+        let made = taken.and_then(|()| upload::all(ctx, &known, &tag, backup, self.check));
         self.clear_after(ctx, &known, &tag, made)
     }
 
@@ -174,11 +164,11 @@ impl CassandraBackup {
     /// As [`full`](Self::full), and when there is no snapshot.
     pub fn upload(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
         let known = self.know(ctx)?;
-        check_directories(&known)?;
+        upload::check_directories(&known)?;
         let tag = self.newest(&known)?;
         let _used = self.used(&tag);
         let made = Backup::begin(ctx, &self.destination)
-            .and_then(|backup| self.upload_files(ctx, &known, &tag, backup));
+            .and_then(|backup| upload::all(ctx, &known, &tag, backup, self.check));
         match made {
             Err(error) if tries_again(ctx, &error) => Err(error),
             made => self.clear_after(ctx, &known, &tag, made),
@@ -274,61 +264,6 @@ impl CassandraBackup {
         })
     }
 
-    fn upload_files(
-        &self,
-        ctx: &RunContext,
-        known: &[Known],
-        tag: &Tag,
-        mut backup: Backup<'_>,
-    ) -> Result<Completed, DriverError> {
-        ctx.phase(RunPhase::new("upload").pausable());
-        describe(&mut backup, known, tag);
-        let found = known.iter().map(|known| find_files(known, tag)).collect::<Result<Vec<_>, _>>()?;
-        backup.expect(found.iter().flatten().map(|file| file.bytes).sum());
-        self.store_schema(known, &mut backup)?;
-        for (known, found) in known.iter().zip(&found) {
-            let folder = component(known.node.name());
-            for file in found {
-                self.store(&mut backup, &folder, file)?;
-            }
-            // Of a snapshot that was still being taken, or was cleared meanwhile, this would be a part.
-            if find_files(known, tag)? != *found {
-                let problem = format!("its snapshot {tag} changed while it was uploaded");
-                return Err(DriverError::NotReady { server: known.node.name().to_owned(), problem });
-            }
-        }
-        backup.complete()
-    }
-
-    fn store_schema(&self, known: &[Known], backup: &mut Backup<'_>) -> Result<(), DriverError> {
-        let Some(first) = known.first() else { return Ok(()) };
-        let mut cql = CqlConnection::open(&first.node)?;
-        let schema = place::schema(&mut cql)?;
-        let version = Place::ask(&first.node, &mut cql)?.schema_version;
-        if version != first.place.schema_version {
-            let problem = "its schema was changed while the backup began".into();
-            return Err(DriverError::NotReady { server: first.node.name().to_owned(), problem });
-        }
-        backup.store(SCHEMA, schema.as_bytes()).map(drop)
-    }
-
-    fn store(&self, backup: &mut Backup<'_>, folder: &str, file: &SnapshotFile) -> Result<(), DriverError> {
-        let name = format!("{folder}/{}", file.name);
-        let mut summed = Summed::new(file.open()?);
-        backup.store(&name, &mut summed)?;
-        let found = summed.crc();
-        match file.expected_crc().filter(|_| self.check) {
-            Some(expected) if expected != found => Err(DriverError::Corrupt {
-                what: file.path.display().to_string(),
-                problem: format!(
-                    "its checksum is {found}, and Cassandra wrote {expected}: the disk has lost something; \
-                     `nodetool verify` says what, and a repair brings it back from the other replicas"
-                ),
-            }),
-            _ => Ok(()),
-        }
-    }
-
     fn used(&self, tag: &Tag) -> Used {
         self.in_use.lock().insert(tag.clone());
         Used { tag: tag.clone(), in_use: Arc::clone(&self.in_use) }
@@ -376,52 +311,4 @@ fn tries_again(ctx: &RunContext, error: &DriverError) -> bool {
     let destination = matches!(error, DriverError::Destination { .. }) && ctx.spec().destination.is_some();
     let attempts_left = ctx.attempt() < ctx.terms().retry.max_attempts;
     !ctx.is_cancelled() && !error.is_permanent() && (destination || attempts_left)
-}
-
-fn check_directories(known: &[Known]) -> Result<(), DriverError> {
-    let mut seen = BTreeSet::new();
-    for known in known {
-        files::check(&known.place.directories)?;
-        if let Some(twice) = known.place.directories.iter().find(|path| !seen.insert(path.as_path())) {
-            return Err(DriverError::Setting {
-                what: twice.display().to_string(),
-                problem: "is the data directory of two nodes; say with `CassandraNode::data_directory` where those of \
-                          other hosts are mounted, or make a job for each node on its own host"
-                    .into(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn find_files(known: &Known, tag: &Tag) -> Result<Vec<SnapshotFile>, DriverError> {
-    let found = files::of(&known.place.directories, tag)?;
-    if found.is_empty() {
-        return Err(DriverError::NotReady {
-            server: known.node.name().to_owned(),
-            problem: format!(
-                "its data directories {:?} hold nothing of the snapshot {tag}: they are not this node's, or another \
-                 cleared it",
-                known.place.directories
-            ),
-        });
-    }
-    Ok(found)
-}
-
-fn describe(backup: &mut Backup<'_>, known: &[Known], tag: &Tag) {
-    backup.fact("snapshot", tag.to_string());
-    if let Some(first) = known.first() {
-        backup.tool(format!("nodetool of Cassandra {}", first.place.version));
-        backup.fact("schema_version", first.place.schema_version.as_str());
-        for (name, value) in &first.place.of_cluster {
-            backup.fact(*name, value.as_str());
-        }
-    }
-    for known in known {
-        let folder = component(known.node.name());
-        for (name, value) in &known.place.of_node {
-            backup.fact(format!("{folder}.{name}"), value.as_str());
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! What a restore must know of a node: [`Place`].
+//! What a restore must know of a node: [`Place`], [`Known`].
 
 use std::path::PathBuf;
 
@@ -19,6 +19,12 @@ pub(super) struct Place {
     pub(super) of_cluster: Vec<(&'static str, String)>,
     /// Its own.
     pub(super) of_node: Vec<(&'static str, String)>,
+}
+
+/// A node, and where it stands.
+pub(super) struct Known {
+    pub(super) node: CassandraNode,
+    pub(super) place: Place,
 }
 
 impl Place {
