@@ -2,6 +2,7 @@
 
 mod copy;
 mod status;
+mod wal;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ mod rig;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -106,6 +107,58 @@ fn a_copy_beside_a_writer_is_of_one_moment_and_restores() {
         assert!(done.manifest.tool.starts_with("SQLite 3."));
     });
     assert_eq!(files(&root).len(), 2, "{:?}", files(&root));
+}
+
+const TRUNCATES: &str = "SCHED_DRIVERS_TEST_TRUNCATES";
+
+/// Not a test of its own: another process, which fails to empty the WAL while somebody reads or writes.
+#[test]
+fn another_process() {
+    let Some(path) = std::env::var_os(TRUNCATES) else { return };
+    let db = Connection::open(path).unwrap();
+    db.busy_timeout(Duration::ZERO).unwrap();
+    let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+    assert_eq!(busy, 0);
+}
+
+fn another_process_empties_the_wal(path: &Path) -> bool {
+    let mut other = Command::new(std::env::current_exe().unwrap());
+    other.args(["--exact", "another_process"]).env(TRUNCATES, path).output().unwrap().status.success()
+}
+
+#[test]
+fn a_look_at_the_load_leaves_the_locks_of_its_own_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.db");
+    let db = create(&path, "WAL", 100);
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(!another_process_empties_the_wal(&path));
+    let mut status = SqliteStatus::new(&path);
+    status.read(ManualClock::default().now()).unwrap();
+    assert!(!another_process_empties_the_wal(&path));
+    drop(status);
+    assert!(!another_process_empties_the_wal(&path));
+    db.execute_batch("ROLLBACK").unwrap();
+    assert!(another_process_empties_the_wal(&path));
+}
+
+#[test]
+fn no_other_process_takes_the_wal_from_under_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shop.db");
+    let db = create(&path, "WAL", 8000);
+    let attempt = Attempt::new(spec(), 6 << 20);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| executor(&path, &dir.path().join("backups")).make(&attempt.ctx));
+        // It looks at the size of the WAL now and then.
+        rig::until("some megabytes", || attempt.dam.passed() > 6 << 20);
+        add(&db, 8001);
+        let emptied = another_process_empties_the_wal(&path);
+        attempt.dam.open();
+        let done = run.join().unwrap().unwrap();
+        assert!(!emptied);
+        assert_eq!(entries(&Path::new(&done.location).join(FILE)), 8000);
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sched_core::{RunContext, RunPhase};
 
-use super::{SqliteBackup, error, status};
+use super::{SqliteBackup, error, wal};
 use crate::DriverError;
 
 /// Slower than this the WAL grows for nothing.
@@ -100,7 +100,7 @@ impl Source {
                 if done >= synced + SYNC_EVERY {
                     written.sync_data().map_err(|source| io_error(to, source))?;
                     synced = done;
-                    if !unslowed && status::wal_bytes(&self.path) > settings.max_wal_bytes {
+                    if !unslowed && wal::wal_bytes(&self.path) > settings.max_wal_bytes {
                         unslowed = true;
                         ctx.phase(RunPhase::new("wal_is_full").floor(u64::MAX));
                     }

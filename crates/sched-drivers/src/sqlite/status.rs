@@ -1,22 +1,19 @@
 //! How busy a database is: [`SqliteStatus`].
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rusqlite::{Connection, OpenFlags};
 use sched_core::{MonoTime, Now};
 use sched_limits::Reading;
 
 use super::error;
+use super::wal::{WalIndex, wal_bytes};
 use crate::DriverError;
 use crate::server::{ServerStatus, StatusSource, Workload};
 
 /// Tries that the busy rate is taken over.
 const TRIES: usize = 12;
-/// Bytes of a frame of the WAL beside its page.
-const FRAME_HEADER: u64 = 24;
 
 /// Reads how busy a SQLite database is, from outside of the processes that use it.
 ///
@@ -85,55 +82,4 @@ impl StatusSource for SqliteStatus {
         self.last = index.map(|index| (now.mono, index));
         Ok(status)
     }
-}
-
-/// What the header of a WAL's index says; see SQLite's "WAL-mode File Format", 2.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct WalIndex {
-    /// Grows by one with each transaction.
-    transactions: u32,
-    page_bytes: u64,
-    /// Frames in use.
-    frames: u32,
-}
-
-impl WalIndex {
-    fn read(database: &Path) -> Option<Self> {
-        let mut header = [0; 48];
-        File::open(beside(database, "-shm")).ok()?.read_exact(&mut header).ok()?;
-        Self::parse(&header)
-    }
-
-    fn parse(header: &[u8; 48]) -> Option<Self> {
-        // In the byte order of the machine, since the index is shared memory.
-        let word =
-            |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let page = u64::from(u16::from_ne_bytes([header[14], header[15]]));
-        let initialized = header[12] == 1;
-        // A page of 64 KiB is told as 1.
-        let page_bytes = if page == 1 { 1 << 16 } else { page };
-        initialized.then_some(Self { transactions: word(8), page_bytes, frames: word(16) })
-    }
-
-    /// Transactions and pages written since an earlier look.
-    fn since(self, earlier: Self) -> (f64, f64) {
-        let transactions = self.transactions.wrapping_sub(earlier.transactions);
-        // The WAL began anew in between: what it held at its end is not known.
-        let pages = self.frames.checked_sub(earlier.frames).unwrap_or(self.frames);
-        (f64::from(transactions), f64::from(pages))
-    }
-}
-
-/// How much of the WAL is in use, or the size of its file where that is not known; 0 without one.
-pub(super) fn wal_bytes(database: &Path) -> u64 {
-    match WalIndex::read(database) {
-        Some(index) => u64::from(index.frames) * (index.page_bytes + FRAME_HEADER),
-        None => fs::metadata(beside(database, "-wal")).map_or(0, |metadata| metadata.len()),
-    }
-}
-
-fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
