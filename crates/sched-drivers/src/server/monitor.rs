@@ -189,21 +189,22 @@ impl Monitor {
         Self { instance: instance.into(), config, shared: Arc::new(Mutex::new(shared)) }
     }
 
-    /// How busy the server is, as a load detector of its instance.
+    /// How busy the server is, as a load detector of its instance; its name is such as `load:orders`.
     pub fn detector(&self) -> ServerDetector {
         let dwell = self.config.period * 2;
         let hysteresis = Hysteresis::new(self.config.levels, dwell);
         // Levels that make no sense are said when the detector is asked.
-        ServerDetector { monitor: self.clone(), name: self.name(), hysteresis: hysteresis.ok() }
+        ServerDetector { monitor: self.clone(), name: self.name("load"), hysteresis: hysteresis.ok() }
     }
 
-    /// The server's health, as a probe whose readings concern its instance.
+    /// The server's health, as a probe whose readings concern its instance; its name is such as `health:orders`.
     pub fn probe(&self) -> ServerProbe {
-        ServerProbe { monitor: self.clone(), name: self.name() }
+        ServerProbe { monitor: self.clone(), name: self.name("health") }
     }
 
-    fn name(&self) -> String {
-        format!("server:{}", self.instance)
+    /// A scheduler takes no two of the same name.
+    fn name(&self, of: &str) -> String {
+        format!("{of}:{}", self.instance)
     }
 
     /// What the server says; as read by the other user where that was less than half a period ago.
@@ -343,6 +344,7 @@ mod tests {
         let lag = Reading::new("replication_lag", 3.0, "s");
         let (monitor, told) = monitor(ServerStatus::new(2.0).health(lag), MonitorConfig::default());
         let (mut detector, mut probe) = (monitor.detector(), monitor.probe());
+        assert_eq!((detector.name(), probe.name()), ("load:db", "health:db"));
         let clock = ManualClock::default();
         let reading = detector.detect(clock.now()).unwrap();
         assert_eq!((reading.state.level, reading.pressure), (LoadLevel::Calm, Some(0.25)));
