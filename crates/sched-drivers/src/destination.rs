@@ -32,7 +32,7 @@ pub trait Destination: Send + Sync + fmt::Debug {
     /// certain.
     ///
     /// # Errors
-    /// When nothing can be written there, or when an earlier attempt at the same backup may still be at work.
+    /// When nothing can be written there, or when this very attempt has begun already.
     fn begin(&self, backup: &BackupId) -> io::Result<Box<dyn BackupSink>>;
 }
 
@@ -73,7 +73,8 @@ pub trait BackupSink: Send {
     /// Writes the manifest and makes the backup complete, durably. Returns where it is, for people.
     ///
     /// # Errors
-    /// When that is not certain; the backup is then abandoned.
+    /// When that is not certain. The backup is then abandoned, or complete in a folder of which the system does not say
+    /// that it lasts.
     fn complete(self: Box<Self>, manifest: &[u8]) -> io::Result<String>;
 
     /// Removes all that this attempt wrote.

@@ -4,11 +4,13 @@ mod rig;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use proptest::prelude::*;
 use rig::{Attempt, files, still};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sched_core::JobSpec;
 use sched_drivers::DriverError;
 use sched_drivers::backup::{Backup, Manifest};
@@ -93,6 +95,8 @@ fn crashed(root: &Path, attempt: u32, owner: &ProcessMark) -> std::path::PathBuf
     let record = fs::read_to_string(partial.join(".attempt")).unwrap();
     let own = serde_json::to_string(&ProcessMark::own()).unwrap();
     assert!(record.contains(&own));
+    // Written anew: the sink that was forgotten still holds its own.
+    fs::remove_file(partial.join(".attempt")).unwrap();
     fs::write(partial.join(".attempt"), record.replace(&own, &serde_json::to_string(owner).unwrap()))
         .unwrap();
     partial
@@ -129,6 +133,101 @@ fn nothing_is_removed_under_a_scheduler_or_a_tool_that_still_runs() {
     begin_next(root.path());
     assert!(of_a_living_scheduler.join("half/done").exists());
     assert!(with_a_living_tool.join("half/done").exists());
+}
+
+#[test]
+fn nothing_is_removed_under_a_scheduler_that_cannot_be_seen_from_here() {
+    let root = tempfile::tempdir().unwrap();
+    let attempt = Attempt::nth(spec(), u64::MAX, 1);
+    let sink = LocalDirectory::new(root.path()).begin(&BackupId::of(&attempt.ctx)).unwrap();
+    // As it looks from another container, or from another machine of the same name.
+    let record = root.path().join(&files(root.path())[0]);
+    let own = serde_json::to_string(&ProcessMark::own()).unwrap();
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace(&own, &serde_json::to_string(&dead()).unwrap())).unwrap();
+    begin_next(root.path());
+    assert!(record.exists());
+    drop(sink);
+    assert!(!record.exists());
+}
+
+#[test]
+fn a_record_that_was_torn_anywhere_counts_as_far_as_it_goes() {
+    let root = tempfile::tempdir().unwrap();
+    let partial = crashed(root.path(), 1, &dead());
+    let record = partial.join(".attempt");
+    let whole = fs::read(&record).unwrap();
+    let entry = "{\"file\":\"größer\"}\n".as_bytes();
+    fs::remove_dir_all(&partial).unwrap();
+    for torn in 0..entry.len() {
+        fs::create_dir_all(partial.join("half")).unwrap();
+        fs::write(partial.join("half/done"), b"half").unwrap();
+        fs::write(&record, [&whole[..], &entry[..torn]].concat()).unwrap();
+        begin_next(root.path());
+        assert!(!partial.exists(), "torn at byte {torn}");
+    }
+}
+
+#[test]
+fn a_folder_that_became_a_link_leads_nowhere() {
+    let root = tempfile::tempdir().unwrap();
+    let outside = root.path().join("outside");
+    fs::create_dir_all(outside.join("half")).unwrap();
+    fs::write(outside.join("done"), b"x").unwrap();
+    fs::write(outside.join("half/done"), b"x").unwrap();
+
+    let partial = crashed(root.path(), 1, &dead());
+    fs::remove_dir_all(partial.join("half")).unwrap();
+    symlink(&outside, partial.join("half")).unwrap();
+    begin_next(root.path());
+    assert!(outside.join("done").exists());
+
+    fs::copy(partial.join(".attempt"), outside.join(".attempt")).unwrap();
+    fs::remove_dir_all(&partial).unwrap();
+    symlink(&outside, &partial).unwrap();
+    begin_next(root.path());
+    assert!(outside.join("half/done").exists());
+}
+
+const NO_ROOM: &str = "SCHED_DRIVERS_TEST_NO_ROOM";
+
+/// Not a test of its own: a process whose files cannot grow, as on a disk that is full, and then can again.
+#[test]
+fn process_without_room() {
+    let Some(root) = std::env::var_os(NO_ROOM) else { return };
+    let room = |bytes| {
+        let limit = Rlimit { current: bytes, ..getrlimit(Resource::Fsize) };
+        setrlimit(Resource::Fsize, limit).unwrap();
+    };
+    let id = BackupId::of(&still(spec()));
+    for bytes in (0..500).step_by(7) {
+        room(Some(bytes));
+        let begun = LocalDirectory::new(&root).begin(&id);
+        let written = begun.and_then(|mut sink| {
+            let first = sink.create("deep/in/it").and_then(|mut file| file.write_all(&[0; 300]));
+            room(None);
+            sink.create("once/there/was/room")?;
+            first
+        });
+        room(None);
+        assert!(written.is_err() || bytes > 300, "{bytes}");
+        let left: Vec<_> = fs::read_dir(Path::new(&root).join("orders")).unwrap().collect();
+        assert!(left.is_empty(), "with room for {bytes} bytes: {left:?}");
+    }
+}
+
+#[test]
+fn an_attempt_that_ran_out_of_room_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    // Without that signal the system says that there is no room, as a full disk would.
+    let ran = Command::new("env")
+        .arg("--ignore-signal=XFSZ")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "process_without_room"])
+        .env(NO_ROOM, root.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Backups in a directory of this machine: [`LocalDirectory`].
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use sched_limits::FileSink;
@@ -51,12 +51,15 @@ impl Destination for LocalDirectory {
     fn begin(&self, backup: &BackupId) -> io::Result<Box<dyn BackupSink>> {
         let folder = self.root.join(backup.folder());
         private().recursive(true).create(&folder)?;
+        sync_directory(&self.root)?;
         sweep(&folder)?;
         let partial = folder.join(backup.partial_name());
         // Not recursive: what exists belongs to somebody else.
         private().create(&partial)?;
-        let record = Record::create(&partial);
-        let record = record.inspect_err(|_| drop(fs::remove_dir(&partial)))?;
+        let record = Record::create(&partial).inspect_err(|_| {
+            let _ = fs::remove_file(partial.join(RECORD));
+            let _ = fs::remove_dir(&partial);
+        })?;
         Ok(Box::new(Attempt { complete: folder.join(backup.name()), folder, partial, record, over: false }))
     }
 }
@@ -103,15 +106,18 @@ struct Record {
 impl Record {
     fn create(partial: &Path) -> io::Result<Self> {
         let mut record = Self { file: create_private(&partial.join(RECORD))? };
+        // Held while the attempt lives, so that also those know who cannot see this process, as in another container.
+        // Where the file system has no locks, what is written down must do.
+        let _ = record.file.lock();
         record.add(&Entry::Owner { host: host(), process: ProcessMark::own() })?;
         sync_directory(partial)?;
         Ok(record)
     }
 
     fn add(&mut self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        self.file.write_all(&line)?;
+        // Between two line ends: one before it may have been torn by a disk that was full.
+        let line = format!("\n{}\n", serde_json::to_string(entry)?);
+        self.file.write_all(line.as_bytes())?;
         self.file.sync_data()
     }
 }
@@ -146,6 +152,10 @@ impl Attempt {
         let file = create_private(&path)?;
         Ok((path, file))
     }
+
+    fn remove(&self) -> io::Result<()> {
+        remove(&self.partial, &read_record(File::open(self.partial.join(RECORD))?)?)
+    }
 }
 
 impl BackupSink for Attempt {
@@ -175,22 +185,22 @@ impl BackupSink for Attempt {
         }
         fs::rename(&self.partial, &self.complete)?;
         self.over = true;
+        sync_directory(&self.folder)?;
         // The record is needed until the name is final; one that stays does no harm.
         let _ = fs::remove_file(self.complete.join(RECORD));
-        sync_directory(&self.folder)?;
         Ok(self.complete.display().to_string())
     }
 
     fn abandon(mut self: Box<Self>) -> io::Result<()> {
         self.over = true;
-        remove(&self.partial, &read_record(&self.partial)?)
+        self.remove()
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.over {
-            let _ = read_record(&self.partial).and_then(|record| remove(&self.partial, &record));
+            let _ = self.remove();
         }
     }
 }
@@ -228,13 +238,19 @@ impl ArtifactWriter for LocalFile {
 /// Removes what attempts left that ended without cleaning up.
 fn sweep(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let partial = path.file_name().is_some_and(|name| name.to_string_lossy().contains(".partial-"));
-        if !partial || !path.is_dir() {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().contains(".partial-")
+            || !entry.file_type().is_ok_and(|kind| kind.is_dir())
+        {
             continue;
         }
-        // Without a record it is not known whose it is.
-        let Ok(record) = read_record(&path) else { continue };
+        let path = entry.path();
+        // Without a record it is not known whose it is. Writable, or a network file system takes no lock.
+        let Ok(file) = File::options().read(true).write(true).open(path.join(RECORD)) else { continue };
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            continue;
+        }
+        let Ok(record) = read_record(&file) else { continue };
         let dead = record.iter().all(|entry| match entry {
             Entry::Owner { host: of, process } => *of == host() && !process.runs(),
             Entry::Process(process) => !process.runs(),
@@ -248,17 +264,11 @@ fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The record of an attempt; a last line that was torn by a crash counts as not written.
-fn read_record(partial: &Path) -> io::Result<Vec<Entry>> {
-    let reader = BufReader::new(File::open(partial.join(RECORD))?);
-    let mut entries = Vec::new();
-    for line in reader.lines() {
-        match serde_json::from_str(&line?) {
-            Ok(entry) => entries.push(entry),
-            Err(_) => break,
-        }
-    }
-    Ok(entries)
+/// The record of an attempt; a line that was torn counts as not written.
+fn read_record(mut file: impl Read) -> io::Result<Vec<Entry>> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
 /// Removes the files that an attempt wrote down, then the folders that are empty with that. Anything else stays.
@@ -271,17 +281,22 @@ fn remove(partial: &Path, record: &[Entry]) -> io::Result<()> {
         if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
             continue;
         }
+        let above = relative.ancestors().skip(1).filter(|path| *path != Path::new(""));
+        let above: Vec<PathBuf> = above.map(|folder| partial.join(folder)).collect();
+        // A folder that was replaced by a link must not, either.
+        if above.iter().any(|folder| folder.is_symlink()) {
+            continue;
+        }
         match fs::remove_file(partial.join(relative)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        folders
-            .extend(relative.ancestors().skip(1).filter(|path| *path != Path::new("")).map(Path::to_owned));
+        folders.extend(above);
     }
     folders.sort_by_key(|folder| std::cmp::Reverse(folder.components().count()));
     folders.dedup();
     for folder in folders {
-        let _ = fs::remove_dir(partial.join(folder));
+        let _ = fs::remove_dir(folder);
     }
     let rest = fs::read_dir(partial)?.filter_map(Result::ok).any(|entry| entry.file_name() != RECORD);
     if rest {
