@@ -18,7 +18,8 @@ use crate::destination::{BackupId, BackupSink, Destination, hex};
 const CHUNK: usize = 128 << 10;
 
 /// One backup on its way from a server to its destination: what goes through it is paced, checksummed and counted.
-/// One that is dropped before it is complete is abandoned: nothing of it stays.
+/// One that is dropped before it is complete is abandoned, and so is one of which a file could not be stored: nothing of
+/// it stays.
 ///
 /// Checksums are made on the thread that is paced, between its waits: the rate that was granted is one of bytes read,
 /// checked and written.
@@ -134,8 +135,8 @@ impl<'a> Backup<'a> {
     /// # Errors
     /// When reading or writing fails, or the attempt is cancelled.
     pub fn store(&mut self, file: &str, from: impl Read) -> Result<&StoredFile, DriverError> {
-        let stored = self.copy(file, from).map_err(|fault| fault.into_error(file))?;
-        Ok(self.keep(stored))
+        let stored = self.copy(file, from).map_err(|fault| fault.into_error(file));
+        self.keep(stored)
     }
 
     /// Runs a tool and stores what it writes to its standard output.
@@ -178,12 +179,11 @@ impl<'a> Backup<'a> {
             },
         );
         self.done_bytes = done;
-        match (outcome, fault) {
-            (Ok(stored), _) => Ok(self.keep(stored)),
+        self.keep(match (outcome, fault) {
             // The tool said why its output ended, or the destination why it took no more.
             (Err(CommandError::Reader { .. }), Some(fault)) => Err(fault.into_error(file)),
-            (Err(error), _) => Err(error.into()),
-        }
+            (outcome, _) => outcome.map_err(DriverError::from),
+        })
     }
 
     /// Stores a file that `make` writes at a path of its own, for what cannot be streamed: in place where the destination
@@ -196,9 +196,17 @@ impl<'a> Backup<'a> {
         file: &str,
         make: impl FnOnce(&Path) -> Result<(), DriverError>,
     ) -> Result<&StoredFile, DriverError> {
+        let stored = self.make(file, make);
+        self.keep(stored)
+    }
+
+    fn make(
+        &mut self,
+        file: &str,
+        make: impl FnOnce(&Path) -> Result<(), DriverError>,
+    ) -> Result<StoredFile, DriverError> {
         let at = |source| DriverError::Destination { what: file.to_owned(), source };
-        let sink =
-            self.sink.as_mut().ok_or_else(|| at(io::Error::other("the backup is complete already")))?;
+        let sink = self.sink.as_mut().ok_or_else(|| at(abandoned()))?;
         let stored = match sink.path(file).map_err(at)? {
             Some(path) => {
                 make(&path)?;
@@ -215,20 +223,28 @@ impl<'a> Backup<'a> {
                 self.copy(file, File::open(&path).map_err(at)?)
             }
         };
-        let stored = stored.map_err(|fault| fault.into_error(file))?;
-        Ok(self.keep(stored))
+        stored.map_err(|fault| fault.into_error(file))
     }
 
     fn copy(&mut self, file: &str, from: impl Read) -> Result<StoredFile, Fault> {
         copy(self.ctx, self.sink.as_mut(), file, from, &mut self.done_bytes, self.total_bytes)
     }
 
-    fn keep(&mut self, stored: StoredFile) -> &StoredFile {
+    /// Without one of its files it never becomes complete.
+    fn keep(&mut self, stored: Result<StoredFile, DriverError>) -> Result<&StoredFile, DriverError> {
+        let stored = stored.inspect_err(|_| self.abandon())?;
         self.manifest.files.push(stored);
-        &self.manifest.files[self.manifest.files.len() - 1]
+        Ok(&self.manifest.files[self.manifest.files.len() - 1])
     }
 
-    /// The directory-like place behind it, for what cannot be streamed; `None` once it is complete.
+    fn abandon(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            // What stays is removed before the next backup of the instance.
+            let _ = sink.abandon();
+        }
+    }
+
+    /// The directory-like place behind it, for what cannot be streamed; `None` once a file could not be stored.
     pub fn sink(&mut self) -> Option<&mut (dyn BackupSink + 'static)> {
         self.sink.as_deref_mut()
     }
@@ -244,7 +260,7 @@ impl<'a> Backup<'a> {
         let fail = |source: io::Error| DriverError::Destination { what: "the manifest".into(), source };
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| fail(error.into()))?;
         let Some(sink) = self.sink.take() else {
-            return Err(fail(io::Error::other("the backup is complete already")));
+            return Err(fail(abandoned()));
         };
         let location = sink.complete(&text).map_err(fail)?;
         Ok(Completed { location, manifest })
@@ -253,10 +269,7 @@ impl<'a> Backup<'a> {
 
 impl Drop for Backup<'_> {
     fn drop(&mut self) {
-        if let Some(sink) = self.sink.take() {
-            // What stays is removed before the next backup of the instance.
-            let _ = sink.abandon();
-        }
+        self.abandon();
     }
 }
 
@@ -297,6 +310,10 @@ impl Fault {
     }
 }
 
+fn abandoned() -> io::Error {
+    io::Error::other("the backup was given up when a file of it could not be stored")
+}
+
 fn copy(
     ctx: &RunContext,
     sink: Option<&mut Box<dyn BackupSink>>,
@@ -305,7 +322,7 @@ fn copy(
     done_bytes: &mut u64,
     total_bytes: u64,
 ) -> Result<StoredFile, Fault> {
-    let sink = sink.ok_or_else(|| Fault::Destination(io::Error::other("the backup is complete already")))?;
+    let sink = sink.ok_or_else(|| Fault::Destination(abandoned()))?;
     let mut to = sink.create(file).map_err(Fault::Destination)?;
     let stored = transfer(ctx, file, from, &mut to, done_bytes, total_bytes)?;
     to.finish().map_err(Fault::Destination)?;

@@ -231,6 +231,24 @@ fn an_attempt_that_ran_out_of_room_leaves_nothing() {
 }
 
 #[test]
+fn a_backup_with_a_file_that_could_not_be_stored_is_never_complete() {
+    struct Broken;
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("broken"))
+        }
+    }
+    let root = tempfile::tempdir().unwrap();
+    let ctx = still(spec());
+    let mut backup = Backup::begin(&ctx, &LocalDirectory::new(root.path())).unwrap();
+    backup.store("whole", &b"whole"[..]).unwrap();
+    let half = std::io::Read::chain(&b"half"[..], Broken);
+    assert!(matches!(backup.store("half", half), Err(DriverError::Source { .. })));
+    assert!(matches!(backup.complete(), Err(DriverError::Destination { .. })));
+    assert_eq!(files(root.path()), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn files_that_no_attempt_wrote_down_stay() {
     let root = tempfile::tempdir().unwrap();
     let partial = crashed(root.path(), 1, &dead());
