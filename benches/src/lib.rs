@@ -53,14 +53,19 @@ pub fn write_results(name: &str, rows: &[Row]) -> PathBuf {
     path
 }
 
+/// Where results are written: `results` in cargo's target directory.
+pub fn results_directory() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")));
+    target.join("results")
+}
+
 /// Writes what was found to `results/NAME.json` in cargo's target directory, and returns the file's path.
 ///
 /// # Panics
 /// When the file cannot be written.
 pub fn write_json<T: Serialize + ?Sized>(name: &str, found: &T) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")));
-    let directory = target.join("results");
+    let directory = results_directory();
     std::fs::create_dir_all(&directory).expect("the target directory can be written");
     let path = directory.join(format!("{name}.json"));
     let json = serde_json::to_string_pretty(found).expect("results are plain data");

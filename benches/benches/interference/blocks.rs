@@ -1,0 +1,163 @@
+//! Rounds of blocks in random order: [`Comparison`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backup_sched::SystemClock;
+use backup_sched::core::{Clock, MonoTime};
+use indicatif::ProgressBar;
+
+use crate::Failure;
+use crate::method::{Contender, Method, Setting};
+use crate::stats::{self, Block};
+use crate::tech::Technology;
+use crate::traffic::{Listener, Rate, Sample, Traffic};
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// The beginning of a block, which does not count: what the block before left is over by then.
+    pub(crate) settle: Duration,
+    /// What counts.
+    pub(crate) measured: Duration,
+    pub(crate) least_rounds: usize,
+    pub(crate) most_rounds: usize,
+    /// No more rounds once the interval of what the scheduler that is told does to the p99 is so narrow.
+    pub(crate) narrow: f64,
+}
+
+/// One method's blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) method: Method,
+    pub(crate) blocks: Vec<Block>,
+    /// Bytes a second in each block.
+    pub(crate) rates: Vec<f64>,
+    /// Median and 99th percentile of each half second of the newest block, in µs.
+    pub(crate) course: Vec<(f64, f64)>,
+    pub(crate) finished: u64,
+}
+
+impl Measured {
+    /// Bytes a second over all blocks.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rates.iter().sum::<f64>() / self.rates.len().max(1) as f64
+    }
+}
+
+/// All methods at one load.
+#[derive(Clone, Debug)]
+pub(crate) struct Comparison {
+    /// Requests a second.
+    pub(crate) per_second: f64,
+    pub(crate) methods: Vec<Measured>,
+}
+
+impl Comparison {
+    pub(crate) fn of(&self, method: Method) -> Option<&Measured> {
+        self.methods.iter().find(|measured| measured.method == method)
+    }
+
+    pub(crate) fn none(&self) -> &Measured {
+        &self.methods[0]
+    }
+
+    pub(crate) fn ratio(&self, measured: &Measured, quantile: f64) -> stats::Ratio {
+        stats::ratio(&measured.blocks, &self.none().blocks, quantile, 1)
+    }
+}
+
+/// Runs the blocks of all methods against each other.
+pub(crate) fn compare(
+    technology: &dyn Technology,
+    per_second: f64,
+    setting: &Setting<'_>,
+    methods: &[Method],
+    plan: Plan,
+    progress: &ProgressBar,
+) -> Result<Comparison, Failure> {
+    let mut contenders = Vec::new();
+    for method in methods {
+        contenders.push(Contender::new(*method, setting)?);
+    }
+    let mut measured: Vec<Measured> = methods
+        .iter()
+        .map(|method| Measured {
+            method: *method,
+            blocks: Vec::new(),
+            rates: Vec::new(),
+            course: Vec::new(),
+            finished: 0,
+        })
+        .collect();
+    let rate = Rate::new(per_second);
+    for round in 0..plan.most_rounds {
+        let listener = Listener::default();
+        let traffic = Traffic::start(technology, &rate, &listener, round as u64 + 1)?;
+        let mut spans: BTreeMap<usize, (MonoTime, MonoTime, u64)> = BTreeMap::new();
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        fastrand::Rng::with_seed(77 + round as u64).shuffle(&mut order);
+        // The first moments of new connections belong to nobody.
+        rest(plan.settle);
+        for which in order {
+            let contender = &contenders[which];
+            progress.set_message(format!("round {}: {}", round + 1, contender.method.name()));
+            listener.tell(contender.latency.clone());
+            contender.run(true);
+            rest(plan.settle);
+            let (from, moved) = (SystemClock.mono(), contender.moved());
+            rest(plan.measured);
+            let (to, moved) = (SystemClock.mono(), contender.moved() - moved);
+            contender.run(false);
+            listener.tell(None);
+            spans.insert(which, (from, to, moved));
+            if let Some(error) = contender.failure() {
+                return Err(format!("{}: {error}", contender.method.name()).into());
+            }
+            progress.inc(1);
+        }
+        let samples = traffic.stop()?;
+        for (which, (from, to, moved)) in spans {
+            let block = samples.iter().filter(|sample| (from..to).contains(&sample.due));
+            let measured = &mut measured[which];
+            let mut histogram = stats::empty();
+            block.clone().for_each(|sample| histogram.saturating_record(micros(sample)));
+            measured.course = course(block, from);
+            measured.blocks.push(histogram);
+            measured.rates.push(moved as f64 / to.since(from).as_secs_f64());
+            measured.finished = contenders[which].finished.load(std::sync::atomic::Ordering::Relaxed);
+        }
+        let comparison = Comparison { per_second, methods: measured.clone() };
+        let told = comparison.of(Method::Told);
+        let sure = told.is_some_and(|told| comparison.ratio(told, 0.99).width() <= plan.narrow);
+        if round + 1 >= plan.least_rounds && sure {
+            break;
+        }
+    }
+    Ok(Comparison { per_second, methods: measured })
+}
+
+fn micros(sample: &Sample) -> u64 {
+    u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
+fn course<'a>(block: impl Iterator<Item = &'a Sample>, from: MonoTime) -> Vec<(f64, f64)> {
+    let mut bins: Vec<Block> = Vec::new();
+    for sample in block {
+        let bin = (sample.due.since(from).as_millis() / 500) as usize;
+        bins.resize_with(bins.len().max(bin + 1), stats::empty);
+        bins[bin].saturating_record(micros(sample));
+    }
+    bins.iter().map(|bin| (bin.value_at_quantile(0.5) as f64, bin.value_at_quantile(0.99) as f64)).collect()
+}
+
+pub(crate) fn rest(time: Duration) {
+    let until = SystemClock.mono() + time;
+    loop {
+        let left = until.since(SystemClock.mono());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left);
+    }
+}

@@ -1,0 +1,178 @@
+//! What backups do to a real server's foreground: nothing, the tool as fast as it can, at fixed rates, with the least
+//! weight, and this scheduler, told the SLO or knowing nothing; in random order, in the same run.
+//!
+//! `cargo bench -p sched-benches --bench interference -- [TECHNOLOGY…] [--load PERCENT]…`
+
+mod blocks;
+mod burst;
+mod clock;
+mod ledger;
+mod method;
+mod plain;
+mod report;
+mod results;
+mod stats;
+mod tech;
+mod traffic;
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sched_benches::quick;
+
+use crate::blocks::{Comparison, Plan, compare, rest};
+use crate::method::{Contender, Method, Setting};
+use crate::results::Outcome;
+use crate::tech::Technology;
+use crate::traffic::{Listener, Rate, Traffic};
+
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is asked for on the command line.
+struct Wanted {
+    technologies: Vec<String>,
+    loads: Vec<u32>,
+}
+
+fn wanted() -> Result<Wanted, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut wanted = Wanted { technologies: Vec::new(), loads: Vec::new() };
+    let mut args = lexopt::Parser::from_env();
+    while let Some(arg) = args.next()? {
+        match arg {
+            // Cargo adds it.
+            Long("bench") => {}
+            Long("load") => wanted.loads.push(args.value()?.parse()?),
+            Value(name) => wanted.technologies.push(name.string()?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if wanted.technologies.is_empty() {
+        wanted.technologies = tech::ALL.map(str::to_owned).to_vec();
+    }
+    if wanted.loads.is_empty() {
+        wanted.loads = if quick() { vec![40] } else { vec![40, 75] };
+    }
+    Ok(wanted)
+}
+
+fn main() -> Result<(), Failure> {
+    let wanted = wanted()?;
+    for name in &wanted.technologies {
+        let outcome = run(name, &wanted.loads)?;
+        results::write(&outcome)?;
+        report::write(&outcome)?;
+        if quick() {
+            outcome.check_pacing()?;
+        }
+    }
+    Ok(())
+}
+
+/// Shares of what the tool does unthrottled that are tried as fixed rates.
+const SWEEP: [f64; 4] = [0.03, 0.08, 0.2, 0.5];
+
+fn run(name: &str, loads: &[u32]) -> Result<Outcome, Failure> {
+    let bytes = if quick() { 128 << 20 } else { 1 << 30 };
+    let plan = if quick() {
+        Plan {
+            settle: Duration::from_secs(1),
+            measured: Duration::from_secs(4),
+            least_rounds: 3,
+            most_rounds: 3,
+            narrow: 0.1,
+        }
+    } else {
+        Plan {
+            settle: Duration::from_secs(3),
+            measured: Duration::from_secs(12),
+            least_rounds: 10,
+            most_rounds: 20,
+            narrow: 0.1,
+        }
+    };
+    let directory = tempfile::Builder::new().prefix("interference").tempdir_in(results::data_directory()?)?;
+    let progress = ProgressBar::new(0);
+    progress.set_style(ProgressStyle::with_template("{elapsed_precise} {msg}")?);
+    progress.enable_steady_tick(Duration::from_millis(500));
+    progress.set_message(format!("{name}: filling {} MB", bytes >> 20));
+    let technology = tech::start(name, directory.path(), bytes)?;
+    let technology = &*technology;
+
+    progress.set_message(format!("{name}: capacity"));
+    let capacity = traffic::capacity(technology, plan.measured)?;
+    println!("{name}: {}; {capacity:.0} requests/s at most", technology.versions());
+    let backups = directory.path().join("backups");
+    std::fs::create_dir(&backups)?;
+
+    let mut outcome = Outcome::new(technology, capacity);
+    for load in loads {
+        let per_second = capacity * f64::from(*load) / 100.0;
+        let (alone, full_speed) = calibrate(technology, per_second, &backups, plan)?;
+        println!(
+            "{name} at {load} %: p99 {:.2} ms alone, the tool moves {:.0} MB/s",
+            alone.as_secs_f64() * 1e3,
+            full_speed / 1e6
+        );
+        let setting = Setting { technology, directory: backups.clone(), slo: alone.mul_f64(1.1) };
+        let mut methods = vec![Method::None, Method::Unthrottled, Method::Nice];
+        let sweep = if quick() { &SWEEP[2..3] } else { &SWEEP[..] };
+        methods.extend(sweep.iter().map(|share| Method::Fixed(full_speed * share)));
+        methods.extend([Method::Told, Method::KnowingNothing]);
+        let comparison = compare(technology, per_second, &setting, &methods, plan, &progress)?;
+        outcome.add(*load, comparison);
+    }
+    if !quick() {
+        let setting = Setting { technology, directory: backups, slo: outcome.slo(capacity * 0.8) };
+        outcome.burst = Some(burst::measure(technology, capacity, &setting, &progress)?);
+        outcome.ledger = Some(ledger::check(technology, capacity * 0.4, &setting, &progress)?);
+    }
+    progress.finish_and_clear();
+    Ok(outcome)
+}
+
+/// The foreground's p99 without any backup, and the bytes a second that the tool moves unthrottled beside it.
+fn calibrate(
+    technology: &dyn Technology,
+    per_second: f64,
+    backups: &std::path::Path,
+    plan: Plan,
+) -> Result<(Duration, f64), Failure> {
+    let rate = Rate::new(per_second);
+    let traffic = Traffic::start(technology, &rate, &Listener::default(), 0)?;
+    rest(plan.settle + plan.measured);
+    let samples = traffic.stop()?;
+    let mut alone = stats::empty();
+    let begun = samples.first().map(|sample| sample.due).unwrap_or_default() + plan.settle;
+    for sample in samples.iter().filter(|sample| sample.due >= begun) {
+        alone.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
+    }
+    let p99 = Duration::from_micros(alone.value_at_quantile(0.99).max(1));
+
+    let setting = Setting { technology, directory: backups.to_owned(), slo: p99 };
+    let tool = Contender::new(Method::Unthrottled, &setting)?;
+    let traffic = Traffic::start(technology, &rate, &Listener::default(), 0)?;
+    tool.run(true);
+    rest(plan.settle);
+    let (from, moved) = (tool.elapsed(), tool.moved());
+    rest(plan.measured);
+    let full_speed = (tool.moved() - moved) as f64 / (tool.elapsed() - from).as_secs_f64();
+    traffic.stop()?;
+    match tool.failure() {
+        Some(error) => Err(error.into()),
+        None if full_speed > 0.0 => Ok((p99, full_speed)),
+        None => Err("the tool moved nothing".into()),
+    }
+}
+
+impl Outcome {
+    /// What the p99 may become at another load: as far above what it was alone as at the loads that were compared.
+    fn slo(&self, _per_second: f64) -> Duration {
+        let alone = self.loads.iter().map(|(_, comparison)| alone_p99(comparison)).max().unwrap_or_default();
+        alone.mul_f64(1.1)
+    }
+}
+
+fn alone_p99(comparison: &Comparison) -> Duration {
+    Duration::from_micros(stats::pooled(&comparison.none().blocks, 0.99) as u64)
+}

@@ -1,0 +1,220 @@
+//! The page: frontier, latency over time, tables.
+
+use std::fmt::Write;
+
+use sched_benches::results_directory;
+
+use crate::Failure;
+use crate::blocks::Comparison;
+use crate::method::Method;
+use crate::results::{Outcome, table};
+
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 340.0;
+const LEFT: f64 = 70.0;
+const BOTTOM: f64 = 50.0;
+const TOP: f64 = 20.0;
+
+/// Writes the page of one technology to `results/interference-NAME.html` in cargo's target directory.
+pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
+    let mut page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{name}: backups beside a foreground</title>\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}}\
+         pre{{overflow-x:auto}}svg{{width:100%;height:auto}}</style>\
+         <h1>{name}: what backups cost the foreground</h1><p>{versions}; {capacity:.0} requests a second at most. \
+         {machine}.</p>",
+        name = outcome.technology,
+        versions = outcome.versions,
+        capacity = outcome.capacity,
+        machine = machine(),
+    );
+    for (load, comparison) in &outcome.loads {
+        write!(
+            page,
+            "<h2>At {load} % load: {:.0} requests a second</h2>{}<p>Each point is a method: how much its backups move, \
+             and what the foreground's p99 becomes beside no backup, with the 95 % interval. Better is to the right \
+             and down.</p>{}<p>p99 of each half second of the newest block.</p><pre>{}</pre>",
+            comparison.per_second,
+            frontier(comparison),
+            courses(comparison),
+            table(comparison)
+        )?;
+    }
+    if let Some(burst) = outcome.burst {
+        write!(
+            page,
+            "<h2>A step from 30 % to 80 % and back</h2><p>The p99 is back under 1.2 times that without a backup after \
+             {:.0} s; freed capacity is used again after {:.0} s.</p>",
+            burst.recovery.as_secs_f64(),
+            burst.reuse.as_secs_f64()
+        )?;
+    }
+    for account in outcome.ledger.iter().flatten() {
+        let ledger = account
+            .ledger
+            .map_or("cannot tell".into(), |(value, low, high)| format!("{value:.2} ({low:.2}-{high:.2})"));
+        write!(
+            page,
+            "<p>{}: p99 × {:.2} measured from outside, {ledger} by the scheduler's own account: {}.</p>",
+            account.setting,
+            account.outside,
+            if account.agrees { "they agree" } else { "they do not agree" }
+        )?;
+    }
+    page += "</html>\n";
+    let path = results_directory().join(format!("interference-{}.html", outcome.technology));
+    std::fs::write(&path, page)?;
+    println!("page: {}", path.display());
+    Ok(())
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores, Linux {}", kernel.trim())
+}
+
+fn color(method: Method) -> &'static str {
+    match method {
+        Method::None => "#666",
+        Method::Unthrottled => "#c0392b",
+        Method::Nice => "#e67e22",
+        Method::Fixed(_) => "#2980b9",
+        Method::Told => "#27ae60",
+        Method::KnowingNothing => "#16a085",
+    }
+}
+
+/// Places on logarithmic axes.
+struct Axes {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Axes {
+    fn x(&self, value: f64) -> f64 {
+        let (low, high) = self.x;
+        LEFT + (WIDTH - LEFT - 20.0) * ((value.max(low) / low).ln() / (high / low).ln()).clamp(0.0, 1.0)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let (low, high) = self.y;
+        let share = ((value.max(low) / low).ln() / (high / low).ln()).clamp(0.0, 1.0);
+        HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share
+    }
+}
+
+fn svg(label_x: &str, label_y: &str, content: &str) -> String {
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\
+         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>{content}\
+         <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{label_x}</text>\
+         <text x=\"14\" y=\"{}\" transform=\"rotate(-90 14 {})\" text-anchor=\"middle\">{label_y}</text></svg>",
+        (WIDTH + LEFT) / 2.0,
+        HEIGHT - 8.0,
+        (HEIGHT - BOTTOM) / 2.0,
+        (HEIGHT - BOTTOM) / 2.0
+    )
+}
+
+fn frontier(comparison: &Comparison) -> String {
+    let points: Vec<_> = comparison
+        .methods
+        .iter()
+        .filter(|measured| measured.method != Method::None)
+        .map(|measured| (measured.method, measured.rate() / 1e6, comparison.ratio(measured, 0.99)))
+        .collect();
+    let rates = || points.iter().map(|(_, rate, _)| rate.max(0.01));
+    let highest = points.iter().map(|(_, _, ratio)| ratio.high).fold(1.5, f64::max);
+    let lowest = points.iter().map(|(_, _, ratio)| ratio.low).fold(0.9, f64::min);
+    let axes = Axes {
+        x: (rates().fold(f64::MAX, f64::min) / 1.5, rates().fold(0.0, f64::max) * 1.5),
+        y: (lowest / 1.05, highest * 1.05),
+    };
+    let mut content = String::new();
+    for (value, dash) in [(1.0, "none"), (1.1, "4 3")] {
+        let y = axes.y(value);
+        let _ = write!(
+            content,
+            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\" stroke=\"#999\" stroke-dasharray=\"{dash}\"/>\
+             <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{value}</text>",
+            WIDTH - 20.0,
+            LEFT - 6.0,
+            y + 4.0
+        );
+    }
+    for tick in [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0] {
+        if tick > axes.x.0 && tick < axes.x.1 {
+            let x = axes.x(tick);
+            let y = HEIGHT - BOTTOM;
+            let _ = write!(
+                content,
+                "<line x1=\"{x}\" x2=\"{x}\" y1=\"{y}\" y2=\"{}\" stroke=\"#999\"/>\
+                 <text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{tick}</text>",
+                y + 5.0,
+                y + 20.0
+            );
+        }
+    }
+    for (method, rate, ratio) in &points {
+        let (x, color) = (axes.x(rate.max(0.01)), color(*method));
+        let (y, low, high) = (axes.y(ratio.value), axes.y(ratio.low), axes.y(ratio.high));
+        let _ = write!(
+            content,
+            "<line x1=\"{x}\" x2=\"{x}\" y1=\"{low}\" y2=\"{high}\" stroke=\"{color}\"/>\
+             <circle cx=\"{x}\" cy=\"{y}\" r=\"5\" fill=\"{color}\"><title>{} × {:.2}</title></circle>\
+             <text x=\"{}\" y=\"{}\" fill=\"{color}\">{}</text>",
+            method.name(),
+            ratio.value,
+            x + 8.0,
+            y - 6.0,
+            method.name().replace('_', " ")
+        );
+    }
+    svg("MB/s moved by backups", "p99 over no backup's", &content)
+}
+
+fn courses(comparison: &Comparison) -> String {
+    let shown: Vec<_> =
+        comparison.methods.iter().filter(|measured| !matches!(measured.method, Method::Fixed(_))).collect();
+    let values = || shown.iter().flat_map(|measured| &measured.course).map(|(_, p99)| p99 / 1e3);
+    let axes = Axes {
+        x: (1.0, 2.0),
+        y: (values().fold(f64::MAX, f64::min).max(0.01) / 1.2, values().fold(0.1, f64::max) * 1.2),
+    };
+    let most = shown.iter().map(|measured| measured.course.len()).max().unwrap_or(1).max(2);
+    let mut content = String::new();
+    for tick in [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0] {
+        if tick > axes.y.0 && tick < axes.y.1 {
+            let y = axes.y(tick);
+            let _ = write!(
+                content,
+                "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\" stroke=\"#eee\"/>\
+                 <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{tick}</text>",
+                WIDTH - 20.0,
+                LEFT - 6.0,
+                y + 4.0
+            );
+        }
+    }
+    for (line, measured) in shown.iter().enumerate() {
+        let color = color(measured.method);
+        let step = (WIDTH - LEFT - 140.0) / (most - 1) as f64;
+        let path: Vec<String> = measured
+            .course
+            .iter()
+            .enumerate()
+            .map(|(at, (_, p99))| format!("{:.1},{:.1}", LEFT + step * at as f64, axes.y(p99 / 1e3)))
+            .collect();
+        let _ = write!(
+            content,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.5\"/>\
+             <text x=\"{}\" y=\"{}\" fill=\"{color}\">{}</text>",
+            path.join(" "),
+            WIDTH - 125.0,
+            TOP + 16.0 * (line + 1) as f64,
+            measured.method.name().replace('_', " ")
+        );
+    }
+    svg("time within a block", "ms", &content)
+}

@@ -1,0 +1,178 @@
+//! What was found, as rows: [`Outcome`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sched_benches::{results_directory, write_json};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::blocks::{Comparison, Measured};
+use crate::burst::Burst;
+use crate::ledger::Account;
+use crate::method::Method;
+use crate::stats::{self, Ratio};
+use crate::tech::Technology;
+
+/// What p99 a throttle must keep to count.
+const KEEPS: f64 = 1.10;
+
+/// All that was measured of one technology.
+pub(crate) struct Outcome {
+    pub(crate) technology: &'static str,
+    pub(crate) versions: String,
+    pub(crate) capacity: f64,
+    pub(crate) loads: Vec<(u32, Comparison)>,
+    pub(crate) burst: Option<Burst>,
+    pub(crate) ledger: Option<Vec<Account>>,
+}
+
+/// A figure in `interference.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: String,
+    peer: String,
+    peer_value: f64,
+    ratio: f64,
+    samples: usize,
+}
+
+impl Outcome {
+    pub(crate) fn new(technology: &dyn Technology, capacity: f64) -> Self {
+        let (name, versions) = (technology.name(), technology.versions());
+        Self { technology: name, versions, capacity, loads: Vec::new(), burst: None, ledger: None }
+    }
+
+    pub(crate) fn add(&mut self, load: u32, comparison: Comparison) {
+        println!("{}", table(&comparison));
+        self.loads.push((load, comparison));
+    }
+
+    /// The small form proves little, but a scheduler that no longer paces is seen.
+    pub(crate) fn check_pacing(&self) -> Result<(), Failure> {
+        for (load, comparison) in &self.loads {
+            let (Some(told), Some(unthrottled)) =
+                (comparison.of(Method::Told), comparison.of(Method::Unthrottled))
+            else {
+                continue;
+            };
+            let harm = comparison.ratio(unthrottled, 0.99).value;
+            let left = comparison.ratio(told, 0.99).value;
+            let slower = unthrottled.rate() / told.rate().max(1.0);
+            println!(
+                "{} at {load} %: p99 × {harm:.2} unthrottled, × {left:.2} told and {slower:.1} times slower",
+                self.technology
+            );
+            // Where the tool does harm, less of it must be left; where it does none, it need not be slow.
+            if harm >= 1.5 && left - 1.0 > 0.8 * (harm - 1.0) {
+                return Err(format!("{}: the scheduler does not pace", self.technology).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let mut figures = Vec::new();
+        for (load, comparison) in &self.loads {
+            let unthrottled = comparison.of(Method::Unthrottled).map_or(f64::NAN, Measured::rate);
+            let best = best_fixed(comparison);
+            for measured in &comparison.methods {
+                let method = match measured.method {
+                    Method::None => continue,
+                    Method::Fixed(_) if best.is_none_or(|best| best.method != measured.method) => continue,
+                    Method::Fixed(_) => "fixed".to_owned(),
+                    other => other.name(),
+                };
+                let name = |of: &str| format!("{}.{load}.{method}.{of}", self.technology);
+                let rounds = measured.blocks.len();
+                let none = |quantile| stats::pooled(&comparison.none().blocks, quantile) / 1e3;
+                let (p99, p999) = (comparison.ratio(measured, 0.99), comparison.ratio(measured, 0.999));
+                let mut add = |of: &str, value: f64, unit: &str, peer: &str, peer_value: f64| {
+                    let (name, unit, peer) = (name(of), unit.to_owned(), peer.to_owned());
+                    let ratio = value / peer_value;
+                    figures.push(Figure { name, value, unit, peer, peer_value, ratio, samples: rounds });
+                };
+                add("p99_ratio", p99.value, "times", "no backup's p99 in ms", none(0.99));
+                add("p99_ratio_hi95", p99.high, "times", "no backup's p99 in ms", none(0.99));
+                add("p999_ratio", p999.value, "times", "no backup's p99.9 in ms", none(0.999));
+                let slower = unthrottled / measured.rate();
+                add("time_over_unthrottled", slower, "times", "unthrottled, MB/s", unthrottled / 1e6);
+                if let Some(best) = best {
+                    let slower = best.rate() / measured.rate();
+                    add("time_over_best_fixed", slower, "times", &best.method.name(), best.rate() / 1e6);
+                }
+            }
+        }
+        let mut one = |of: &str, value: f64, unit: &str, peer: &str, peer_value: f64| {
+            let name = format!("{}.{of}", self.technology);
+            let (unit, peer, ratio) = (unit.to_owned(), peer.to_owned(), value / peer_value);
+            figures.push(Figure { name, value, unit, peer, peer_value, ratio, samples: 1 });
+        };
+        if let Some(burst) = self.burst {
+            one("recovery_s", burst.recovery.as_secs_f64(), "s", "CockroachDB's elastic limiter, s", 350.0);
+            one("reuse_s", burst.reuse.as_secs_f64(), "s", "the PI law without reclaim, s", 228.0);
+        }
+        if let Some(accounts) = &self.ledger {
+            let agree = accounts.iter().filter(|account| account.agrees).count();
+            one("ledger_agrees", agree as f64, "settings", "settings measured", accounts.len() as f64);
+        }
+        figures
+    }
+}
+
+/// The fastest fixed rate that keeps the p99.
+pub(crate) fn best_fixed(comparison: &Comparison) -> Option<&Measured> {
+    comparison
+        .methods
+        .iter()
+        .filter(|measured| matches!(measured.method, Method::Fixed(_)))
+        .filter(|measured| comparison.ratio(measured, 0.99).value <= KEEPS)
+        .max_by(|one, other| one.rate().total_cmp(&other.rate()))
+}
+
+/// A table for people.
+pub(crate) fn table(comparison: &Comparison) -> String {
+    let mut text = format!(
+        "{:<18} {:>9} {:>9} {:>16} {:>16} {:>9} {:>8}\n",
+        "method", "p50", "p90", "p99 (95 %)", "p99.9 (95 %)", "MB/s", "backups"
+    );
+    let range = |ratio: Ratio| format!("{:.2} ({:.2}-{:.2})", ratio.value, ratio.low, ratio.high);
+    for measured in &comparison.methods {
+        let none = &comparison.none().blocks;
+        text += &format!(
+            "{:<18} {:>9.2} {:>9.2} {:>16} {:>16} {:>9.1} {:>8}\n",
+            measured.method.name(),
+            stats::paired(&measured.blocks, none, 0.5),
+            stats::paired(&measured.blocks, none, 0.9),
+            range(comparison.ratio(measured, 0.99)),
+            range(comparison.ratio(measured, 0.999)),
+            measured.rate() / 1e6,
+            measured.finished,
+        );
+    }
+    text
+}
+
+/// Where the databases and their backups are: on the disk that the workspace is built on.
+pub(crate) fn data_directory() -> Result<PathBuf, Failure> {
+    let directory = results_directory();
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
+}
+
+/// Merges the figures into `interference.json`: those of other technologies and loads stay.
+pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
+    let path = results_directory().join("interference.json");
+    let known: Vec<Figure> = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)?,
+        Err(_) => Vec::new(),
+    };
+    let mut all: BTreeMap<String, Figure> =
+        known.into_iter().map(|figure| (figure.name.clone(), figure)).collect();
+    all.extend(outcome.figures().into_iter().map(|figure| (figure.name.clone(), figure)));
+    let all: Vec<Figure> = all.into_values().collect();
+    println!("figures in {}", write_json("interference", &all).display());
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! PostgreSQL: one server, a table by key, each update committed to disk.
+
+use std::sync::Arc;
+
+use backup_sched::JobSpec;
+use sched_drivers::destination::Destination;
+use sched_drivers::postgres::{BaseBackup, Checkpoint, PostgresServer, PostgresStatus};
+use sched_drivers::secret::SecretString;
+use sched_drivers::server::{Monitor, MonitorConfig};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client as Connection, NoTls, Statement};
+
+use super::{Client, Technology};
+use crate::Failure;
+use crate::method::AnyExecutor;
+
+/// Bytes of payload in a row, and what PostgreSQL adds.
+const PAYLOAD: u64 = 1000;
+const ROW: u64 = PAYLOAD + 60;
+
+pub(super) struct Postgres {
+    server: sched_testbed::Postgres,
+    rows: i64,
+}
+
+impl Postgres {
+    pub(super) fn start(bytes: u64) -> Result<Self, Failure> {
+        let settings = [("shared_buffers", "256MB"), ("max_wal_size", "2GB"), ("checkpoint_timeout", "5min")];
+        let server = sched_testbed::Postgres::start_with(&settings)?;
+        let rows = (bytes / ROW) as i64;
+        server.sql("create table item (id bigint primary key, stock bigint not null, data text not null)")?;
+        server.sql(&format!(
+            "insert into item select id, 0, (select string_agg(md5(id::text || part::text), '')
+             from generate_series(1, {parts}) part) from generate_series(0, {last}) id",
+            parts = PAYLOAD / 32,
+            last = rows - 1,
+        ))?;
+        server.sql("vacuum analyze item")?;
+        server.sql("checkpoint")?;
+        Ok(Self { server, rows })
+    }
+
+    fn account(&self) -> PostgresServer {
+        PostgresServer::new(self.server.host(), self.server.user())
+            .port(self.server.port())
+            .password(SecretString::from(self.server.password()))
+    }
+}
+
+impl Technology for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn versions(&self) -> String {
+        let version = self.server.sql("show server_version").unwrap_or_default();
+        format!("PostgreSQL {}, pg_basebackup", version.trim())
+    }
+
+    fn client(&self, seed: u64) -> Result<Box<dyn Client>, Failure> {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let mut config = tokio_postgres::Config::new();
+        config.host(self.server.host()).port(self.server.port()).user(self.server.user());
+        config.password(self.server.password()).dbname("postgres");
+        let (connection, statements) = runtime.block_on(async {
+            let (connection, io) = config.connect(NoTls).await?;
+            tokio::spawn(io);
+            let statements = [
+                connection.prepare("select stock from item where id = $1").await?,
+                connection
+                    .prepare("select sum(stock)::bigint from item where id between $1 and $1 + 40")
+                    .await?,
+                connection.prepare("update item set stock = stock + 1 where id = $1").await?,
+            ];
+            Ok::<_, tokio_postgres::Error>((connection, statements))
+        })?;
+        let rng = fastrand::Rng::with_seed(seed);
+        Ok(Box::new(PostgresClient { runtime, connection, statements, rows: self.rows, rng }))
+    }
+
+    fn spec(&self) -> JobSpec {
+        JobSpec::new("shop", "postgresql")
+    }
+
+    fn executor(&self, to: Arc<dyn Destination>) -> Result<AnyExecutor, Failure> {
+        let account = self.account();
+        // A spread checkpoint takes minutes in which a script would move nothing: it would look slow and gentle.
+        Ok(Arc::new(BaseBackup::new(move |_| Some(account.clone()), to).checkpoint(Checkpoint::Fast)))
+    }
+
+    fn monitor(&self) -> Option<Monitor> {
+        Some(Monitor::new("shop", PostgresStatus::new(self.account()), MonitorConfig::default()))
+    }
+}
+
+struct PostgresClient {
+    runtime: Runtime,
+    connection: Connection,
+    statements: [Statement; 3],
+    rows: i64,
+    rng: fastrand::Rng,
+}
+
+impl Client for PostgresClient {
+    /// Half reads by key, a quarter short range scans, a quarter updates of one row, each committed to disk.
+    fn request(&mut self) -> Result<(), Failure> {
+        let id = self.rng.i64(0..self.rows);
+        let statement = &self.statements[usize::from(self.rng.u8(..4)).saturating_sub(1)];
+        self.runtime.block_on(self.connection.query(statement, &[&id]))?;
+        Ok(())
+    }
+}
