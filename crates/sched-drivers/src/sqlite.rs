@@ -94,7 +94,7 @@ impl SqliteBackup {
         self
     }
 
-    /// Makes one backup.
+    /// Makes one backup; [`run`](Executor::run) does the same, and keeps what was made to itself.
     ///
     /// # Errors
     /// When there is no such database, it cannot be read or copied, the copy is not good, or the attempt is cancelled.
