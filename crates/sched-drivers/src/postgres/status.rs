@@ -16,12 +16,12 @@ use crate::server::{ServerStatus, StatusSource, Workload};
 /// - The checkpointer waits in `CheckpointerMain` when it has nothing to do.
 const READING: &str = "
 select activity.active, activity.checkpointing, counters.*, archiver.failing_s,
-       case when not pg_is_in_recovery() then
-                (select extract(epoch from max(coalesce(replay_lag, interval '0')))::float8
-                 from pg_stat_replication where state = 'streaming')
+       case when not pg_is_in_recovery() then 0::float8
             when receiver.streaming and pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() then 0::float8
             else extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float8
-       end as lag_s
+       end as lag_s,
+       (select extract(epoch from max(coalesce(replay_lag, interval '0')))::float8
+        from pg_stat_replication where state = 'streaming') as standby_lag_s
 from (select count(*) filter (where state = 'active' and backend_type = 'client backend'
                                     and not starts_with(application_name, $1)) as active,
              bool_or(backend_type = 'checkpointer' and wait_event is distinct from 'CheckpointerMain')
@@ -47,9 +47,13 @@ from (select count(*) filter (where state = 'active' and backend_type = 'client 
 /// | requests at work | active client sessions, those of this crate's backups left out |
 /// | reads, writes a second | transactions; at most as many are writes as rows were changed |
 /// | touched a second | rows returned, fetched, inserted, updated and deleted |
-/// | `replication_lag`, s | on a standby its own; on a primary that of its worst standby, if it has any |
+/// | `replication_lag`, s | how far a standby is behind; 0 on a primary |
+/// | `standby_lag`, s | how far the worst of those that stream from it is behind, if there are any |
 /// | `archiver_failing`, s | for how long no WAL was archived, while that fails; 0 while it does not |
 /// | `checkpoint`, share | 1 while a checkpoint is being made, else 0 |
+///
+/// The lag of others has a name of its own, since limits of `replication_lag` are to keep backups from a standby that is
+/// behind, and not from its primary.
 ///
 /// PostgreSQL counts rows when a transaction ends, so a report of an hour shows as a request at work while it runs and
 /// as a batch when it is done.
@@ -132,8 +136,10 @@ impl Counters {
         if let (Some(transactions), Some(read), Some(changed)) = (transactions, read, changed) {
             status = status.workload(workload(transactions, read, changed));
         }
-        if let Some(lag) = connection.column::<Option<f64>>(row, "lag_s")? {
-            status = status.health(Reading::new("replication_lag", lag.max(0.0), "s"));
+        for (signal, name) in [("replication_lag", "lag_s"), ("standby_lag", "standby_lag_s")] {
+            if let Some(lag) = connection.column::<Option<f64>>(row, name)? {
+                status = status.health(Reading::new(signal, lag.max(0.0), "s"));
+            }
         }
         let failing: f64 = connection.column(row, "failing_s")?;
         status = status.health(Reading::new("archiver_failing", failing.max(0.0), "s"));

@@ -31,7 +31,8 @@ const NOT_WORK: [&str; 8] = ["info", "command", "ping", "auth", "hello", "replco
 /// | `memory_in_use` | the share of the machine's memory that it takes |
 /// | `saving` | 1 while a child saves or rewrites the log |
 /// | `blocked_clients` | clients that wait for data, such as in `BLPOP` |
-/// | `replication_lag` | s since a replica heard of its primary, or a primary of its slowest replica |
+/// | `replication_lag` | s since a replica heard of its primary; 0 of a primary |
+/// | `replica_lag` | s since it heard of its slowest replica, if it has any |
 /// | `replication_down` | 1 when a replica has lost its primary |
 pub struct RedisStatus {
     server: RedisServer,
@@ -145,9 +146,11 @@ fn health(info: &Info) -> Vec<Reading> {
         let since = if down { "master_link_down_since_seconds" } else { "master_last_io_seconds_ago" };
         info.number(since).filter(|seconds| *seconds >= 0.0)
     } else {
-        info.replicas().iter().filter_map(|replica| replica.lag_s).max().map(|lag| lag as f64)
+        Some(0.0)
     };
+    let of_replicas = info.replicas().iter().filter_map(|replica| replica.lag_s).max().map(|lag| lag as f64);
     health.extend(lag.map(|lag| Reading::new("replication_lag", lag, "s")));
+    health.extend(of_replicas.map(|lag| Reading::new("replica_lag", lag, "s")));
     health
 }
 

@@ -5,4 +5,5 @@
 mod faults;
 mod restores;
 mod rig;
+mod scheduled;
 mod watching;

@@ -100,16 +100,19 @@ fn a_standby_that_stops_replaying_lags() {
     let standby = shop.standby("two").unwrap();
     let foreground = Foreground::start(&shop);
     let clock = ManualClock::default();
-    let lag = |source: &mut PostgresStatus| health(&source.read(clock.now()).unwrap(), "replication_lag");
+    let health_of =
+        |source: &mut PostgresStatus, name: &str| health(&source.read(clock.now()).unwrap(), name);
+    let lag = |source: &mut PostgresStatus| health_of(source, "replication_lag");
     let (mut on_primary, mut on_standby) =
         (PostgresStatus::new(reach(&shop)), PostgresStatus::new(reach(&standby)));
     shop.wait_for(&standby).unwrap();
     standby.sql("select pg_wal_replay_pause()").unwrap();
     wait_until("both see it", LONG, || {
-        let (primary, standby) = (lag(&mut on_primary)?, lag(&mut on_standby)?);
+        let (primary, standby) = (health_of(&mut on_primary, "standby_lag")?, lag(&mut on_standby)?);
         (primary > 1.0 && standby > 1.0).then_some(())
     })
     .unwrap();
+    assert_eq!(lag(&mut on_primary), Some(0.0), "the primary itself is not late");
     standby.sql("select pg_wal_replay_resume()").unwrap();
     drop(foreground);
     shop.wait_for(&standby).unwrap();
