@@ -2,6 +2,7 @@
 
 mod leash;
 mod mark;
+mod output;
 mod said;
 mod watch;
 
@@ -10,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use sched_core::{Cancelled, RunContext};
 
 use self::leash::{Ended, Leash};
 pub use self::mark::ProcessMark;
+pub use self::output::ToolOutput;
 use self::said::{Listener, Said};
 use self::watch::Watch;
 
@@ -195,7 +197,7 @@ impl ExternalCommand {
     pub fn run<T>(
         &self,
         ctx: &RunContext,
-        read: impl FnOnce(&mut ChildStdout) -> io::Result<T>,
+        read: impl FnOnce(&mut ToolOutput) -> io::Result<T>,
     ) -> Result<T, CommandError> {
         self.run_marked(ctx, |_| Ok(()), read)
     }
@@ -209,12 +211,12 @@ impl ExternalCommand {
         &self,
         ctx: &RunContext,
         record: impl FnOnce(&ProcessMark) -> io::Result<()>,
-        read: impl FnOnce(&mut ChildStdout) -> io::Result<T>,
+        read: impl FnOnce(&mut ToolOutput) -> io::Result<T>,
     ) -> Result<T, CommandError> {
         ctx.checkpoint().map_err(|_| CommandError::Cancelled { tool: self.name() })?;
         let mut running = self.start(ctx)?;
-        let outcome = record(&running.mark).and_then(|()| match running.child.stdout.take() {
-            Some(mut stdout) => read(&mut stdout),
+        let outcome = record(&running.mark).and_then(|()| match running.output.take() {
+            Some(mut output) => read(&mut output),
             None => Err(io::Error::other("its output is not a pipe")),
         });
         if outcome.is_err() {
@@ -258,19 +260,21 @@ impl ExternalCommand {
 
     fn start(&self, ctx: &RunContext) -> Result<Running, CommandError> {
         let mut command = self.command()?;
+        let (killed, kills) = io::pipe().map_err(|source| self.io_error("watch", source))?;
         let mut child = command.spawn().map_err(|source| self.io_error("start", source))?;
-        let (stderr, pid) = (child.stderr.take(), child.id());
+        let (stderr, group) = (child.stderr.take(), Pid::from_child(&child));
         let leash = Leash::new(ctx.clock().now().mono, self.timeout, self.grace, self.stops_for);
-        let watch = match Watch::start(ctx.clone(), group(pid), leash) {
+        let watch = match Watch::start(ctx.clone(), group, leash, kills) {
             Ok(watch) => watch,
             Err(source) => {
-                let _ = rustix::process::kill_process_group(group(pid), Signal::KILL);
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
                 let _ = child.wait();
                 return Err(self.io_error("watch", source));
             }
         };
-        let mark = ProcessMark::of(pid);
-        let mut running = Running { child, mark, watch, said: Said::default(), reaped: false };
+        let mark = ProcessMark::of(child.id());
+        let output = child.stdout.take().map(|stdout| ToolOutput::new(stdout, killed));
+        let mut running = Running { child, mark, output, watch, said: Said::default(), reaped: false };
         running.said = Said::listen(stderr, self.listener.clone())
             .map_err(|source| self.io_error("listen to", source))?;
         Ok(running)
@@ -321,11 +325,6 @@ fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
         .filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
 }
 
-fn group(pid: u32) -> Pid {
-    // A process that was just started has a positive number.
-    i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap_or(Pid::INIT)
-}
-
 impl fmt::Debug for ExternalCommand {
     /// Without the values of the environment.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -342,6 +341,7 @@ impl fmt::Debug for ExternalCommand {
 struct Running {
     child: Child,
     mark: ProcessMark,
+    output: Option<ToolOutput>,
     watch: Watch,
     said: Said,
     reaped: bool,
@@ -357,15 +357,14 @@ impl Running {
     /// signal can reach a stranger.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         use rustix::process::{WaitId, WaitIdOptions, waitid};
-        let pid = group(self.child.id());
-        while let Err(error) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-            if error != rustix::io::Errno::INTR {
-                return Err(error.into());
-            }
-        }
-        self.watch.stop();
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         self.reaped = true;
+        let pid = Pid::from_child(&self.child);
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let ended = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), ended));
+        self.watch.stop();
+        // A host that waits for all its children took the number away: it may be a stranger's by now.
+        ended?;
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         self.child.wait()
     }
 }
@@ -373,7 +372,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.reaped {
-            let _ = rustix::process::kill_process_group(group(self.child.id()), Signal::KILL);
+            let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
             let _ = self.reap();
         }
     }

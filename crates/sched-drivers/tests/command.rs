@@ -174,6 +174,59 @@ fn a_tool_stands_no_longer_than_it_may() {
     assert!(matches!(result, Err(CommandError::Cancelled { .. })), "{result:?}");
 }
 
+/// A tool that leaves behind a process of another group that holds its output: what daemons do.
+fn leaves_a_daemon() -> ExternalCommand {
+    ExternalCommand::new("sh").arg("-c").arg("setsid sh -c 'echo $$; exec sleep 10000' & exec sleep 10000")
+}
+
+fn end(daemon: u32) {
+    use rustix::process::{Pid, Signal, kill_process};
+    kill_process(Pid::from_raw(daemon as i32).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_daemon_that_holds_the_output_does_not_hold_up_the_end() {
+    let attempt = Attempt::free(spec());
+    let (sent, daemon) = std::sync::mpsc::channel();
+    let ctx = attempt.ctx.clone();
+    let run = thread::spawn(move || {
+        leaves_a_daemon().grace(Duration::from_millis(50)).run(&ctx, |stdout| {
+            sent.send(first_line(stdout)?).map_err(io::Error::other)?;
+            io::copy(stdout, &mut io::sink())
+        })
+    });
+    let daemon = daemon.recv().unwrap();
+    attempt.cancel();
+    let ended =
+        sched_testbed::wait_until("the end", Duration::from_secs(20), || run.is_finished().then_some(()));
+    end(daemon);
+    ended.unwrap();
+    let result = run.join().unwrap();
+    assert!(matches!(result, Err(CommandError::Cancelled { .. })), "{result:?}");
+}
+
+#[test]
+fn a_tool_whose_end_others_took_is_let_go() {
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let attempt = Attempt::free(spec());
+    let pid = std::cell::Cell::new(None);
+    let result = ExternalCommand::new("true").run_marked(
+        &attempt.ctx,
+        |mark| {
+            pid.set(Pid::from_raw(mark.pid as i32));
+            Ok(())
+        },
+        |stdout| {
+            io::copy(stdout, &mut io::sink())?;
+            // As a host does that waits for all its children.
+            Ok(waitpid(pid.get(), WaitOptions::empty())?)
+        },
+    );
+    assert!(matches!(result, Err(CommandError::Io { .. })), "{result:?}");
+    // Nobody is left who would send signals to a number that may be a stranger's by now.
+    until("that nobody watches it", || std::sync::Arc::strong_count(attempt.ctx.control()) == 1);
+}
+
 const HOST: &str = "SCHED_DRIVERS_TEST_HOST";
 
 /// Not a test of its own: the process that is killed by those below.

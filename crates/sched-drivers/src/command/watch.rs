@@ -1,6 +1,6 @@
 //! The thread that holds the leash of a tool: [`Watch`].
 
-use std::io;
+use std::io::{self, PipeWriter};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
@@ -26,6 +26,8 @@ struct Shared {
 struct State {
     leash: Leash,
     gives_up: bool,
+    /// Closed when the tool was killed: nobody waits for its output any more.
+    kills: Option<PipeWriter>,
     /// The tool is gone, or about to be: nothing is sent to its group any more.
     over: bool,
 }
@@ -39,8 +41,8 @@ impl Wake for Unpark {
 }
 
 impl Watch {
-    pub(super) fn start(ctx: RunContext, group: Pid, leash: Leash) -> io::Result<Self> {
-        let state = Mutex::new(State { leash, gives_up: false, over: false });
+    pub(super) fn start(ctx: RunContext, group: Pid, leash: Leash, kills: PipeWriter) -> io::Result<Self> {
+        let state = Mutex::new(State { leash, gives_up: false, kills: Some(kills), over: false });
         let shared = Arc::new(Shared { ctx, group, state });
         let watching = Arc::clone(&shared);
         let thread = thread::Builder::new().name("backup-watch".into()).spawn(move || watching.watch())?;
@@ -92,6 +94,9 @@ impl Shared {
             for signal in order.map(signals).unwrap_or_default() {
                 // It may have ended already; then it is about to be reaped.
                 let _ = kill_process_group(self.group, *signal);
+            }
+            if order == Some(Order::Kill) {
+                state.kills = None;
             }
             drop(state);
             match wake_at.and_then(|at| self.ctx.clock().sleep_for(at)) {
