@@ -37,3 +37,18 @@ pub mod sqlite;
 mod tls;
 
 pub use error::DriverError;
+
+/// Compiles what the documentation shows, where all of it is built.
+#[cfg(all(
+    doctest,
+    feature = "cassandra",
+    feature = "etcd",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite"
+))]
+mod documents {
+    #[doc = include_str!("../../../docs/drivers.md")]
+    pub struct Drivers;
+}
