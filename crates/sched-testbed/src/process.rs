@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,9 @@ pub fn wait_until<T>(
 /// A server in a process group of its own, with its output in a file. Dropping it kills it.
 #[derive(Debug)]
 pub struct ServerProcess {
-    child: Child,
+    /// Gone once it was waited for: its number may be a stranger's from then on.
+    child: Option<Child>,
+    pid: Pid,
     log: PathBuf,
 }
 
@@ -104,17 +106,19 @@ impl ServerProcess {
         let what = format!("start {command:?}");
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         let child = command.spawn().map_err(|source| TestbedError::Io { what, source })?;
-        Ok(Self { child, log: log.to_owned() })
+        Ok(Self { pid: Pid::from_child(&child), child: Some(child), log: log.to_owned() })
     }
 
     /// Its number.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid.as_raw_pid().unsigned_abs()
     }
 
     /// Whether it still runs.
-    pub fn runs(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    pub fn runs(&self) -> bool {
+        // Its number is kept: what it started is still to be killed.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.child.is_some() && matches!(waitid(WaitId::Pid(self.pid), ended), Ok(None))
     }
 
     /// The end of what it wrote.
@@ -148,17 +152,17 @@ impl ServerProcess {
 
     /// Sends a signal to the server alone: to stop it, to let it go on, or to have it end in its own way.
     pub fn signal(&self, signal: Signal) {
-        if let Some(pid) = pid(&self.child) {
-            let _ = kill_process(pid, signal);
+        if self.child.is_some() {
+            let _ = kill_process(self.pid, signal);
         }
     }
 
     /// Kills it and all it started, as a power cut would, and waits for its end.
     pub fn kill(&mut self) {
-        if let Some(pid) = pid(&self.child) {
-            let _ = kill_process_group(pid, Signal::KILL);
+        if let Some(mut child) = self.child.take() {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+            let _ = child.wait();
         }
-        let _ = self.child.wait();
     }
 }
 
@@ -168,6 +172,18 @@ impl Drop for ServerProcess {
     }
 }
 
-fn pid(child: &Child) -> Option<Pid> {
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_server_is_its_own_until_the_last_signal_was_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut server = ServerProcess::start(Command::new("true"), &directory.path().join("log")).unwrap();
+        let taken = Path::new("/proc").join(server.pid().to_string());
+        wait_until("its end", Duration::from_secs(60), || (!server.runs()).then_some(())).unwrap();
+        assert!(taken.exists());
+        server.kill();
+        assert!(!taken.exists() && !server.runs());
+    }
 }
