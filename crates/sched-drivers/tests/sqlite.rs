@@ -14,7 +14,7 @@ use rig::{Attempt, files, full_after};
 use rusqlite::Connection;
 use sched_core::{Clock, JobSpec, LoadLevel, ManualClock, RunError, Scope};
 use sched_drivers::DriverError;
-use sched_drivers::destination::LocalDirectory;
+use sched_drivers::destination::{LocalDirectory, MANIFEST};
 use sched_drivers::server::{Monitor, MonitorConfig, StatusSource};
 use sched_drivers::sqlite::{FILE, SqliteBackup, SqliteStatus};
 use sched_limits::CapacityProbe;
@@ -107,6 +107,23 @@ fn a_copy_beside_a_writer_is_of_one_moment_and_restores() {
         assert!(done.manifest.tool.starts_with("SQLite 3."));
     });
     assert_eq!(files(&root).len(), 2, "{:?}", files(&root));
+}
+
+#[test]
+fn a_crash_at_any_moment_leaves_only_files_that_were_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, root) = (dir.path().join("shop.db"), dir.path().join("backups"));
+    drop(create(&path, "WAL", 20_000));
+    let mut seen = Vec::new();
+    thread::scope(|scope| {
+        let run = scope.spawn(|| executor(&path, &root).make(&Attempt::free(spec()).ctx));
+        while !run.is_finished() {
+            seen.extend(files(&root));
+        }
+        run.join().unwrap().unwrap();
+    });
+    let written_down = |file: &PathBuf| [".attempt", FILE, MANIFEST].iter().any(|name| file.ends_with(name));
+    assert!(seen.iter().all(written_down), "{:?}", seen.iter().find(|file| !written_down(file)));
 }
 
 const TRUNCATES: &str = "SCHED_DRIVERS_TEST_TRUNCATES";

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sched_core::{RunContext, RunPhase};
@@ -21,6 +22,8 @@ const SYNC_EVERY: u64 = 2 << 20;
 const BUSY: Duration = Duration::from_secs(5);
 /// Virtual instructions of SQLite between two looks at orders.
 const CHECK_EVERY: i32 = 10_000;
+/// What is not told as it is in a URI of a file.
+const URI_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 /// A database to copy.
 pub(super) struct Source {
@@ -145,7 +148,11 @@ impl Source {
 /// SQLite's own check of a copy; it looks at orders now and then.
 pub(super) fn check(ctx: &RunContext, copy: &Path) -> Result<(), DriverError> {
     let fail = |e| error(copy, e);
-    let mut db = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(fail)?;
+    // Nobody else knows it: without locks, and without the files that SQLite puts beside a database in WAL mode.
+    let path = std::path::absolute(copy).map_err(|source| io_error(copy, source))?;
+    let path = percent_encode(path.as_os_str().as_encoded_bytes(), URI_ENCODED);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let mut db = Connection::open_with_flags(format!("file://{path}?immutable=1"), flags).map_err(fail)?;
     let orders = ctx.clone();
     db.progress_handler(CHECK_EVERY, Some(move || orders.is_cancelled())).map_err(fail)?;
     let found = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
