@@ -1,10 +1,16 @@
-//! Where backups go: [`Destination`], [`LocalDirectory`], [`Stream`].
+//! Where backups go: [`Destination`], [`LocalDirectory`], [`Stream`]; with the feature `object-store` also
+//! `ObjectStoreDestination`.
 //!
-//! A backup is a folder of files with a manifest. It is complete when it has its final name, which it gets last;
-//! whatever is on its way carries the attempt in its name, and is removed with it.
+//! A backup is a folder of files with a manifest. It is complete when it has its final name, which it gets last, or
+//! its manifest where nothing can be renamed; whatever is on its way carries the attempt in its name, and is removed
+//! with it.
 
 mod encode;
 mod local;
+#[cfg(feature = "object-store")]
+mod object;
+#[cfg(feature = "object-store")]
+mod owner;
 mod stream;
 
 use std::fmt;
@@ -18,6 +24,8 @@ use sched_core::{BackupKind, InstanceName, JobId, RunContext};
 pub(crate) use self::encode::component;
 pub(crate) use self::encode::hex;
 pub use self::local::LocalDirectory;
+#[cfg(feature = "object-store")]
+pub use self::object::ObjectStoreDestination;
 pub use self::stream::Stream;
 use crate::command::ProcessMark;
 

@@ -27,6 +27,8 @@ pub mod etcd;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "object-store", feature = "postgres"))]
+mod reactor;
 #[cfg(all(feature = "redis", unix))]
 pub mod redis;
 pub mod secret;
@@ -44,6 +46,7 @@ pub use error::DriverError;
     feature = "cassandra",
     feature = "etcd",
     feature = "mysql",
+    feature = "object-store",
     feature = "postgres",
     feature = "redis",
     feature = "sqlite"

@@ -13,6 +13,7 @@ mod port;
 mod postgres;
 mod process;
 mod redis;
+mod s3;
 
 pub use cassandra::{Cassandra, CassandraNode, CassandraOptions};
 pub use certificates::Certificates;
@@ -22,3 +23,4 @@ pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{ServerProcess, TestbedError, program, wait_until};
 pub use redis::{RedisPair, RedisServer};
+pub use s3::S3Server;

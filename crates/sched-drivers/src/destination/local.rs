@@ -122,7 +122,7 @@ impl Record {
     }
 }
 
-fn host() -> String {
+pub(super) fn host() -> String {
     #[cfg(unix)]
     {
         rustix::system::uname().nodename().to_string_lossy().into_owned()

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Socket, Statement};
@@ -13,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{APPLICATION, PostgresServer, Tls, fault};
 use crate::DriverError;
+use crate::reactor::Reactor;
 use crate::secret::ExposeSecret;
 
 /// What the server is given to say itself that a question took too long.
@@ -24,29 +24,6 @@ pub(super) struct Connection {
     client: Client,
     server: PostgresServer,
     reactor: Reactor,
-}
-
-/// A runtime that never waits for its end: resolving a name may take as long as it likes.
-struct Reactor(Option<Runtime>);
-
-impl Reactor {
-    fn new() -> std::io::Result<Self> {
-        Builder::new_current_thread().enable_io().enable_time().build().map(|runtime| Self(Some(runtime)))
-    }
-
-    /// `None` when the time is up.
-    fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        let runtime = self.0.as_ref()?;
-        runtime.block_on(async { tokio::time::timeout(limit, work).await.ok() })
-    }
-}
-
-impl Drop for Reactor {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl Connection {
