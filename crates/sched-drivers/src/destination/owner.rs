@@ -15,6 +15,8 @@ pub(super) struct Owner {
     host: String,
     /// The number that it was installed with; empty where it has none, as in most containers.
     machine: String,
+    /// Where the process has its number; empty where the kernel does not tell.
+    namespace: String,
     process: ProcessMark,
     /// Tells apart what one process claims.
     claim: u64,
@@ -25,18 +27,26 @@ impl Owner {
     pub(super) fn new() -> Self {
         static CLAIMS: AtomicU64 = AtomicU64::new(0);
         let claim = CLAIMS.fetch_add(1, Relaxed);
-        Self { host: host(), machine: machine(), process: ProcessMark::own(), claim }
+        Self { host: host(), machine: machine(), namespace: namespace(), process: ProcessMark::own(), claim }
     }
 
     /// Whether it is certain that the process has ended.
     ///
     /// Names are not unique among all machines that reach a store. One of this name in another run of the kernel was
-    /// this machine only if its number says so; else it may be a namesake, at work.
+    /// this machine only if its number says so; else it may be a namesake, at work. And in the same run, processes of
+    /// other containers cannot be seen.
     pub(super) fn is_dead(&self) -> bool {
-        let same_run = self.process.boot == ProcessMark::own().boot;
-        let this_machine = self.host == host() && self.machine == machine();
-        this_machine && (same_run || !self.machine.is_empty()) && !self.process.runs()
+        let visible = if self.process.boot == ProcessMark::own().boot {
+            self.namespace == namespace()
+        } else {
+            !self.machine.is_empty()
+        };
+        visible && self.host == host() && self.machine == machine() && !self.process.runs()
     }
+}
+
+fn namespace() -> String {
+    fs::read_link("/proc/self/ns/pid").unwrap_or_default().display().to_string()
 }
 
 fn machine() -> String {
@@ -60,6 +70,7 @@ mod tests {
         assert!(earlier.is_dead());
         assert!(!Owner { host: "another".into(), ..earlier.clone() }.is_dead());
         assert!(!Owner { machine: "another".into(), ..earlier.clone() }.is_dead());
+        assert!(!Owner { namespace: "another".into(), ..earlier.clone() }.is_dead());
         earlier.process.boot = "another".into();
         assert_eq!(earlier.is_dead(), !earlier.machine.is_empty());
     }
