@@ -35,8 +35,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// - **Objects without a manifest**, with their record. The next backup of the instance deletes what is in such folders,
 ///   once it is certain that the process of the record has ended. That is seen from the same machine only: the host's
-///   name, `/etc/machine-id` where the machine was started again since, process number and start time. Tools do not
-///   count: they cannot reach the store. Records of machines that never come back are left to the operator.
+///   name, `/etc/machine-id` where the machine was started again since, process number, start time and namespace. Tools
+///   do not count: they cannot reach the store. Records of machines that never come back are left to the operator.
 /// - **Unfinished uploads of many parts**, which cannot be listed through [`object_store`]. Give the bucket a lifecycle
 ///   rule that aborts them (S3: `AbortIncompleteMultipartUpload`, some days); it never touches what is complete.
 ///
