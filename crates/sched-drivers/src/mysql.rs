@@ -48,4 +48,3 @@ pub use server::MySqlServer;
 #[cfg(feature = "mysql-tls")]
 pub use server::MySqlTls;
 pub use status::MySqlStatus;
-pub use version::{Product, ServerVersion};

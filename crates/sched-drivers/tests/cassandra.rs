@@ -316,8 +316,8 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     let open = node(&cluster, 0);
     let right = open
         .clone()
-        .user("cassandra", SecretString::from("cassandra"))
-        .jmx_user("backup", SecretString::from("geheim"));
+        .login("cassandra", SecretString::from("cassandra"))
+        .jmx_login("backup", SecretString::from("geheim"));
     // The role is made a moment after the node answers.
     let limit = Duration::from_secs(60);
     let mut cql = wait_until("the first role", limit, || CqlConnection::open(&right).ok()).unwrap();
@@ -336,9 +336,9 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     // Passwords.
     let wrong = || SecretString::from("falsch");
     for (node, remedy) in [
-        (open.clone(), "CassandraNode::user"),
-        (right.clone().user("cassandra", wrong()), "CassandraNode::user"),
-        (right.clone().jmx_user("backup", wrong()), "CassandraNode::jmx_user"),
+        (open.clone(), "CassandraNode::login"),
+        (right.clone().login("cassandra", wrong()), "CassandraNode::login"),
+        (right.clone().jmx_login("backup", wrong()), "CassandraNode::jmx_login"),
     ] {
         let error = try_with(node);
         assert!(

@@ -265,10 +265,11 @@ fn a_snapshot_comes_over_tls_from_a_member_that_is_trusted() {
     server.ctl(&["put", "k", "v"]).unwrap();
     let read = |path: PathBuf| std::fs::read(path).unwrap();
     let secret = SecretString::from(String::from_utf8(read(certificates.key())).unwrap());
-    let shown =
-        |cluster: EtcdCluster| cluster.certificate(&read(certificates.certificate()), &secret).unwrap();
     let cluster = || EtcdCluster::new(server.url()).timeout(Duration::from_secs(20));
-    let trusted = shown(cluster().authority(&read(certificates.authority())).unwrap());
+    let shown = |authority: PathBuf| {
+        cluster().mutual_tls(&read(authority), &read(certificates.certificate()), &secret).unwrap()
+    };
+    let trusted = shown(certificates.authority());
     let root = tempfile::tempdir().unwrap();
     let done = executor(trusted.clone(), root.path()).make(&context()).unwrap();
     assert_eq!(done.manifest.facts["role"], "leader", "it is alone");
@@ -277,15 +278,13 @@ fn a_snapshot_comes_over_tls_from_a_member_that_is_trusted() {
     EtcdStatus::new(trusted, server.url()).read(ManualClock::default().now()).unwrap();
 
     let other = testbed::Certificates::make().unwrap();
-    for stranger in [
-        shown(cluster()),
-        cluster().authority(&read(certificates.authority())).unwrap(),
-        shown(cluster().authority(&read(other.authority())).unwrap()),
-    ] {
+    for stranger in
+        [cluster(), cluster().tls(&read(certificates.authority())).unwrap(), shown(other.authority())]
+    {
         let error = executor(stranger, root.path()).make(&context()).unwrap_err();
         assert!(matches!(error, DriverError::Unreachable { .. }), "{error:?}");
     }
-    assert!(cluster().authority(b"no certificate").is_err());
+    assert!(cluster().tls(b"no certificate").is_err());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use secrecy::SecretString;
 /// use sched_drivers::secret::SecretString;
 ///
 /// let node = CassandraNode::new("orders-1", "10.0.0.1")
-///     .user("backup", SecretString::from("geheim"))
+///     .login("backup", SecretString::from("geheim"))
 ///     .jmx("127.0.0.1", 7199);
 /// assert!(!format!("{node:?}").contains("geheim"));
 /// ```
@@ -65,7 +65,7 @@ impl CassandraNode {
 
     /// Sets who asks over CQL. Default nobody: the node lets everybody in.
     #[must_use]
-    pub fn user(mut self, user: impl Into<String>, password: SecretString) -> Self {
+    pub fn login(mut self, user: impl Into<String>, password: SecretString) -> Self {
         self.user = Some((user.into(), password));
         self
     }
@@ -81,7 +81,7 @@ impl CassandraNode {
 
     /// Sets who `nodetool` says it is. Its password goes through a file that nobody else can read. Default nobody.
     #[must_use]
-    pub fn jmx_user(mut self, user: impl Into<String>, password: SecretString) -> Self {
+    pub fn jmx_login(mut self, user: impl Into<String>, password: SecretString) -> Self {
         self.jmx_user = Some((user.into(), password));
         self
     }
@@ -101,11 +101,10 @@ impl CassandraNode {
         self
     }
 
-    /// Sets how long an answer over CQL may take. Default 10 s.
+    /// Sets how long an answer over CQL may take. Default 10 s, at least 100 ms.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        // A time-out of zero is none to the system.
-        self.timeout = timeout.max(Duration::from_millis(1));
+        self.timeout = timeout.max(Duration::from_millis(100));
         self
     }
 

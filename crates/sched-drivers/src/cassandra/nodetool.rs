@@ -118,7 +118,7 @@ fn explain(server: &str, error: CommandError, told: &str) -> DriverError {
     .find_map(complaint)
     {
         let remedy =
-            "give the user of JMX and its password with `CassandraNode::jmx_user`; it needs `readwrite`";
+            "give the user of JMX and its password with `CassandraNode::jmx_login`; it needs `readwrite`";
         return DriverError::Refused { server, error, remedy: remedy.into() };
     }
     if let Some(error) =

@@ -52,47 +52,47 @@ impl EtcdCluster {
         self
     }
 
-    /// Sets how long to wait for a connection, for an answer, and for each next piece of a snapshot. Default 5 s.
+    /// Sets how long to wait for a connection, for an answer, and for each next piece of a snapshot. Default 5 s, at
+    /// least 100 ms.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.max(Duration::from_millis(100));
         self
     }
 
-    /// Trusts the certificates in this PEM text, and no others. Default: those of public authorities.
+    /// Trusts the certificates in this PEM text, and no others, where addresses begin with `https://`. Default: those of
+    /// public authorities.
     ///
     /// # Errors
     /// When it holds no certificate.
     #[cfg(feature = "etcd-tls")]
-    pub fn authority(mut self, pem: &[u8]) -> Result<Self, DriverError> {
-        use ureq::tls::RootCerts;
-
-        let roots = certificates("the certificates of the authority", pem)?;
-        let tls = self.tls.take().unwrap_or_default();
-        let mut builder = ureq::tls::TlsConfig::builder().root_certs(RootCerts::new_with_certs(&roots));
-        builder = builder.client_cert(tls.client_cert().cloned());
-        self.tls = Some(builder.build());
+    pub fn tls(mut self, authority: &[u8]) -> Result<Self, DriverError> {
+        self.tls = Some(trusting(authority, None)?);
         Ok(self)
     }
 
-    /// Shows a certificate of its own, with its key, both PEM text.
+    /// As [`tls`](Self::tls), and shows a certificate of its own with its key, both PEM text: what etcd wants with
+    /// `--client-cert-auth`.
     ///
     /// # Errors
     /// When one of them holds nothing of the kind.
     #[cfg(feature = "etcd-tls")]
-    pub fn certificate(mut self, pem: &[u8], key: &SecretString) -> Result<Self, DriverError> {
+    pub fn mutual_tls(
+        mut self,
+        authority: &[u8],
+        certificate: &[u8],
+        key: &SecretString,
+    ) -> Result<Self, DriverError> {
         use crate::secret::ExposeSecret;
         use ureq::tls::{ClientCert, PrivateKey};
 
-        let chain = certificates("the certificate of the client", pem)?;
+        let chain = certificates("the certificate of the client", certificate)?;
         let key = PrivateKey::from_pem(key.expose_secret().as_bytes()).map_err(|_| DriverError::Setting {
             what: "the key of the client's certificate".into(),
             problem: "it is no private key; right is PEM text of one".into(),
         })?;
-        let tls = self.tls.take().unwrap_or_default();
-        let mut builder = ureq::tls::TlsConfig::builder().root_certs(tls.root_certs().clone());
-        builder = builder.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
-        self.tls = Some(builder.build());
+        let shown = ClientCert::new_with_certs(&chain, key);
+        self.tls = Some(trusting(authority, Some(shown))?);
         Ok(self)
     }
 
@@ -124,6 +124,16 @@ impl EtcdCluster {
         };
         Ok(config.build().into())
     }
+}
+
+#[cfg(feature = "etcd-tls")]
+fn trusting(
+    authority: &[u8],
+    shown: Option<ureq::tls::ClientCert>,
+) -> Result<ureq::tls::TlsConfig, DriverError> {
+    let roots = certificates("the certificates of the authority", authority)?;
+    let roots = ureq::tls::RootCerts::new_with_certs(&roots);
+    Ok(ureq::tls::TlsConfig::builder().root_certs(roots).client_cert(shown).build())
 }
 
 #[cfg(feature = "etcd-tls")]

@@ -22,6 +22,7 @@ use crate::secret::SecretFile;
 ///
 /// let server = MySqlServer::tcp("10.0.0.7", 3306).user("backup").password(SecretString::from("geheim"));
 /// assert_eq!(server.address(), "10.0.0.7:3306");
+/// assert_eq!(MySqlServer::tcp("::1", 3306).address(), "[::1]:3306");
 /// assert!(!format!("{server:?}").contains("geheim"));
 /// ```
 #[derive(Clone, Debug)]
@@ -111,7 +112,7 @@ impl MySqlServer {
     }
 
     /// Sets how long connecting, a statement, and each wait for the server may take; tools have their own. Default
-    /// 10 s.
+    /// 10 s, at least 100 ms.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.max(Duration::from_millis(100));
@@ -129,6 +130,7 @@ impl MySqlServer {
     /// Its address, for people.
     pub fn address(&self) -> String {
         match &self.place {
+            Place::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             Place::Tcp { host, port } => format!("{host}:{port}"),
             Place::Socket(path) => path.display().to_string(),
         }

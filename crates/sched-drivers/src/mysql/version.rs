@@ -2,15 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::DriverError;
 
 /// Whose server it is. Percona's is MySQL's here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Product {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Product {
     /// MariaDB.
     MariaDb,
     /// MySQL, and Percona Server.
@@ -27,17 +23,16 @@ impl fmt::Display for Product {
 }
 
 /// The version of a server, or the one that a tool was built from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ServerVersion {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ServerVersion {
     /// Whose.
-    pub product: Product,
+    pub(super) product: Product,
     /// Such as 10 of 10.11.6.
-    pub major: u32,
+    pub(super) major: u32,
     /// Such as 11 of 10.11.6.
-    pub minor: u32,
+    pub(super) minor: u32,
     /// Such as 6 of 10.11.6.
-    pub patch: u32,
+    pub(super) patch: u32,
 }
 
 impl fmt::Display for ServerVersion {

@@ -115,8 +115,8 @@ impl PostgresServer {
         self
     }
 
-    /// Its address, for people.
-    pub(super) fn address(&self) -> String {
+    /// Its address, for people, and as [`PostgresMembers`](super::PostgresMembers) tells it.
+    pub fn address(&self) -> String {
         match self.host.starts_with('/') {
             true => format!("{}/.s.PGSQL.{}", self.host, self.port),
             false if self.host.contains(':') => format!("[{}]:{}", self.host, self.port),

@@ -45,10 +45,10 @@ impl RedisServer {
         self.password(password)
     }
 
-    /// Sets how long to wait for a connection and for an answer. Default 5 s.
+    /// Sets how long to wait for a connection and for an answer. Default 5 s, at least 100 ms.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.max(Duration::from_millis(100));
         self
     }
 

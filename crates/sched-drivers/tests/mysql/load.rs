@@ -42,8 +42,10 @@ fn a_batch_and_short_reads_at_equal_queries_a_second_are_decided_differently() {
     };
     let short = level_after(&|n| format!("SELECT note FROM shop.bulk WHERE n = {}", n + 1));
     let batch = level_after(&|_| "SELECT MAX(CRC32(note)) FROM shop.bulk WHERE n <= 4000".into());
-    assert_eq!(short, (LoadLevel::Busy, "0 requests at work, 20 a second, mostly point reads".into()));
-    assert_eq!(batch, (LoadLevel::Calm, "0 requests at work, 20 a second, mostly batch".into()));
+    // How many are at work is of the moment: the last query may not have ended for the server when its answer is here.
+    assert!(short.1.ends_with(", 20 a second, mostly point reads"), "{}", short.1);
+    assert!(batch.1.ends_with(", 20 a second, mostly batch"), "{}", batch.1);
+    assert_eq!((short.0, batch.0), (LoadLevel::Busy, LoadLevel::Calm));
     let writes = level_after(&|n| format!("INSERT INTO shop.credit VALUES ({n}, 1, '')"));
     assert_eq!(writes.0, LoadLevel::Busy, "{}", writes.1);
 }
