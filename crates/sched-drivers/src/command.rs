@@ -171,8 +171,8 @@ impl ExternalCommand {
     }
 
     /// Hands each line of its standard error to `listen` when it is said: for tools that tell there how far they are.
-    /// That is done on a thread of its own, and all has been heard when [`run`](Self::run) returns. `listen` must not
-    /// panic, and what it waits for the tool waits for, too.
+    /// That is done on a thread of its own, and all has been heard when [`run`](Self::run) returns, unless that takes
+    /// more than a second. `listen` must not panic, and what it waits for the tool waits for, too.
     #[must_use]
     pub fn listener(mut self, listen: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listen));

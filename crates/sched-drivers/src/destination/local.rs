@@ -60,7 +60,8 @@ impl Destination for LocalDirectory {
             let _ = fs::remove_file(partial.join(RECORD));
             let _ = fs::remove_dir(&partial);
         })?;
-        Ok(Box::new(Attempt { complete: folder.join(backup.name()), folder, partial, record, over: false }))
+        let complete = folder.join(backup.name());
+        Ok(Box::new(Attempt { folder, partial, complete, record: Some(record) }))
     }
 }
 
@@ -137,15 +138,15 @@ struct Attempt {
     folder: PathBuf,
     partial: PathBuf,
     complete: PathBuf,
-    record: Record,
-    over: bool,
+    /// Gone when the attempt is over.
+    record: Option<Record>,
 }
 
 impl Attempt {
     fn begin_file(&mut self, file: &str) -> io::Result<(PathBuf, File)> {
         check_file_name(file)?;
         let path = self.partial.join(file);
-        self.record.add(&Entry::File(file.to_owned()))?;
+        self.note(&Entry::File(file.to_owned()))?;
         if let Some(parent) = path.parent() {
             private().recursive(true).create(parent)?;
         }
@@ -153,7 +154,14 @@ impl Attempt {
         Ok((path, file))
     }
 
-    fn remove(&self) -> io::Result<()> {
+    fn note(&mut self, entry: &Entry) -> io::Result<()> {
+        let over = || io::Error::other("the attempt is over");
+        self.record.as_mut().ok_or_else(over)?.add(entry)
+    }
+
+    fn remove(&mut self) -> io::Result<()> {
+        // Network file systems keep a file that is open, and let nobody read one that is locked.
+        self.record = None;
         remove(&self.partial, &read_record(File::open(self.partial.join(RECORD))?)?)
     }
 }
@@ -170,11 +178,11 @@ impl BackupSink for Attempt {
     }
 
     fn note_process(&mut self, process: &ProcessMark) -> io::Result<()> {
-        self.record.add(&Entry::Process(process.clone()))
+        self.note(&Entry::Process(process.clone()))
     }
 
     fn complete(mut self: Box<Self>, manifest: &[u8]) -> io::Result<String> {
-        self.record.add(&Entry::File(MANIFEST.to_owned()))?;
+        self.note(&Entry::File(MANIFEST.to_owned()))?;
         let mut file = create_private(&self.partial.join(MANIFEST))?;
         file.write_all(manifest)?;
         file.sync_all()?;
@@ -184,7 +192,7 @@ impl BackupSink for Attempt {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, problem));
         }
         fs::rename(&self.partial, &self.complete)?;
-        self.over = true;
+        self.record = None;
         sync_directory(&self.folder)?;
         // The record is needed until the name is final; one that stays does no harm.
         let _ = fs::remove_file(self.complete.join(RECORD));
@@ -192,14 +200,13 @@ impl BackupSink for Attempt {
     }
 
     fn abandon(mut self: Box<Self>) -> io::Result<()> {
-        self.over = true;
         self.remove()
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if !self.over {
+        if self.record.is_some() {
             let _ = self.remove();
         }
     }
@@ -257,6 +264,7 @@ fn sweep(folder: &Path) -> io::Result<()> {
             Entry::File(_) => true,
         });
         if dead && matches!(record.first(), Some(Entry::Owner { .. })) {
+            drop(file);
             // What cannot be removed must not keep the next backup from being made.
             let _ = remove(&path, &record);
         }
