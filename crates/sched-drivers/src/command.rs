@@ -24,6 +24,10 @@ pub use self::output::ToolOutput;
 use self::said::{Listener, Said};
 use self::watch::Watch;
 
+/// How long what was killed may take to be gone, in ms. Where nobody reaps orphans, as in some containers, their numbers
+/// stay for ever.
+const DYING_MS: u32 = 100;
+
 /// A tool that makes a backup: a program with its arguments, and how it is kept in hand.
 ///
 /// - It runs in a process group of its own, without a shell, with nothing on its standard input and with an environment
@@ -365,7 +369,14 @@ impl Running {
         // A host that waits for all its children took the number away: it may be a stranger's by now.
         ended?;
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-        self.child.wait()
+        let status = self.child.wait();
+        for _ in 0..DYING_MS {
+            if rustix::process::test_kill_process_group(pid).is_err() {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        status
     }
 }
 

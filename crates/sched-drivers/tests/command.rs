@@ -55,7 +55,7 @@ fn a_cancelled_tool_is_gone_with_all_it_started() {
         io::copy(stdout, &mut io::sink())
     });
     assert!(matches!(result, Err(CommandError::Cancelled { .. })), "{result:?}");
-    until("the end of its child", || state(child).is_none_or(|state| state == 'Z'));
+    assert!(state(child).is_none_or(|state| state == 'Z'));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_reader_that_fails_ends_the_tool() {
     assert!(
         matches!(&result, Err(CommandError::Reader { source, .. }) if source.kind() == io::ErrorKind::StorageFull)
     );
-    until("the end of its child", || state(child).is_none_or(|state| state == 'Z'));
+    assert!(state(child).is_none_or(|state| state == 'Z'));
 }
 
 #[test]
@@ -270,7 +270,8 @@ fn kill_the_host(stops: bool) {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
         serde_json::from_value(value["process"].clone()).ok()
     };
-    until("the tool at work", || tool().is_some());
+    let stored = || files(&backups).iter().any(|file| file.ends_with("zeros"));
+    until("the tool at work", || tool().is_some() && stored());
     let tool = tool().unwrap();
     let wanted = if stops { 'T' } else { 'S' };
     until("that it stands", || state(tool.pid) == Some(wanted));
@@ -281,7 +282,7 @@ fn kill_the_host(stops: bool) {
     until("the end of the tool", || !tool.runs());
 
     // And the next attempt finds what the killed one left, proves its processes gone, and removes it.
-    assert!(files(&backups).iter().any(|file| file.ends_with("zeros")));
+    assert!(stored());
     let next = Attempt::nth(spec(), u64::MAX, 2);
     let mut backup = Backup::begin(&next.ctx, &LocalDirectory::new(&backups)).unwrap();
     backup.store("x", &b"x"[..]).unwrap();
