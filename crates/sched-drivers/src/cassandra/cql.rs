@@ -55,7 +55,7 @@ impl CqlConnection {
 
     fn log_in(mut self, node: &CassandraNode) -> Result<Self, DriverError> {
         let Some((user, password)) = &node.user else {
-            let remedy = "give a user with `CassandraNode::user`".into();
+            let remedy = "give a user with `CassandraNode::login`".into();
             return Err(DriverError::Refused {
                 server: self.server,
                 error: "it wants a password".into(),
@@ -128,7 +128,7 @@ impl CqlConnection {
     fn refused(&self, error: &DbError, said: String) -> DriverError {
         let server = self.server.clone();
         let remedy = match error {
-            DbError::AuthenticationError => "give the right password with `CassandraNode::user`",
+            DbError::AuthenticationError => "give the right password with `CassandraNode::login`",
             DbError::Unauthorized => "grant the role SELECT on system, system_schema and system_views",
             DbError::Overloaded | DbError::IsBootstrapping | DbError::Unavailable { .. } => {
                 return DriverError::NotReady { server, problem: said };
