@@ -9,7 +9,6 @@ mod encode;
 mod local;
 #[cfg(feature = "object-store")]
 mod object;
-#[cfg(feature = "object-store")]
 mod owner;
 mod stream;
 

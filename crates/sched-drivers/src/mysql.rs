@@ -30,6 +30,7 @@
 mod dump;
 mod fault;
 mod grants;
+mod known;
 mod members;
 mod option_file;
 mod physical;
@@ -37,7 +38,6 @@ mod position;
 mod replication;
 mod server;
 mod status;
-mod target;
 mod tool;
 mod version;
 

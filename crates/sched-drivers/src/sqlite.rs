@@ -4,7 +4,6 @@ mod copy;
 mod status;
 mod wal;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,11 +13,10 @@ pub use self::status::SqliteStatus;
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// The name of the database in its backup.
 pub const FILE: &str = "database.sqlite";
-
-type Find = dyn Fn(&InstanceName) -> Option<PathBuf> + Send + Sync;
 
 /// Backs up SQLite databases: one file each that can be opened as it is.
 ///
@@ -39,9 +37,9 @@ type Find = dyn Fn(&InstanceName) -> Option<PathBuf> + Send + Sync;
 /// );
 /// // `.executor("sqlite", executor)` of the scheduler's builder.
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct SqliteBackup {
-    find: Arc<Find>,
+    instances: Instances<PathBuf>,
     destination: Arc<dyn Destination>,
     step_pages: u16,
     max_wal_bytes: u64,
@@ -56,7 +54,7 @@ impl SqliteBackup {
         destination: impl Destination + 'static,
     ) -> Self {
         Self {
-            find: Arc::new(find),
+            instances: Instances::new(find),
             destination: Arc::new(destination),
             step_pages: 32,
             max_wal_bytes: 512 << 20,
@@ -99,11 +97,7 @@ impl SqliteBackup {
     /// # Errors
     /// When there is no such database, it cannot be read or copied, the copy is not good, or the attempt is cancelled.
     pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
-        let instance = ctx.instance();
-        let path = (self.find)(instance).ok_or_else(|| DriverError::Setting {
-            what: instance.to_string(),
-            problem: "no database is known for this instance".into(),
-        })?;
+        let path = self.instances.of(ctx)?;
         let source = copy::Source::open(&path)?;
         let mut backup = Backup::begin(ctx, &self.destination)?;
         backup.tool(format!("SQLite {}", rusqlite::version()));
@@ -124,12 +118,6 @@ impl SqliteBackup {
 impl Executor for SqliteBackup {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
         self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
-    }
-}
-
-impl fmt::Debug for SqliteBackup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteBackup").field("destination", &self.destination).finish_non_exhaustive()
     }
 }
 

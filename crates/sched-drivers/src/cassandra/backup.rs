@@ -15,11 +15,10 @@ use super::{CassandraNode, CqlConnection, files, together, upload};
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// How often a snapshot is tried to be cleared before an error is made of it.
 const CLEAR_TRIES: u32 = 3;
-
-type Find = dyn Fn(&InstanceName) -> Vec<CassandraNode> + Send + Sync;
 
 /// Backs up clusters of Cassandra, whole or a node at a time: snapshots of all nodes together, then the SSTables one
 /// node after the other, then the snapshots cleared.
@@ -55,7 +54,7 @@ type Find = dyn Fn(&InstanceName) -> Vec<CassandraNode> + Send + Sync;
 /// ```
 #[derive(Clone)]
 pub struct CassandraBackup {
-    find: Arc<Find>,
+    instances: Instances<Vec<CassandraNode>>,
     destination: Arc<dyn Destination>,
     keyspaces: Vec<String>,
     at_once: usize,
@@ -72,7 +71,7 @@ impl CassandraBackup {
         destination: impl Destination + 'static,
     ) -> Self {
         Self {
-            find: Arc::new(find),
+            instances: Instances::new(move |instance| Some(find(instance)).filter(|nodes| !nodes.is_empty())),
             destination: Arc::new(destination),
             keyspaces: Vec::new(),
             at_once: 16,
@@ -177,11 +176,7 @@ impl CassandraBackup {
 
     /// Finds the nodes and asks them where they stand.
     fn know(&self, ctx: &RunContext) -> Result<Vec<Known>, DriverError> {
-        let nodes = (self.find)(ctx.instance());
-        if nodes.is_empty() {
-            let problem = "no node is known for this instance".into();
-            return Err(DriverError::Setting { what: ctx.instance().to_string(), problem });
-        }
+        let nodes = self.instances.of(ctx)?;
         let names: BTreeSet<&str> = nodes.iter().map(CassandraNode::name).collect();
         if names.len() < nodes.len() {
             let problem = "two of its nodes have the same name; each needs one of its own".into();

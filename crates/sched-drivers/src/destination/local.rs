@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use sched_limits::FileSink;
 use serde::{Deserialize, Serialize};
 
+use super::owner::Owner;
 use super::{ArtifactWriter, BackupId, BackupSink, Destination, MANIFEST, check_file_name};
 use crate::command::ProcessMark;
 
@@ -92,7 +93,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 #[serde(rename_all = "snake_case")]
 enum Entry {
     /// Whose attempt it is.
-    Owner { host: String, process: ProcessMark },
+    Owner(Owner),
     /// A tool that works for it.
     Process(ProcessMark),
     /// A file that it writes.
@@ -110,7 +111,7 @@ impl Record {
         // Held while the attempt lives, so that also those know who cannot see this process, as in another container.
         // Where the file system has no locks, what is written down must do.
         let _ = record.file.lock();
-        record.add(&Entry::Owner { host: host(), process: ProcessMark::own() })?;
+        record.add(&Entry::Owner(Owner::new()))?;
         sync_directory(partial)?;
         Ok(record)
     }
@@ -120,17 +121,6 @@ impl Record {
         let line = format!("\n{}\n", serde_json::to_string(entry)?);
         self.file.write_all(line.as_bytes())?;
         self.file.sync_data()
-    }
-}
-
-pub(super) fn host() -> String {
-    #[cfg(unix)]
-    {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    }
-    #[cfg(not(unix))]
-    {
-        std::env::var("COMPUTERNAME").unwrap_or_default()
     }
 }
 
@@ -259,11 +249,11 @@ fn sweep(folder: &Path) -> io::Result<()> {
         }
         let Ok(record) = read_record(&file) else { continue };
         let dead = record.iter().all(|entry| match entry {
-            Entry::Owner { host: of, process } => *of == host() && !process.runs(),
+            Entry::Owner(owner) => owner.is_dead(),
             Entry::Process(process) => !process.runs(),
             Entry::File(_) => true,
         });
-        if dead && matches!(record.first(), Some(Entry::Owner { .. })) {
+        if dead && matches!(record.first(), Some(Entry::Owner(_))) {
             drop(file);
             // What cannot be removed must not keep the next backup from being made.
             let _ = remove(&path, &record);

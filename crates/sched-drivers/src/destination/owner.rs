@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
-use super::local::host;
 use crate::command::ProcessMark;
 
 /// Who makes a backup, written where other machines read it too.
@@ -42,6 +41,17 @@ impl Owner {
             !self.machine.is_empty()
         };
         visible && self.host == host() && self.machine == machine() && !self.process.runs()
+    }
+}
+
+fn host() -> String {
+    #[cfg(unix)]
+    {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+    #[cfg(not(unix))]
+    {
+        std::env::var("COMPUTERNAME").unwrap_or_default()
     }
 }
 

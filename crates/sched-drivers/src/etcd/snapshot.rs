@@ -1,6 +1,5 @@
 //! Snapshots of an etcd cluster: [`Snapshot`].
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -13,11 +12,10 @@ use super::stream::SnapshotStream;
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// The name of the snapshot in its backup.
 pub const FILE: &str = "snapshot.db";
-
-type Find = dyn Fn(&InstanceName) -> Option<EtcdCluster> + Send + Sync;
 
 /// Makes a snapshot of one member: a caught-up follower, or the leader where no follower is fit. A learner makes none.
 ///
@@ -43,9 +41,9 @@ type Find = dyn Fn(&InstanceName) -> Option<EtcdCluster> + Send + Sync;
 /// );
 /// // `.executor("etcd", executor)` of the scheduler's builder.
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
-    find: Arc<Find>,
+    instances: Instances<EtcdCluster>,
     destination: Arc<dyn Destination>,
     max_behind: u64,
 }
@@ -57,7 +55,11 @@ impl Snapshot {
         find: impl Fn(&InstanceName) -> Option<EtcdCluster> + Send + Sync + 'static,
         destination: impl Destination + 'static,
     ) -> Self {
-        Self { find: Arc::new(find), destination: Arc::new(destination), max_behind: EtcdMembers::MAX_BEHIND }
+        Self {
+            instances: Instances::new(find),
+            destination: Arc::new(destination),
+            max_behind: EtcdMembers::MAX_BEHIND,
+        }
     }
 
     /// Sets how many entries of the log the member may lack. Default 1000.
@@ -74,10 +76,7 @@ impl Snapshot {
     /// not what the server digested; else when a member, the destination or the attempt's orders stop it.
     pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
         ctx.checkpoint()?;
-        let cluster = (self.find)(ctx.instance()).ok_or_else(|| DriverError::Setting {
-            what: ctx.instance().to_string(),
-            problem: "no cluster is known for this instance".into(),
-        })?;
+        let cluster = self.instances.of(ctx)?;
         let mut gateway = Gateway::new(&cluster)?;
         let all = members::ask_all(&mut gateway, &cluster.endpoints)?;
         let member = members::choose(&all, cluster.preferred.as_deref(), self.max_behind)
@@ -116,12 +115,6 @@ impl Snapshot {
 impl Executor for Snapshot {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
         self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
-    }
-}
-
-impl fmt::Debug for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("destination", &self.destination).finish_non_exhaustive()
     }
 }
 

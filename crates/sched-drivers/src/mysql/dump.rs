@@ -1,20 +1,20 @@
 //! Contents of a server as statements: [`Dump`].
 
 use std::ffi::OsString;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
 
+use super::known::{Known, check_grants};
 use super::position::{Lines, Position};
 use super::server::MySqlServer;
-use super::target::{Known, Target, check_grants};
 use super::tool::Tool;
 use super::version::{Fit, Product, ServerVersion};
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// The least rate at which a dump goes on; that of the built-in profile: its snapshot keeps purge from running.
 const FLOOR_BYTES_PER_SEC: u64 = 4_000_000;
@@ -33,9 +33,9 @@ const FLOOR_BYTES_PER_SEC: u64 = 4_000_000;
 ///   checked before.
 ///
 /// MariaDB was tried (10.11); MySQL was not.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Dump {
-    target: Target,
+    instances: Instances<MySqlServer>,
     destination: Arc<dyn Destination>,
     tool: Tool,
     databases: Vec<String>,
@@ -49,7 +49,7 @@ impl Dump {
         destination: impl Destination + 'static,
     ) -> Self {
         Self {
-            target: Target::new(find),
+            instances: Instances::new(find),
             destination: Arc::new(destination),
             tool: Tool::default(),
             databases: Vec::new(),
@@ -90,7 +90,7 @@ impl Dump {
     /// # Errors
     /// Whatever kept it from being complete; nothing of it stays.
     pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
-        let server = self.target.of(ctx)?;
+        let server = self.instances.of(ctx)?;
         let mut known = Known::ask(&server)?;
         let (version, binary_log) = (known.identity.version, known.identity.binary_log);
         self.check_grants(&mut known)?;
@@ -191,16 +191,6 @@ impl Dump {
 impl Executor for Dump {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
         self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
-    }
-}
-
-impl fmt::Debug for Dump {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dump")
-            .field("destination", &self.destination)
-            .field("tool", &self.tool)
-            .field("databases", &self.databases)
-            .finish_non_exhaustive()
     }
 }
 

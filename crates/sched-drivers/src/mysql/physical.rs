@@ -1,7 +1,6 @@
 //! Copies of a server's files: [`PhysicalBackup`].
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,15 +10,16 @@ use ::mysql::prelude::Queryable;
 use parking_lot::Mutex;
 use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
 
+use super::known::{Known, check_grants};
 use super::position::Position;
 use super::server::{Identity, MySqlServer};
-use super::target::{Known, Target, check_grants};
 use super::tool::Tool;
 use super::version::{Fit, Product, ServerVersion};
 use super::{fault, replication};
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// The least rate at which a copy goes on; that of the built-in profile.
 const FLOOR_BYTES_PER_SEC: u64 = 4_000_000;
@@ -36,9 +36,9 @@ const FLOOR_BYTES_PER_SEC: u64 = 4_000_000;
 ///   `gtid`; of a replica also `primary_position`.
 ///
 /// MariaDB was tried (10.11); MySQL with XtraBackup was not.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct PhysicalBackup {
-    target: Target,
+    instances: Instances<MySqlServer>,
     destination: Arc<dyn Destination>,
     tool: Tool,
     floor_bytes_per_sec: u64,
@@ -52,7 +52,7 @@ impl PhysicalBackup {
         destination: impl Destination + 'static,
     ) -> Self {
         Self {
-            target: Target::new(find),
+            instances: Instances::new(find),
             destination: Arc::new(destination),
             tool: Tool::default(),
             floor_bytes_per_sec: FLOOR_BYTES_PER_SEC,
@@ -94,7 +94,7 @@ impl PhysicalBackup {
     /// # Errors
     /// Whatever kept it from being complete; nothing of it stays.
     pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
-        let server = self.target.of(ctx)?;
+        let server = self.instances.of(ctx)?;
         let mut known = Known::ask(&server)?;
         let version = known.identity.version;
         check_grants(&mut known.connection, &server.address(), &[], needed(&known.identity))?;
@@ -176,15 +176,6 @@ impl PhysicalBackup {
 impl Executor for PhysicalBackup {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
         self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
-    }
-}
-
-impl fmt::Debug for PhysicalBackup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PhysicalBackup")
-            .field("destination", &self.destination)
-            .field("tool", &self.tool)
-            .finish_non_exhaustive()
     }
 }
 

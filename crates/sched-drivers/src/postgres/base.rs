@@ -1,6 +1,5 @@
 //! Whole clusters as they lie on disk: [`BaseBackup`].
 
-use std::fmt;
 use std::sync::Arc;
 
 use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
@@ -8,13 +7,14 @@ use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
 use super::base_tar::{BaseTar, Part};
 use super::connection::Connection;
 use super::fault;
-use super::server::{Find, PostgresServer, server_of};
+use super::server::PostgresServer;
 use super::slot::WalHold;
 use super::survey::{Survey, size_bytes};
 use super::tool::Tool;
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// The name of the archive in a backup.
 const FILE: &str = "base.tar";
@@ -61,9 +61,9 @@ pub enum Checkpoint {
 /// );
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct BaseBackup {
-    find: Arc<Find>,
+    instances: Instances<PostgresServer>,
     destination: Arc<dyn Destination>,
     checkpoint: Checkpoint,
     includes_wal: bool,
@@ -77,7 +77,7 @@ impl BaseBackup {
         destination: impl Destination + 'static,
     ) -> Self {
         Self {
-            find: Arc::new(find),
+            instances: Instances::new(find),
             destination: Arc::new(destination),
             checkpoint: Checkpoint::Spread,
             includes_wal: true,
@@ -105,7 +105,7 @@ impl BaseBackup {
     /// When the server cannot be reached or refuses, the tool is missing, too old or fails, the destination takes no
     /// more, or the attempt is cancelled. Nothing stays of the backup then.
     pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
-        let server = &server_of(&*self.find, ctx)?;
+        let server = &self.instances.of(ctx)?;
         let connection = Connection::open(server)?;
         let survey = Survey::of(&connection)?;
         allow(server, &survey)?;
@@ -155,12 +155,6 @@ impl BaseBackup {
             checkpoint,
             wal,
         ]
-    }
-}
-
-impl fmt::Debug for BaseBackup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BaseBackup").field("destination", &self.destination).finish_non_exhaustive()
     }
 }
 

@@ -1,18 +1,18 @@
 //! One database as its contents: [`Dump`].
 
-use std::fmt;
 use std::sync::Arc;
 
 use sched_core::{Executor, InstanceName, RunContext, RunError, RunPhase};
 
 use super::connection::Connection;
 use super::fault;
-use super::server::{Find, PostgresServer, server_of};
+use super::server::PostgresServer;
 use super::survey::Survey;
 use super::tool::Tool;
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// The name of the archive in a backup.
 const FILE: &str = "database.dump";
@@ -42,9 +42,9 @@ const FLOOR_BYTES_PER_SEC: u64 = 1_000_000;
 ///     LocalDirectory::new("/var/backups"),
 /// );
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Dump {
-    find: Arc<Find>,
+    instances: Instances<PostgresServer>,
     destination: Arc<dyn Destination>,
 }
 
@@ -55,7 +55,7 @@ impl Dump {
         find: impl Fn(&InstanceName) -> Option<PostgresServer> + Send + Sync + 'static,
         destination: impl Destination + 'static,
     ) -> Self {
-        Self { find: Arc::new(find), destination: Arc::new(destination) }
+        Self { instances: Instances::new(find), destination: Arc::new(destination) }
     }
 
     /// Makes one backup; [`run`](Executor::run) does the same, and keeps what was made to itself.
@@ -64,7 +64,7 @@ impl Dump {
     /// When the server cannot be reached or refuses, the tool is missing, too old or fails, the destination takes no
     /// more, or the attempt is cancelled. Nothing stays of the backup then.
     pub fn make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
-        let server = &server_of(&*self.find, ctx)?;
+        let server = &self.instances.of(ctx)?;
         let connection = Connection::open(server)?;
         let survey = Survey::of(&connection)?;
         let tool = Tool::find(ctx, "pg_dump", server, &survey)?;
@@ -93,12 +93,6 @@ impl Dump {
             return Err(DriverError::Corrupt { what: FILE.into(), problem: problem.into() });
         }
         backup.complete()
-    }
-}
-
-impl fmt::Debug for Dump {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dump").field("destination", &self.destination).finish_non_exhaustive()
     }
 }
 

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sched_core::{InstanceName, RunContext};
-
 use crate::DriverError;
 use crate::command::ExternalCommand;
 use crate::secret::{ExposeSecret, SecretFile, SecretString};
@@ -165,18 +163,6 @@ fn password_file(password: &SecretString) -> Result<SecretFile, DriverError> {
 /// A line of a password file, for whatever is connected to.
 fn password_line(password: &str) -> String {
     format!("*:*:*:*:{}\n", password.replace('\\', "\\\\").replace(':', "\\:"))
-}
-
-/// Tells which server holds an instance.
-pub(super) type Find = dyn Fn(&InstanceName) -> Option<PostgresServer> + Send + Sync;
-
-/// The server that an attempt is to back up.
-pub(super) fn server_of(find: &Find, ctx: &RunContext) -> Result<PostgresServer, DriverError> {
-    let instance = ctx.instance();
-    find(instance).ok_or_else(|| DriverError::Setting {
-        what: instance.to_string(),
-        problem: "no server is known for this instance".into(),
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Snapshots that the server saves itself: [`LocalRdb`].
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,11 +14,12 @@ use super::check::RdbCheck;
 use super::connection::Connection;
 use super::gate::ForkLimits;
 use super::info::NEEDED;
-use super::rdb::{FILE, Find, describe, known};
+use super::rdb::{FILE, describe};
 use super::server::RedisServer;
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// How often a server that saves is asked whether it is done.
 const ASK: Duration = Duration::from_millis(200);
@@ -29,9 +29,9 @@ const ASK: Duration = Duration::from_millis(200);
 /// snapshot is fresh afterwards.
 ///
 /// An attempt that is cancelled while the server saves does not stop the save: the server finishes it as one of its own.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct LocalRdb {
-    find: Arc<Find>,
+    instances: Instances<RedisServer>,
     destination: Arc<dyn Destination>,
     limits: ForkLimits,
     path: Option<PathBuf>,
@@ -44,7 +44,7 @@ impl LocalRdb {
         destination: impl Destination + 'static,
     ) -> Self {
         Self {
-            find: Arc::new(find),
+            instances: Instances::new(find),
             destination: Arc::new(destination),
             limits: ForkLimits::default(),
             path: None,
@@ -77,7 +77,7 @@ impl LocalRdb {
 
     fn try_make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
         ctx.checkpoint()?;
-        let server = known(&*self.find, ctx)?;
+        let server = self.instances.of(ctx)?;
         let mut connection = Connection::open(&server, Some(ctx))?;
         let info = connection.info()?;
         info.check_version(&server.address, NEEDED)?;
@@ -117,16 +117,6 @@ impl LocalRdb {
 impl Executor for LocalRdb {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
         self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
-    }
-}
-
-impl fmt::Debug for LocalRdb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalRdb")
-            .field("destination", &self.destination)
-            .field("limits", &self.limits)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
     }
 }
 

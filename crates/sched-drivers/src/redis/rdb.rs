@@ -1,6 +1,5 @@
 //! Snapshots over the network: [`Rdb`].
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
@@ -17,14 +16,13 @@ use super::server::RedisServer;
 use crate::DriverError;
 use crate::backup::{Backup, Completed};
 use crate::destination::Destination;
+use crate::server::Instances;
 
 /// The name of the snapshot in its backup.
 pub const FILE: &str = "dump.rdb";
 /// Before this version a server keeps what is written meanwhile in memory for whoever takes a snapshot, up to a limit.
 const NO_SLOW_READERS: (u32, u32) = (7, 0);
 const CHUNK: usize = 128 << 10;
-
-pub(super) type Find = dyn Fn(&InstanceName) -> Option<RedisServer> + Send + Sync;
 
 /// Has a server send a snapshot as to a new replica (`PSYNC`), from anywhere and without a tool; a replica is the better
 /// choice, which the profile prefers.
@@ -51,9 +49,9 @@ pub(super) type Find = dyn Fn(&InstanceName) -> Option<RedisServer> + Send + Syn
 /// );
 /// // `.executor("redis", executor)` of the scheduler's builder.
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Rdb {
-    find: Arc<Find>,
+    instances: Instances<RedisServer>,
     destination: Arc<dyn Destination>,
     limits: ForkLimits,
     way: Way,
@@ -67,7 +65,7 @@ impl Rdb {
         destination: impl Destination + 'static,
     ) -> Self {
         Self {
-            find: Arc::new(find),
+            instances: Instances::new(find),
             destination: Arc::new(destination),
             limits: ForkLimits::default(),
             way: Way::Direct,
@@ -112,7 +110,7 @@ impl Rdb {
 
     fn try_make(&self, ctx: &RunContext) -> Result<Completed, DriverError> {
         ctx.checkpoint()?;
-        let server = known(&*self.find, ctx)?;
+        let server = self.instances.of(ctx)?;
         let mut connection = Connection::open(&server, Some(ctx))?;
         let info = connection.info()?;
         let needed = match self.way {
@@ -205,25 +203,6 @@ impl Executor for Rdb {
     fn run(&self, ctx: &RunContext) -> Result<(), RunError> {
         self.make(ctx).map(drop).map_err(|error| error.into_run_error(ctx))
     }
-}
-
-impl fmt::Debug for Rdb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rdb")
-            .field("destination", &self.destination)
-            .field("limits", &self.limits)
-            .field("way", &self.way)
-            .field("spool", &self.spool)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The server of the attempt's instance.
-pub(super) fn known(find: &Find, ctx: &RunContext) -> Result<RedisServer, DriverError> {
-    find(ctx.instance()).ok_or_else(|| DriverError::Setting {
-        what: ctx.instance().to_string(),
-        problem: "no server is known for this instance".into(),
-    })
 }
 
 pub(super) fn describe(backup: &mut Backup<'_>, info: &Info) {

@@ -1,34 +1,10 @@
-//! Which server an attempt backs up: [`Target`].
-
-use std::sync::Arc;
-
-use ::mysql::Conn;
-use ::mysql::prelude::Queryable;
-use sched_core::{InstanceName, RunContext};
+//! What must be known of a server before it is backed up: [`Known`].
 
 use super::server::{Identity, MySqlServer};
 use super::{fault, grants};
 use crate::DriverError;
-
-type Find = dyn Fn(&InstanceName) -> Option<MySqlServer> + Send + Sync;
-
-/// Where the servers of instances are, as the host knows.
-#[derive(Clone)]
-pub(super) struct Target(Arc<Find>);
-
-impl Target {
-    pub(super) fn new(find: impl Fn(&InstanceName) -> Option<MySqlServer> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(find))
-    }
-
-    /// The server that holds the instance which the attempt was given.
-    pub(super) fn of(&self, ctx: &RunContext) -> Result<MySqlServer, DriverError> {
-        (self.0)(ctx.instance()).ok_or_else(|| DriverError::Setting {
-            what: ctx.instance().to_string(),
-            problem: "no server is known for this instance".into(),
-        })
-    }
-}
+use ::mysql::Conn;
+use ::mysql::prelude::Queryable;
 
 /// Refuses an account that lacks privileges, before anything is made.
 pub(super) fn check_grants(
