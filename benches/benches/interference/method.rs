@@ -173,6 +173,9 @@ impl Contender {
         let (clock, moved, running) = (self.clock.clone(), self.moved.clone(), Arc::clone(&self.running));
         let pacer: Arc<dyn Pacer> = Arc::new(Throttle::new(clock.clone(), rate));
         let nice = self.method == Method::Nice;
+        // Contenders may begin in the same millisecond: their backups must not be taken for one.
+        static CONTENDERS: AtomicU64 = AtomicU64::new(1_000);
+        let job = JobId(CONTENDERS.fetch_add(1, Relaxed));
         let mut attempt = 0;
         self.worker(move || {
             if nice {
@@ -183,7 +186,7 @@ impl Contender {
             let control = Arc::new(RunControl::new(|_| {}));
             *running.lock() = Some(Arc::clone(&control));
             let ctx = RunContext::new(RunParts {
-                job: JobId(1),
+                job,
                 attempt,
                 spec: Arc::new(spec.clone()),
                 terms: Arc::default(),
