@@ -122,7 +122,7 @@ pub(crate) fn compare(
             let measured = &mut measured[which];
             let mut histogram = stats::empty();
             block.clone().for_each(|sample| histogram.saturating_record(micros(sample)));
-            measured.course = course(block, from);
+            measured.course = course(block, from, to);
             measured.blocks.push(histogram);
             measured.rates.push(moved as f64 / to.since(from).as_secs_f64());
             measured.finished = contenders[which].finished.load(std::sync::atomic::Ordering::Relaxed);
@@ -141,12 +141,15 @@ fn micros(sample: &Sample) -> u64 {
     u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
-fn course<'a>(block: impl Iterator<Item = &'a Sample>, from: MonoTime) -> Vec<(f64, f64)> {
+/// Of whole half seconds only: a few requests at the end say nothing of a p99.
+fn course<'a>(block: impl Iterator<Item = &'a Sample>, from: MonoTime, to: MonoTime) -> Vec<(f64, f64)> {
+    let bin = |at: MonoTime| (at.since(from).as_millis() / 500) as usize;
     let mut bins: Vec<Block> = Vec::new();
+    bins.resize_with(bin(to), stats::empty);
     for sample in block {
-        let bin = (sample.due.since(from).as_millis() / 500) as usize;
-        bins.resize_with(bins.len().max(bin + 1), stats::empty);
-        bins[bin].saturating_record(micros(sample));
+        if let Some(bin) = bins.get_mut(bin(sample.due)) {
+            bin.saturating_record(micros(sample));
+        }
     }
     bins.iter().map(|bin| (bin.value_at_quantile(0.5) as f64, bin.value_at_quantile(0.99) as f64)).collect()
 }

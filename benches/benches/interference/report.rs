@@ -132,17 +132,28 @@ fn frontier(comparison: &Comparison) -> String {
         y: (lowest / 1.05, highest * 1.05),
     };
     let mut content = String::new();
-    for (value, dash) in [(1.0, "none"), (1.1, "4 3")] {
-        let y = axes.y(value);
-        let _ = write!(
-            content,
-            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y}\" y2=\"{y}\" stroke=\"#999\" stroke-dasharray=\"{dash}\"/>\
-             <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{value}</text>",
-            WIDTH - 20.0,
-            LEFT - 6.0,
-            y + 4.0
-        );
+    let right = WIDTH - 20.0;
+    for tick in [0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0] {
+        if tick > axes.y.0 && tick < axes.y.1 {
+            let y = axes.y(tick);
+            let color = if tick == 1.0 { "#999" } else { "#eee" };
+            let _ = write!(
+                content,
+                "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{color}\"/>\
+                 <text x=\"{}\" y=\"{}\" text-anchor=\"end\">{tick}</text>",
+                LEFT - 6.0,
+                y + 4.0
+            );
+        }
     }
+    let y = axes.y(1.1);
+    let _ = write!(
+        content,
+        "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y}\" y2=\"{y}\" stroke=\"#999\" stroke-dasharray=\"4 3\"/>\
+         <text x=\"{}\" y=\"{}\" fill=\"#666\">1.1</text>",
+        LEFT + 4.0,
+        y - 4.0
+    );
     for tick in [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0] {
         if tick > axes.x.0 && tick < axes.x.1 {
             let x = axes.x(tick);

@@ -210,6 +210,8 @@ impl Monitor {
     /// What the server says; as read by the other user where that was less than three quarters of a period ago. With a
     /// half or less, two users that take turns by halves would each have it read.
     fn status(&self, now: Now) -> Result<ServerStatus, String> {
+        // Held while the server is read: only these two wait for it, each on a thread of its own, and a reading that
+        // hangs is one that both are to lose.
         let mut shared = self.shared.lock();
         let fresh = shared.read_at.is_some_and(|at| now.mono.since(at) < self.config.period * 3 / 4);
         if !fresh {
