@@ -1,0 +1,4 @@
+//! Where what a scheduler must not forget is kept.
+
+#[cfg(feature = "postgres")]
+pub mod shared;

@@ -1,0 +1,1 @@
+//! Several schedulers that share one fleet through PostgreSQL.
