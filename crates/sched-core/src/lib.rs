@@ -44,6 +44,7 @@ mod terms;
 mod time;
 
 pub mod engine;
+pub mod store;
 
 pub use calendar::{Calendar, CalendarState, Stretch};
 pub use engine::{
@@ -55,7 +56,7 @@ pub use estimate::Estimate;
 pub use event::{Event, EventKind, JobRef};
 pub use explain::Explanation;
 pub use gate::{CapacityState, ClosedGate, Gate, LoadLevel, LoadState, Measured, Reason, Scope};
-pub use journal::{JobRecord, Lsn, Record, RestoreError};
+pub use journal::{EstimateRecord, JobRecord, Lsn, Record, RestoreError, StandingOrders};
 pub use kinds::Kinds;
 pub use name::{
     CalendarName, DestinationName, GroupName, HostName, InstanceName, LinkName, MAX_NAME_BYTES, NameError,

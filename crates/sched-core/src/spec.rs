@@ -127,54 +127,54 @@ pub struct JobSpec {
     #[serde(default)]
     pub host: HostName,
     /// Urgency class; the policy's when `None`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     /// Bytes to move, 1 to [`MAX_SIZE_BYTES`]; `None` when unknown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
     /// How long it is expected to take at the paced rate (90th percentile); estimated from size when `None`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_duration: Option<Duration>,
     /// Finish by this wall time. Takes precedence over `rpo`. A moment in the past is accepted: the backup is
     /// overdue, is said to be, and starts as soon as it can.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// Recovery point objective, counted from the submission; the policy's when `None`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpo: Option<Duration>,
     /// Not before this wall time.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// Ceiling of this job's own rate; 0 is refused.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes_per_sec: Option<u64>,
     /// Resources needed beyond the policy's, by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Demand::is_empty")]
     pub demand: Demand,
     /// The volume of the host that it reads, where volumes have limits of their own.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeName>,
     /// Where the backup goes: what it shares a circuit breaker and a limit with.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationName>,
     /// Whom the work is for; `default` unless said.
     #[serde(default)]
     pub tenant: TenantName,
     /// Groups whose limits it counts against, such as its cluster. Each must be known to the engine.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub groups: BTreeSet<GroupName>,
     /// Members that can be backed up in the place of each other, best first: the first that is up is taken, or after
     /// [`patience`](Self::patience) the first that is free. Until the job starts, a better one that becomes free is
     /// taken again. The chosen one's host stands for `host`, and gates of its instance count: the job does not start
     /// while it is held, down, or backed up in the same way under another name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
     /// How long the best member that is up is waited for while a gate of its own, of its instance or its host, keeps
     /// the job from it; default 10 min. What members share, such as the slots of the fleet, costs no patience.
     #[serde(default = "default_patience")]
     pub patience: Duration,
     /// Other hosts that take part at the same time: the job starts when there is room on all of them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub together: BTreeSet<HostName>,
 }
 

@@ -174,10 +174,13 @@ fn apply(world: &mut World, op: Op) {
 fn crash(world: &World, heard: usize, durable: u64) -> Result<(), TestCaseError> {
     let records: Vec<_> = world.records().into_iter().take(durable as usize).collect();
     let mut alive: BTreeMap<JobId, u32> = BTreeMap::new();
+    let (mut held, mut learned) = (false, BTreeMap::new());
     for record in &records {
         match record {
             Record::Job(job) => _ = alive.insert(job.id, job.attempt),
             Record::Ended(id) => _ = alive.remove(id),
+            Record::Orders(orders) => held = orders.hold.is_some(),
+            Record::Estimate(record) => _ = learned.insert(record.instance.clone(), record.clone()),
             other => panic!("{other:?} is new"),
         }
     }
@@ -193,11 +196,17 @@ fn crash(world: &World, heard: usize, durable: u64) -> Result<(), TestCaseError>
     let mut next = World::on(ManualClock::new(world.clock.now().wall));
     prop_assert_eq!(next.engine.restore(next.clock.now(), records.clone()), Ok(alive.len()));
     let cancelled = |record: &Record| matches!(record, Record::Job(job) if job.cancelled.is_some());
-    let cancelled: BTreeSet<_> = records.iter().filter(|r| cancelled(r)).map(Record::job).collect();
+    let cancelled: BTreeSet<_> = records.iter().filter(|r| cancelled(r)).filter_map(Record::job).collect();
     for id in alive.keys() {
         let state = next.engine.explain(*id).unwrap().state;
         prop_assert!(state.is_waiting() || cancelled.contains(id), "{} is {:?}", id, state);
     }
+    for record in learned.into_values() {
+        prop_assert_eq!(next.engine.estimate(&record.instance, record.kind), record.estimate);
+    }
+    next.settle();
+    prop_assert!(!held || next.under_way.is_empty(), "a hold was forgotten");
+    prop_assert_eq!(next.engine.release(next.clock.now(), &Scope::Fleet), held);
     next.run_out();
     let starts = |said: &[Output]| -> Vec<AttemptId> {
         said.iter()
@@ -331,10 +340,68 @@ fn the_end_of_a_window_and_an_order_outlast_a_crash() {
     let mut next = World::on(ManualClock::new(world.clock.now().wall));
     next.engine.restore(next.clock.now(), world.records()).unwrap();
     next.settle();
+    assert!(next.under_way.is_empty(), "a hold is an order too");
+    assert!(next.engine.release(next.clock.now(), &Scope::Fleet));
+    next.settle();
     assert_eq!(next.under_way, [AttemptId { job: b, number: 2 }]);
     next.clock.advance(secs(3600));
     next.settle();
     assert_eq!(next.under_way[1..], [AttemptId { job: a, number: 2 }]);
+}
+
+#[test]
+fn orders_outlast_a_crash_until_they_expire() {
+    let mut world = World::new();
+    let now = world.clock.now();
+    let order = |reason, after| Order::new("ana", reason).until(now.plus(secs(after)).wall);
+    let host = Scope::Host("h1".into());
+    world.engine.drain(now, Scope::Fleet, order("moving", 600));
+    world.engine.set_ceiling(now, host.clone(), Some((5_000, order("slowly", 1_200))));
+    world.engine.run_all_now(now, host.clone(), Some(order("she waits", 300)));
+    world.engine.submit(now, spec("a").host("h1"), terms()).unwrap();
+    world.settle();
+    world.clock.advance(secs(300));
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    next.engine.restore(next.clock.now(), world.records()).unwrap();
+    next.settle();
+    assert!(next.under_way.is_empty());
+    let last = |world: &World, scope: &Scope| {
+        let of = |record: Record| match record {
+            Record::Orders(orders) if orders.scope == *scope => Some(*orders),
+            _ => None,
+        };
+        world.records().into_iter().filter_map(of).next_back().unwrap()
+    };
+    let kept = last(&next, &host);
+    assert!(kept.run_now.is_none(), "it has expired while nobody was there: {kept:?}");
+    assert_eq!(kept.ceiling, Some((5_000, order("slowly", 1_200))));
+    assert_eq!(last(&next, &Scope::Fleet).hold, Some(order("moving", 600)));
+    assert!(last(&next, &Scope::Fleet).drain);
+    next.clock.advance(secs(300));
+    next.settle();
+    assert_eq!(next.under_way.len(), 1, "the drain has expired");
+    assert!(last(&next, &Scope::Fleet).is_empty());
+}
+
+#[test]
+fn what_was_learned_of_run_times_outlasts_a_crash_until_it_is_forgotten() {
+    let mut world = World::new();
+    world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap();
+    world.settle();
+    world.clock.advance(secs(77));
+    world.finish(world.under_way[0], Ok(()));
+    world.settle();
+    let (a, full) = ("a".into(), sched_core::BackupKind::Full);
+    let learned = world.engine.estimate(&a, full).unwrap();
+    assert_eq!(learned.observations(), 1);
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    assert_eq!(next.engine.restore(next.clock.now(), world.records()), Ok(0));
+    assert_eq!(next.engine.estimate(&a, full), Some(learned));
+    assert!(world.engine.forget(&a));
+    world.settle();
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    next.engine.restore(next.clock.now(), world.records()).unwrap();
+    assert_eq!(next.engine.estimate(&a, full).map_or(0, |estimate| estimate.observations()), 0);
 }
 
 #[test]

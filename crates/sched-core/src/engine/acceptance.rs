@@ -102,7 +102,7 @@ impl Engine {
         Ok(())
     }
 
-    fn target(&mut self, found: Option<TargetIx>, spec: &JobSpec) -> TargetIx {
+    pub(super) fn target(&mut self, found: Option<TargetIx>, spec: &JobSpec) -> TargetIx {
         let is_same = |engine: &Self, ix: TargetIx| {
             let technology = engine.targets[ix.at()].technology;
             matches!(&engine.domains[technology].scope, Scope::Technology(name) if *name == spec.technology)

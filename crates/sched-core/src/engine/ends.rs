@@ -38,6 +38,7 @@ impl Engine {
                 self.report_success(ix);
                 let target = self.jobs[ix.at()].target;
                 self.targets[target.at()].estimate.observe(ran, end.bytes);
+                self.record_estimate(target, false);
                 self.end(now, ix, EventKind::Succeeded { ran, bytes: end.bytes });
             }
             (Err(_), Some(Stop::Requested(reason))) => self.end(now, ix, EventKind::Cancelled { reason }),

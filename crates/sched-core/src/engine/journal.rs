@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::estimate::Estimate;
 use crate::event::EventKind;
 use crate::gate::Reason;
-use crate::journal::{JobRecord, Lsn, Record, RestoreError};
+use crate::journal::{EstimateRecord, JobRecord, Lsn, Record, RestoreError, StandingOrders};
 use crate::run::RunError;
-use crate::spec::JobId;
+use crate::spec::{JobId, JobSpec};
 use crate::time::{Now, wall_until};
 
-use super::index::JobIx;
+use super::index::{DomainIx, JobIx, TargetIx};
 use super::job::{Stop, wall};
 use super::{AttemptEnd, AttemptId, Engine, Output, StartOrder};
 
@@ -35,9 +36,9 @@ impl Engine {
         }
     }
 
-    /// Takes over what a former engine had not finished. Records may be a journal as it was written, or the last
-    /// record of each job; places and limits should be configured before. Attempts that were under way count as
-    /// interrupted. Returns how many jobs there are.
+    /// Takes over what a former engine had not finished, the orders that stood, and what it had learned. Records may be
+    /// a journal as it was written, or the last record of each job, scope and instance; places and limits should be
+    /// configured before. Attempts that were under way count as interrupted. Returns how many jobs there are.
     ///
     /// # Errors
     /// When this engine has accepted jobs already, or a number in the records is too large to go on counting from.
@@ -50,25 +51,62 @@ impl Engine {
         if self.next_id > 1 {
             return Err(RestoreError::InUse(self.next_id - 1));
         }
-        let mut last: BTreeMap<JobId, Option<JobRecord>> = BTreeMap::new();
+        let mut jobs: BTreeMap<JobId, Option<Box<JobRecord>>> = BTreeMap::new();
+        let mut orders = BTreeMap::new();
+        let mut estimates = Vec::new();
         for record in records {
             match record {
-                Record::Job(record) => last.insert(record.id, Some(*record)),
-                Record::Ended(id) => last.insert(id, None),
-            };
+                Record::Job(record) => _ = jobs.insert(record.id, Some(record)),
+                Record::Ended(id) => _ = jobs.insert(id, None),
+                Record::Orders(standing) => _ = orders.insert(standing.scope.clone(), standing),
+                Record::Estimate(record) => estimates.push(record),
+            }
         }
-        let attempt = |record: &Option<JobRecord>| record.as_ref().map_or(0, |record| record.attempt);
+        let attempt = |record: &Option<Box<JobRecord>>| record.as_ref().map_or(0, |record| record.attempt);
         if let Some((job, record)) =
-            last.iter().find(|(job, record)| job.0 > MOST_JOBS || attempt(record) > MOST_ATTEMPTS)
+            jobs.iter().find(|(job, record)| job.0 > MOST_JOBS || attempt(record) > MOST_ATTEMPTS)
         {
             return Err(RestoreError::TooLarge { job: *job, attempt: attempt(record) });
         }
         let now = self.observe(now);
-        self.next_id = last.keys().next_back().map_or(1, |id| id.0 + 1);
-        let alive: Vec<JobRecord> = last.into_values().flatten().collect();
-        let count = alive.len();
-        alive.into_iter().for_each(|record| self.restore_job(now, record));
+        self.next_id = jobs.keys().next_back().map_or(1, |id| id.0 + 1);
+        orders.into_values().for_each(|standing| self.restore_orders(now, *standing));
+        estimates.into_iter().for_each(|record| self.restore_estimate(*record));
+        let mut count = 0;
+        for record in jobs.into_values().flatten() {
+            self.restore_job(now, *record);
+            count += 1;
+        }
         Ok(count)
+    }
+
+    /// Orders that have expired meanwhile end with the next [`advance`](Self::advance), as they would have.
+    fn restore_orders(&mut self, now: Now, standing: StandingOrders) {
+        let StandingOrders { scope, hold, drain, run_now, ceiling } = standing;
+        match hold {
+            Some(order) if drain => self.drain(now, scope.clone(), order),
+            Some(order) => self.hold(now, scope.clone(), order),
+            None => {}
+        }
+        if run_now.is_some() {
+            self.run_all_now(now, scope.clone(), run_now);
+        }
+        if ceiling.is_some() {
+            self.set_ceiling(now, scope, ceiling);
+        }
+    }
+
+    fn restore_estimate(&mut self, record: EstimateRecord) {
+        let EstimateRecord { instance, kind, technology, estimate } = record;
+        let found = self.find_target(&instance, kind);
+        match (found, estimate) {
+            (None, None) => {}
+            (Some(target), None) => self.targets[target.at()].estimate = Estimate::default(),
+            (found, Some(estimate)) => {
+                let target = self.target(found, &JobSpec::new(instance, technology).kind(kind));
+                self.targets[target.at()].estimate = estimate;
+            }
+        }
     }
 
     fn restore_job(&mut self, now: Now, record: JobRecord) {
@@ -154,6 +192,37 @@ impl Engine {
         if self.config.journal {
             self.write(Record::Ended(id));
         }
+    }
+
+    /// Writes down which orders of a scope stand.
+    pub(super) fn record_orders(&mut self, domain: DomainIx) {
+        if !self.config.journal {
+            return;
+        }
+        let entry = &self.domains[domain];
+        let mut standing = StandingOrders::none(entry.scope.clone());
+        if let Some(gates) = &entry.gates {
+            standing.drain = gates.hold.as_ref().is_some_and(|held| held.drain);
+            standing.hold = gates.hold.as_ref().map(|held| held.order.clone());
+            standing.run_now = gates.run_now.clone();
+            standing.ceiling = gates.ceiling.clone();
+        }
+        self.write(Record::Orders(Box::new(standing)));
+    }
+
+    /// Writes down what was learned of a target's backups; with `forgotten` that it is known no longer.
+    pub(super) fn record_estimate(&mut self, target: TargetIx, forgotten: bool) {
+        if !self.config.journal {
+            return;
+        }
+        let target = &self.targets[target.at()];
+        let record = EstimateRecord {
+            instance: target.instance.clone(),
+            kind: target.kind,
+            technology: self.technology(target.technology),
+            estimate: (!forgotten).then_some(target.estimate),
+        };
+        self.write(Record::Estimate(Box::new(record)));
     }
 
     fn write(&mut self, record: Record) {

@@ -37,6 +37,7 @@ impl Engine {
             self.changed(domain);
         }
         self.set_order_alarm(now, domain);
+        self.record_orders(domain);
         self.emit(None, EventKind::HoldChanged { scope, order: Some(order) });
         self.tell_drained(domain);
     }
@@ -53,6 +54,7 @@ impl Engine {
         let held = gates.hold.take().is_some();
         if held {
             self.set_order_alarm(now, domain);
+            self.record_orders(domain);
             self.touch(domain);
             let scope = self.domains[domain].scope.clone();
             self.emit(None, EventKind::HoldChanged { scope, order: None });
@@ -95,6 +97,7 @@ impl Engine {
         self.counts.run_now -= usize::from(before.is_some());
         self.set_order_alarm(now, domain);
         if before != order {
+            self.record_orders(domain);
             self.begin_sweep(true);
             self.emit(None, EventKind::RunNow { scope: Some(scope), order });
         }
@@ -113,6 +116,7 @@ impl Engine {
         self.set_order_alarm(now, domain);
         if before != ceiling {
             self.counts.ceilings_stale = true;
+            self.record_orders(domain);
             if scope.is_place() {
                 self.outputs.push_back(Output::PlaceCeiling(scope.clone(), ceiling.clone()));
             }

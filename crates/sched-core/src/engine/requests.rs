@@ -210,6 +210,7 @@ impl Engine {
             return false;
         }
         for ix in known {
+            self.record_estimate(ix, true);
             let target = &self.targets[ix.at()];
             let hash = hash_target(&target.instance, target.kind);
             if let Ok(entry) = self.target_index.find_entry(hash, |other| *other == ix) {

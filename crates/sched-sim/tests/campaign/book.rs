@@ -252,9 +252,10 @@ impl Book {
         match output {
             Output::Event(event) => self.hear_event(engine, policies, event),
             Output::Record(lsn, record) => {
-                let (id, attempt) = match record {
-                    Record::Job(record) if record.under_way => (record.id, record.attempt),
-                    other => (other.job(), 0),
+                let Some(id) = record.job() else { return Ok(()) };
+                let attempt = match record {
+                    Record::Job(record) if record.under_way => record.attempt,
+                    _ => 0,
                 };
                 if self.written.get(&id).is_none_or(|(_, written)| *written != attempt) {
                     self.written.insert(id, (*lsn, attempt));

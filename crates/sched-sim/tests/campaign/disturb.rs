@@ -154,9 +154,6 @@ impl Desk<'_> {
         let count = self.engine.restore(moment(world), self.records.iter().cloned());
         let count = count.map_err(|refused| refused.to_string())?;
         self.book.read_moments(&self.engine);
-        for scope in &self.book.holds {
-            self.engine.hold(moment(world), scope.clone(), Order::new("ana", "as before"));
-        }
         ensure(count == self.book.jobs.len(), || {
             format!("{count} of {} jobs are there after a crash", self.book.jobs.len())
         })
