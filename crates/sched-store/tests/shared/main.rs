@@ -1,0 +1,4 @@
+//! Several schedulers on one real PostgreSQL.
+
+mod fencing;
+mod rig;
