@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sched_core::store::JobStore;
 use sched_core::{
     BackupKind, Clock, EngineConfig, Executor, InstanceName, ResourceName, SLOTS, Scope, SignalName,
     TechnologyName,
@@ -47,6 +48,7 @@ pub struct SchedulerBuilder {
     learned: Vec<(Scope, LearnedWeek)>,
     points: HashMap<Key, Timestamp>,
     clock: Arc<dyn Clock>,
+    store: Option<Box<dyn JobStore>>,
 }
 
 impl Default for SchedulerBuilder {
@@ -70,6 +72,7 @@ impl Default for SchedulerBuilder {
             learned: Vec::new(),
             points: HashMap::new(),
             clock: Arc::new(SystemClock),
+            store: None,
         }
     }
 }
@@ -225,6 +228,25 @@ impl SchedulerBuilder {
             let known = self.points.entry((instance.into(), kind)).or_insert(at);
             *known = at.max(*known);
         }
+        self
+    }
+
+    /// Keeps in a store what must survive: jobs with their attempts, orders of operators, how recurring backups stand, and
+    /// what was learned of load, run times and sizes. [`submit`](crate::Scheduler::submit) then returns once its job is
+    /// durable. [`start`](Self::start) goes on with what a former scheduler left: every accepted job is there once; an
+    /// attempt that was cut off is made again under the next number and spends no retry, and
+    /// [`Executor::clean_up`] comes first. Nothing else changes. Default: none, and a restart begins with nothing.
+    ///
+    /// Of [`learned`](Self::learned) and [`recovery_points`](Self::recovery_points), weeks count where the store has none,
+    /// and points where they are newer. Jobs get the terms that the policies in force have for them, as with a
+    /// [reload](crate::Scheduler::reload); those of a technology without an executor stay in the store. Weeks are written
+    /// once an hour and at the shutdown.
+    ///
+    /// While the store takes nothing, nothing is accepted and nothing starts; what runs goes on, and is written down once
+    /// the store is back. It is opened anew by itself. [`Summary::store`](crate::Summary::store) tells how it stands, and
+    /// [`StoreDown`](crate::EventKind::StoreDown) that it failed.
+    pub fn store(mut self, store: impl JobStore + 'static) -> Self {
+        self.store = Some(Box::new(store));
         self
     }
 

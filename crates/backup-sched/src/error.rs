@@ -2,8 +2,10 @@
 
 use std::io;
 
+use sched_core::store::StoreError;
 use sched_core::{
-    Explanation, InstanceName, JobStatus, NameError, PlaceError, ResourceName, TechnologyName, UnknownJob,
+    Explanation, InstanceName, JobStatus, NameError, PlaceError, ResourceName, RestoreError, TechnologyName,
+    UnknownJob,
 };
 use sched_policy::PolicyError;
 
@@ -19,6 +21,12 @@ pub enum StartError {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// The store cannot be opened or read. Nothing in it has changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in the store cannot be taken over. Nothing in it has changed.
+    #[error("the store cannot be taken over: {0}")]
+    Restore(#[from] RestoreError),
     /// A thread could not be created.
     #[error("cannot start the thread {name:?}: {source}")]
     Thread {
@@ -70,6 +78,9 @@ pub enum SubmitError {
     /// The engine refused the request.
     #[error(transparent)]
     Refused(#[from] sched_core::SubmitError),
+    /// It cannot be made durable, as all that is accepted must be. A job that the request would have joined goes on.
+    #[error("the job cannot be made durable and was not accepted: {0}")]
+    Store(#[from] StoreError),
     /// The scheduler has ended.
     #[error("the scheduler has been shut down and takes no more jobs")]
     Stopped,

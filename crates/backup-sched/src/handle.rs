@@ -11,7 +11,7 @@ use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Explanation, JobId, JobStatus, Reason, RunContext, RunError,
 };
 
-use crate::error::JobError;
+use crate::error::{JobError, SubmitError};
 use crate::runtime::{Command, Link};
 
 /// A submitted job. Dropping the handle leaves the job alone. Clones are handles on the same job.
@@ -19,6 +19,8 @@ use crate::runtime::{Command, Link};
 pub struct JobHandle {
     pub(crate) job: JobId,
     pub(crate) outcome: Arc<Outcome>,
+    /// `None`: it is as durable as it will be.
+    pub(crate) confirmation: Option<Arc<Confirmation>>,
     pub(crate) link: Link,
 }
 
@@ -26,6 +28,17 @@ impl JobHandle {
     /// The job.
     pub fn id(&self) -> JobId {
         self.job
+    }
+
+    /// Waits until the job is durable: what [`submit`](crate::Scheduler::submit) has done already, and
+    /// [`submit_unconfirmed`](crate::Scheduler::submit_unconfirmed) has not. At once without a
+    /// [store](crate::SchedulerBuilder::store).
+    ///
+    /// # Errors
+    /// When the store did not take it, or the scheduler ended before it was known. The job was not accepted then, and has
+    /// ended without an attempt; one that the request had joined goes on.
+    pub fn confirm(&self) -> Result<(), SubmitError> {
+        self.confirmation.as_ref().map_or(Ok(()), |confirmation| confirmation.wait())
     }
 
     /// Waits until the job has ended, and tells how. Shutting the scheduler down ends every job.
@@ -66,6 +79,36 @@ impl fmt::Debug for JobHandle {
             .field("job", &self.job)
             .field("ended", &self.ended())
             .finish_non_exhaustive()
+    }
+}
+
+/// Where it is told whether a submission is durable.
+#[derive(Debug, Default)]
+pub(crate) struct Confirmation {
+    told: Mutex<Option<Result<(), SubmitError>>>,
+    news: Condvar,
+}
+
+impl Confirmation {
+    /// What was told first counts.
+    pub(crate) fn tell(&self, result: Result<(), SubmitError>) {
+        self.told.lock().get_or_insert(result);
+        self.news.notify_all();
+    }
+
+    pub(crate) fn wait(&self) -> Result<(), SubmitError> {
+        let mut told = self.told.lock();
+        loop {
+            match &*told {
+                Some(result) => return result.clone(),
+                None => self.news.wait(&mut told),
+            }
+        }
+    }
+
+    /// The error, if it is known that it is not.
+    pub(crate) fn refused(&self) -> Option<SubmitError> {
+        self.told.lock().clone()?.err()
     }
 }
 

@@ -82,8 +82,9 @@ pub use forecast::{ForecastConfig, ForecastStatus, JobPlan, LearnedScope, LinkUs
 pub use handle::{JobHandle, Permit};
 pub use recurring::{NextRun, RecurringStatus};
 pub use scheduler::Scheduler;
-pub use status::{PlaceRate, RunningJob, STATUS_VERSION, ShutdownReport, Status, Summary};
+pub use status::{PlaceRate, RunningJob, STATUS_VERSION, ShutdownReport, Status, StoreStatus, Summary};
 
+pub use sched_core::store::{JobStore, StoreError};
 pub use sched_core::{
     BackupKind, Cancellation, Cancelled, Clock, ClosedGate, Event, EventKind, Executor, Explanation, Gate,
     JobId, JobSpec, JobState, JobStatus, LoadLevel, LoadState, ManualClock, Now, Order, Page, PageCursor,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError, bounded};
 use parking_lot::Mutex;
+use sched_core::store::AuditEntry;
 use sched_core::{
     Cancellation, Event, Explanation, InstanceName, JobId, JobSpec, Page, PageCursor, PendingFilter,
     Priority, Reason, TechnologyName, UnknownJob,
@@ -69,11 +70,13 @@ impl Scheduler {
     /// how large it is, which member of a cluster is taken, what it is limited by. A request for an instance and kind that
     /// is pending already joins that job, and the more urgent counts.
     ///
+    /// With a [store](SchedulerBuilder::store) the job is durable on return: it outlasts a crash.
+    ///
     /// # Errors
     /// When the technology is unknown or has no executor, when the request makes no sense or contradicts a pending
     /// one, when it is for a cluster of which every member is backed up
-    /// ([`submit_members`](Self::submit_members) is for these), when the queue is full, and after a shutdown. Nothing was
-    /// changed then.
+    /// ([`submit_members`](Self::submit_members) is for these), when the queue is full, when it cannot be made durable,
+    /// and after a shutdown. Nothing was changed then.
     pub fn submit(&self, spec: JobSpec) -> Result<JobHandle, SubmitError> {
         let mut answers = self.submit_all([spec]);
         answers.pop().unwrap_or(Err(SubmitError::Stopped))
@@ -86,12 +89,27 @@ impl Scheduler {
     /// As [`submit`](Self::submit) for any of them.
     pub fn submit_members(&self, spec: JobSpec) -> Result<Vec<JobHandle>, SubmitError> {
         let mut answers = self.inner.submit(&[spec], Current::resolve);
-        answers.pop().unwrap_or(Err(SubmitError::Stopped))
+        let handles = answers.pop().unwrap_or(Err(SubmitError::Stopped))?;
+        handles.iter().try_for_each(JobHandle::confirm)?;
+        Ok(handles)
     }
 
     /// Asks for many backups with one message. Each is accepted or refused by itself; answers are in the same
-    /// order. What is accepted together is ordered together: the most urgent starts first.
+    /// order. What is accepted together is ordered together: the most urgent starts first. Where there is a
+    /// [store](SchedulerBuilder::store), all are made durable together.
     pub fn submit_all(
+        &self,
+        specs: impl IntoIterator<Item = JobSpec>,
+    ) -> Vec<Result<JobHandle, SubmitError>> {
+        // All of one message are durable together: whoever comes first has waited for the others.
+        let confirmed = |handle: JobHandle| handle.confirm().map(|()| handle);
+        self.submit_unconfirmed(specs).into_iter().map(|answer| answer.and_then(confirmed)).collect()
+    }
+
+    /// As [`submit_all`](Self::submit_all), for whoever has something else to do until the jobs are durable:
+    /// [`JobHandle::confirm`] waits for that. Until then a job is not certain: should the store not take it, it ends without
+    /// an attempt. None starts before it is durable.
+    pub fn submit_unconfirmed(
         &self,
         specs: impl IntoIterator<Item = JobSpec>,
     ) -> Vec<Result<JobHandle, SubmitError>> {
@@ -128,7 +146,13 @@ impl Scheduler {
         };
         match answer {
             Ok(grant) => return Ok(permit(grant)),
-            Err(RecvTimeoutError::Disconnected) => return Err(AcquireError::Ended(Box::new(handle.wait()))),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = handle.wait();
+                let refused = handle.confirmation.as_ref().and_then(|confirmation| confirmation.refused());
+                return Err(
+                    refused.map_or_else(|| AcquireError::Ended(Box::new(status)), AcquireError::Submit)
+                );
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         let left = self.inner.link.ask(|reply| Command::Leave(handle.id(), reply));
@@ -281,6 +305,16 @@ impl Scheduler {
         self.inner.link.ask(Command::Metrics)
     }
 
+    /// At most `most` of the newest 1000 things that operators did, or that became of their orders, newest first; those of
+    /// former schedulers too. Empty without a [store](SchedulerBuilder::store), and where no
+    /// [events](sched_core::EngineConfig::events) are made.
+    ///
+    /// # Errors
+    /// When the scheduler has ended.
+    pub fn audit(&self, most: usize) -> Result<Vec<AuditEntry>, Stopped> {
+        self.inner.link.ask(|reply| Command::Audit(most, reply))
+    }
+
     /// A consistent picture of everything.
     ///
     /// # Errors
@@ -292,6 +326,10 @@ impl Scheduler {
     /// Ends the scheduler. Waiting jobs are cancelled; running ones may finish within `grace`, are then told to
     /// stop, and are left behind when they have not 5 s later. Never takes much longer than `grace` + 7 s of real
     /// time, whatever executors and hooks do. `None` when it had ended before.
+    ///
+    /// With a [store](SchedulerBuilder::store) no job ends by that for good: to whoever waits here they are cancelled, and
+    /// the next scheduler goes on with them. What is to be durable is written before this returns, for which a store has
+    /// 10 s more; it is closed then.
     pub fn shutdown(&self, grace: Duration) -> Option<ShutdownReport> {
         self.inner.link.ask(|reply| Command::Shutdown(grace, reply)).ok()
     }
@@ -382,6 +420,7 @@ impl Inner {
         let handle = |accepted: Accepted| JobHandle {
             job: accepted.job,
             outcome: accepted.outcome,
+            confirmation: accepted.confirmation,
             link: self.link.clone(),
         };
         let handles = |all: Vec<Accepted>| all.into_iter().map(handle).collect();

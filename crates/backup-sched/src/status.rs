@@ -1,5 +1,7 @@
 //! What a host sees of the scheduler: [`Status`] and [`ShutdownReport`].
 
+use std::time::Duration;
+
 use sched_core::{EngineStatus, EngineSummary, JobId, JobStatus, Progress, Reason, Scope};
 use sched_limits::{ProbeStatus, Rate, Room};
 use sched_observe::HookStats;
@@ -34,6 +36,52 @@ pub struct Summary {
     pub missed_by_subscribers: u64,
     /// Times that the dispatcher woke up. An idle scheduler without probes does not.
     pub wakeups: u64,
+    /// How it stands with what is to be durable; `None` without a [store](SchedulerBuilder::store).
+    pub store: Option<StoreStatus>,
+}
+
+/// How it stands with a [store](SchedulerBuilder::store).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct StoreStatus {
+    /// Where it is.
+    pub place: String,
+    /// Why nothing can be made durable, and what to do; `None` while all is well.
+    pub error: Option<String>,
+    /// For how long that has been so.
+    pub down_for: Option<Duration>,
+    /// Entries that are not durable yet, at most one for each job, scope and schedule.
+    pub backlog: usize,
+    /// How long the oldest of them has waited.
+    pub waits_for: Option<Duration>,
+    /// Groups that were written since the start.
+    pub groups: u64,
+    /// Entries that were written since the start.
+    pub entries: u64,
+    /// How long the newest group took.
+    pub last_commit: Option<Duration>,
+    /// Times that it failed.
+    pub failures: u64,
+    /// Entries of the group that is being written.
+    #[serde(skip)]
+    pub(crate) writing: usize,
+}
+
+impl StoreStatus {
+    pub(crate) fn new(place: String) -> Self {
+        Self {
+            place,
+            error: None,
+            down_for: None,
+            backlog: 0,
+            waits_for: None,
+            groups: 0,
+            entries: 0,
+            last_commit: None,
+            failures: 0,
+            writing: 0,
+        }
+    }
 }
 
 /// Everything at one moment, serializable. Lists of jobs are bounded; [`Scheduler::pending_page`] tells all that wait.
@@ -65,6 +113,8 @@ pub struct Status {
     pub missed_by_subscribers: u64,
     /// Times that the dispatcher woke up. An idle scheduler without probes does not.
     pub wakeups: u64,
+    /// How it stands with what is to be durable; `None` without a [store](SchedulerBuilder::store).
+    pub store: Option<StoreStatus>,
 }
 
 /// What all backups at a place together may move. The places above it limit them too.
@@ -104,6 +154,10 @@ pub struct ShutdownReport {
     pub finished: usize,
     /// Jobs that were cancelled, waiting or running.
     pub cancelled: usize,
+    /// Those of them, cancelled or abandoned, with which a later scheduler goes on, because a [store](SchedulerBuilder::store) keeps them.
+    pub kept: usize,
     /// Jobs whose threads did not stop and were left behind.
     pub abandoned: Vec<JobId>,
+    /// The store did not take all that was to be durable, in the time that there was: what is missing is as after a crash.
+    pub store_behind: bool,
 }

@@ -320,6 +320,31 @@ pub enum EventKind {
         /// What is wrong.
         error: String,
     },
+    /// What a former scheduler left in the store was taken over.
+    StoreRead {
+        /// Where the store is.
+        store: String,
+        /// Jobs that go on.
+        jobs: usize,
+        /// Those of them whose attempt was cut off.
+        interrupted: usize,
+        /// Jobs that stay in the store, because nobody here makes backups of their technology.
+        left: usize,
+    },
+    /// Nothing can be made durable: no job is accepted and none starts until it can. What runs goes on.
+    StoreDown {
+        /// Where the store is.
+        store: String,
+        /// What is wrong, and what to do.
+        error: String,
+    },
+    /// The store takes what is to be durable again.
+    StoreBack {
+        /// Where the store is.
+        store: String,
+        /// For how long it did not.
+        down_for: Duration,
+    },
     /// The queue is full; a submission was refused.
     QueueFull {
         /// Jobs that it holds.

@@ -52,6 +52,18 @@ pub trait Executor: Send + Sync {
     /// [`RunError::Retryable`] for what may go away, [`RunError::Permanent`] for what will not, and
     /// [`RunError::Cancelled`] after a checkpoint said so.
     fn run(&self, ctx: &RunContext) -> Result<(), RunError>;
+
+    /// Removes what a former attempt of the job left that was cut off with its scheduler: a snapshot, a lock, a process.
+    /// Called on the thread of the next attempt, before [`run`](Self::run), with that attempt's context; until it has
+    /// succeeded once, every attempt begins with it. All attempts with lower numbers may have left something, or nothing.
+    /// Default: nothing is left to remove, as with the destinations of `sched-drivers`, which clean up when a backup begins.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run): the attempt has failed then, and the next tries again.
+    fn clean_up(&self, ctx: &RunContext) -> Result<(), RunError> {
+        let _ = ctx;
+        Ok(())
+    }
 }
 
 impl<F> Executor for F

@@ -63,6 +63,9 @@ pub trait Hook: Send {
             EventKind::SignalBack { .. } => self.signal_back(event),
             EventKind::PolicyReloaded { .. } => self.policy_reloaded(event),
             EventKind::QueueFull { .. } => self.queue_full(event),
+            EventKind::StoreRead { .. } | EventKind::StoreDown { .. } | EventKind::StoreBack { .. } => {
+                self.store_changed(event);
+            }
             EventKind::DueSubmitted { .. }
             | EventKind::DuePostponed { .. }
             | EventKind::DueSkipped { .. }
@@ -84,6 +87,11 @@ pub trait Hook: Send {
 
     /// A recurring backup was due: it was asked for, is asked for later, was skipped or refused.
     fn due(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// What a former scheduler left was taken over from the store, or the store failed, or works again.
+    fn store_changed(&mut self, event: &Event) {
         let _ = event;
     }
 

@@ -16,8 +16,8 @@ use super::{SchedulerBuilder, check_capacity};
 use crate::current::{Current, Shared};
 use crate::error::StartError;
 use crate::runtime::{
-    DetectorTerms, Dispatcher, Foresight, Impact, Link, Parts, PolicySignals, ProbeTerms, ROOM, Rates, Rooms,
-    SamplerEnd, Scale, Schedules, SignalTerms, Signals, Source, spawn_sampler,
+    DetectorTerms, Dispatcher, Foresight, Impact, Keeper, Left, Link, Parts, PolicySignals, ProbeTerms, ROOM,
+    Rates, Rooms, SamplerEnd, Scale, Schedules, SignalTerms, Signals, Source, spawn_sampler,
 };
 use crate::scheduler::Scheduler;
 
@@ -32,7 +32,8 @@ impl SchedulerBuilder {
     /// Starts the scheduler's threads.
     ///
     /// # Errors
-    /// When a setting is wrong or a thread cannot be created.
+    /// When a setting is wrong, a thread cannot be created, or the [store](Self::store) cannot be used: it is locked, full,
+    /// damaged or of a later version. It has not changed then.
     pub fn start(mut self) -> Result<Scheduler, StartError> {
         self.check()?;
         for (latency, goal) in std::mem::take(&mut self.foreground) {
@@ -57,11 +58,19 @@ impl SchedulerBuilder {
             learned,
             points,
             clock,
+            mut store,
             ..
         } = self;
         let measures = !probes.is_empty() || !detectors.is_empty();
         let takes_room = measures && !engine.advise_only;
         let current = Current::new(0, policies, &executors, takes_room).map_err(setting("executor"))?;
+        let mut left = match &mut store {
+            Some(store) => {
+                store.open()?;
+                Left::read(&mut **store, &current)?
+            }
+            None => Left::default(),
+        };
         let law = ConcurrencyLaw::new(concurrency, thresholds.clone()).map_err(setting("concurrency"))?;
         let (link, inbox, presence) = Link::new(INBOX);
         let fleet = Scale {
@@ -71,9 +80,15 @@ impl SchedulerBuilder {
         let rates = rates(clock.clone(), ceiling, !engine.advise_only, &places)?;
         let probe_terms = probes.iter().map(|p| ProbeTerms { name: p.name().into(), period: p.period() });
         let watched = detectors.iter().map(|detector| (detector.scope(), detector.period())).collect();
+        let learned = learned.into_iter().chain(std::mem::take(&mut left.weeks)).collect();
         let mut foresight =
             Foresight::new(clock.now(), &forecast, watched, learned).map_err(setting("forecast"))?;
-        let mut schedules = Schedules::new(clock.now(), &current.policies, points);
+        let kept = store.is_some().then(|| std::mem::take(&mut left.schedules));
+        let goes_on = |job| left.jobs.contains_key(&job);
+        let mut schedules = Schedules::new(clock.now(), &current.policies, points, kept, goes_on);
+        if store.is_some() {
+            foresight.keep_weeks();
+        }
         let limits = places.iter().map(|(place, rate)| (place, *rate));
         for (place, rate) in ceiling.map(|rate| (&Scope::Fleet, rate)).into_iter().chain(limits) {
             foresight.set_link(place, Some(rate));
@@ -100,7 +115,12 @@ impl SchedulerBuilder {
         let (sink, hooks) =
             HookRunner::start(hooks, HOOK_QUEUE).map_err(|source| thread_error("hooks", source))?;
         let samplers = samplers(probes, detectors, &clock, &link)?;
-        let engine = engine_of(engine, &current.policies, takes_room, clock.now())?;
+        let mut engine = engine;
+        engine.journal |= store.is_some();
+        let mut engine = engine_of(engine, &current.policies, takes_room, clock.now())?;
+        left.hand_over(&mut engine, clock.now(), &current)?;
+        let keeper = |store| Keeper::start(store, link.commands.clone());
+        let keeper = store.map(keeper).transpose().map_err(|source| thread_error("store", source))?;
         let current: Shared = Arc::new(RwLock::new(Arc::new(current)));
         let parts = Parts {
             engine,
@@ -116,6 +136,7 @@ impl SchedulerBuilder {
             samplers,
             sink,
             hooks,
+            store: keeper.map(|keeper| (keeper, left)),
             _presence: presence,
         };
         spawn_dispatcher(parts)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use jiff::Timestamp;
+use sched_core::store::AuditEntry;
 use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms,
     Needs, Now, PauseMark, PlaceError, Progress, Reason, RunContext, RunPhase, Scope, UnknownJob, Wake,
@@ -13,10 +14,10 @@ use sched_limits::{Rate, Sample};
 use sched_observe::impact::ImpactSnapshot;
 use sched_workload::{DetectError, LoadReading};
 
-use super::{Foresight, Records, Schedules};
+use super::{Foresight, Records, Schedules, StoreNews};
 use crate::current::{Current, Resolved};
 use crate::error::{AcquireError, JobError, Stopped};
-use crate::handle::Outcome;
+use crate::handle::{Confirmation, Outcome};
 use crate::metrics::Measured;
 use crate::reload::Asked;
 use crate::runtime::PolicySignals;
@@ -57,6 +58,12 @@ pub(crate) enum Command {
     Foresight(ForesightCall),
     /// Whatever is asked of what recurs, with the wall as it is believed. The closure sends its own reply.
     Schedules(SchedulesCall),
+    /// The store has written, failed, or works again.
+    Store(StoreNews),
+    /// What a former attempt of a job left is cleaned up.
+    CleanedUp(JobId),
+    /// At most so many audit entries, newest first.
+    Audit(usize, Sender<Vec<AuditEntry>>),
     /// The clock was moved by hand.
     Look,
 }
@@ -100,6 +107,9 @@ pub(crate) struct Grant(pub(crate) RunContext);
 pub(crate) struct Accepted {
     pub(crate) job: JobId,
     pub(crate) outcome: Arc<Outcome>,
+    /// Whether the job was made by it, and not joined.
+    pub(crate) is_new: bool,
+    pub(crate) confirmation: Option<Arc<Confirmation>>,
 }
 
 /// A way to the dispatcher.

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use sched_core::{Clock, Engine, Event, JobId, Now, Output, PauseMark, ResourceName, Scope, Wake};
+use sched_core::{Clock, Engine, Event, EventKind, JobId, Now, Output, PauseMark, ResourceName, Scope, Wake};
 use sched_observe::{EventSink, HookRunner};
 
 use self::attempts::Running;
 use self::closing::Closing;
+pub(crate) use self::keep::Keeping;
 use self::requests::Jobs;
 use super::impact::Impact;
 use super::rates::Rates;
 use super::sampler::SamplerEnd;
 use super::signals::{Directive, Signals};
 use super::worker::Workers;
-use super::{Command, Foresight, Link, Presence, ROOM, Records, Schedules};
+use super::{Command, Foresight, Keeper, Left, Link, Presence, ROOM, Records, Schedules};
 use crate::clock::SystemClock;
 use crate::current::Shared;
 
@@ -23,6 +24,7 @@ mod attempts;
 mod closing;
 mod foresee;
 mod impact;
+mod keep;
 mod recur;
 mod requests;
 mod tell;
@@ -47,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) samplers: Vec<Arc<SamplerEnd>>,
     pub(crate) sink: EventSink,
     pub(crate) hooks: HookRunner,
+    /// What keeps what must survive, and what a former scheduler left there.
+    pub(crate) store: Option<(Keeper, Left)>,
     /// Last: whoever asked is told that nobody answers when that is final.
     pub(crate) _presence: Presence,
 }
@@ -63,16 +67,18 @@ pub(crate) struct Dispatcher {
     /// Others run than when it was said by how much latencies may grow.
     growth_stale: bool,
     closing: Option<Closing>,
+    keeping: Option<Keeping>,
     _waker: Arc<Link>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(mut parts: Parts) -> Self {
         let waker = Arc::new(parts.link.clone());
         parts.clock.on_move(Arc::<Link>::downgrade(&waker) as std::sync::Weak<dyn Wake>);
         let workers = Workers::new(parts.link.commands.clone());
         let records = Records::new(parts.clock.now().wall);
-        Self {
+        let store = parts.store.take();
+        let mut this = Self {
             parts,
             jobs: Jobs::default(),
             running: BTreeMap::new(),
@@ -83,8 +89,32 @@ impl Dispatcher {
             wakeups: 0,
             growth_stale: false,
             closing: None,
+            keeping: None,
             _waker: waker,
+        };
+        if let Some((keeper, left)) = store {
+            this.take_over(keeper, left);
         }
+        this
+    }
+
+    /// Goes on with what a former scheduler left; the engine has it already.
+    fn take_over(&mut self, keeper: Keeper, left: Left) {
+        let place = keeper.status().place;
+        let told = EventKind::StoreRead {
+            store: place,
+            jobs: left.jobs.len(),
+            interrupted: left.interrupted(),
+            left: left.left,
+        };
+        let unclean = left.jobs.iter().filter(|(_, job)| job.unclean).map(|(job, _)| *job).collect();
+        let mut keeping = Keeping::new(keeper, unclean, left.audit);
+        left.ended.into_iter().for_each(|entry| keeping.add(entry));
+        self.keeping = Some(keeping);
+        self.go_on(left.jobs);
+        self.parts.engine.note(self.parts.clock.now(), told);
+        self.carry_out_all();
+        self.keeping.iter_mut().for_each(|keeping| keeping.taking_over = false);
     }
 
     /// Runs until shut down.
@@ -115,6 +145,7 @@ impl Dispatcher {
             foresight,
             self.recurs_at(now),
             self.compares_at(),
+            self.keeps_weeks_at(),
         ];
         let by_clock = wakeups.into_iter().flatten().min().and_then(|at| clock.sleep_for(at));
         let by_closing = self.closing.as_ref().map(|c| c.until.since(SystemClock.now().mono));
@@ -138,7 +169,7 @@ impl Dispatcher {
         match message {
             Command::Submit(epoch, requests, reply) => {
                 let in_force = self.parts.current.read().epoch == epoch;
-                let accepted = in_force.then(|| requests.into_iter().map(|all| self.submit(all)).collect());
+                let accepted = in_force.then(|| self.submit_each(requests));
                 let _ = reply.send(accepted);
             }
             Command::Engine(call) => {
@@ -212,6 +243,14 @@ impl Dispatcher {
                 let Parts { schedules, engine, .. } = &mut self.parts;
                 call(schedules, engine.trusted(now).wall);
             }
+            Command::Store(news) => self.hear_store(now, news),
+            Command::CleanedUp(job) => {
+                self.keeping.iter_mut().for_each(|keeping| _ = keeping.unclean.remove(&job));
+            }
+            Command::Audit(most, reply) => {
+                let audit = self.keeping.as_ref().map(|keeping| keeping.audit(most));
+                drop(reply.send(audit.unwrap_or_default()));
+            }
             Command::Look => self.wake_all(),
         }
     }
@@ -231,6 +270,7 @@ impl Dispatcher {
             }
             // By the wall that the engine believes by now.
             self.recur(now);
+            self.keep_weeks(now, false);
             self.carry_out_all();
             if std::mem::take(&mut self.growth_stale) {
                 self.parts.signals.allow(self.growth());
@@ -253,6 +293,7 @@ impl Dispatcher {
         while let Some(output) = self.parts.engine.poll_output() {
             self.carry_out(output);
         }
+        self.hand_on();
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -273,13 +314,13 @@ impl Dispatcher {
             }
             Output::Event(event) => self.publish(&event),
             Output::Ended(status) => self.forget(&status),
-            // Without a store everything is as durable as it will be.
-            Output::Record(lsn, _) => self.parts.engine.committed(self.parts.clock.now(), lsn),
+            Output::Record(lsn, record) => self.keep(lsn, record),
         }
     }
 
     fn publish(&mut self, event: &Arc<Event>) {
         self.plan_by_event(event);
+        self.audit(event);
         self.records.event(event);
         self.subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {
             Ok(()) => true,

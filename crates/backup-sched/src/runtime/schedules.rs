@@ -1,11 +1,12 @@
 //! What recurs by the policies in force: who is due, what became of it, and how what an outage left behind is levelled.
 //! Pure: moments and what happens to jobs go in; turns and answers come out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sched_core::store::{Entry, ScheduleEntry};
 use sched_core::{
     BackupKind, InstanceName, JobId, JobState, JobStatus, MonoTime, Now, Scope, wall_minus, wall_plus,
     wall_until,
@@ -42,6 +43,8 @@ pub(crate) struct Schedules {
     held: bool,
     /// The last look at the wall.
     seen: Now,
+    /// What is to be kept of whom; `None` when nobody keeps it.
+    unkept: Option<BTreeSet<Key>>,
 }
 
 struct Scheduled {
@@ -52,6 +55,10 @@ struct Scheduled {
     active: Option<JobId>,
     /// It was due while somebody else's was under way, and is asked for when that has ended.
     after: Option<Due>,
+    /// Slots up to then have been dealt with: a job was made of them, or they are left out for good.
+    dealt_with: Option<Timestamp>,
+    /// It is not due before, whatever its recovery point.
+    not_before: Option<Timestamp>,
 }
 
 /// Slots that came while the former backup was not done, and are left out.
@@ -83,8 +90,15 @@ pub(crate) fn schedule_changes(old: &Policies, new: &Policies) -> Vec<ScheduleCh
 }
 
 impl Schedules {
-    /// What recurs from now on. Of what has a recovery point among `points`, slots since then were missed.
-    pub(crate) fn new(now: Now, policies: &Policies, points: HashMap<Key, Timestamp>) -> Self {
+    /// What recurs from now on. Of what has a recovery point among `points`, slots since then were missed. `kept` is what
+    /// a former scheduler left where somebody keeps that; jobs for which `goes_on` are still to be made.
+    pub(crate) fn new(
+        now: Now,
+        policies: &Policies,
+        points: HashMap<Key, Timestamp>,
+        kept: Option<HashMap<Key, ScheduleEntry>>,
+        goes_on: impl Fn(JobId) -> bool,
+    ) -> Self {
         let mut this = Self {
             timetable: Timetable::new(),
             ids: BTreeMap::new(),
@@ -95,19 +109,93 @@ impl Schedules {
             links: BTreeMap::new(),
             held: false,
             seen: now,
+            unkept: kept.is_some().then(BTreeSet::new),
         };
+        let mut kept = kept.unwrap_or_default();
+        for (key, entry) in &kept {
+            if let Some(at) = entry.recovery_point {
+                let point = this.points.entry(key.clone()).or_insert(at);
+                *point = at.max(*point);
+            }
+        }
         for about in policies.recurring() {
-            let point = this.points.get(&(about.instance.clone(), about.kind)).copied();
-            this.add(now.wall, about, point);
+            let key = (about.instance.clone(), about.kind);
+            let point = this.points.get(&key).copied();
+            let Some(entry) = kept.remove(&key) else {
+                this.add(now.wall, about, point);
+                continue;
+            };
+            let follows_rpo = about.recurrence.every == Every::Rpo;
+            let last = if follows_rpo { point } else { entry.dealt_with.max(point) };
+            this.add(now.wall, about, last.map(|at| at.min(now.wall)));
+            this.go_on(&key, &entry, entry.job.is_some_and(&goes_on));
+            // Whoever keeps it has it so.
+            this.unkept.iter_mut().for_each(|unkept| _ = unkept.remove(&key));
         }
         this
+    }
+
+    /// A recurring backup goes on as it stood.
+    fn go_on(&mut self, key: &Key, kept: &ScheduleEntry, goes_on: bool) {
+        let Some(id) = self.ids.get(key).copied() else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if let Some(job) = kept.job.filter(|_| goes_on) {
+            entry.job = Some(job);
+            self.jobs.insert(job, id);
+            self.timetable.resume(id);
+        } else if let Some(at) = kept.not_before {
+            entry.not_before = Some(at);
+            self.timetable.delay(id, at);
+        }
+    }
+
+    /// What has changed since the last call, for whoever keeps it.
+    pub(crate) fn news(&mut self) -> Vec<Entry> {
+        let unkept = self.unkept.as_mut().map(std::mem::take).unwrap_or_default();
+        unkept.into_iter().map(|key| Entry::Schedule(Box::new(self.kept(key)))).collect()
+    }
+
+    fn kept(&self, key: Key) -> ScheduleEntry {
+        let point = self.points.get(&key).copied();
+        let scheduled = self.ids.get(&key).and_then(|id| self.entries.get(id));
+        let mut kept = ScheduleEntry::new(key.0, key.1);
+        kept.recovery_point = point;
+        match scheduled {
+            Some(scheduled) => {
+                // A slot that waits for somebody else's job has not been dealt with.
+                kept.job = scheduled.job.filter(|_| scheduled.after.is_none());
+                (kept.dealt_with, kept.not_before) = (scheduled.dealt_with, scheduled.not_before);
+            }
+            None => kept.is_gone = point.is_none(),
+        }
+        kept
+    }
+
+    fn mark_unkept(&mut self, key: &Key) {
+        self.unkept.iter_mut().for_each(|unkept| _ = unkept.insert(key.clone()));
+    }
+
+    /// What was handed out last, or left out, has been dealt with.
+    fn dealt_with(&mut self, id: ScheduleId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.about.recurrence.every == Every::Rpo {
+            entry.not_before = self.timetable.due_at(id);
+        } else {
+            entry.dealt_with = self.timetable.dealt_with(id);
+        }
+        let key = (entry.about.instance.clone(), entry.about.kind);
+        self.mark_unkept(&key);
     }
 
     fn add(&mut self, wall: Timestamp, about: Recurring, last: Option<Timestamp>) {
         let recurrence = Arc::clone(&about.recurrence);
         let id = self.timetable.add(wall, about.instance.as_str(), recurrence, about.rpo, last);
         self.ids.insert((about.instance.clone(), about.kind), id);
-        self.entries.insert(id, Scheduled { about: Arc::new(about), job: None, active: None, after: None });
+        let dealt_with = self.timetable.dealt_with(id);
+        self.mark_unkept(&(about.instance.clone(), about.kind));
+        let about = Arc::new(about);
+        let none = Scheduled { about, job: None, active: None, after: None, dealt_with, not_before: None };
+        self.entries.insert(id, none);
     }
 
     /// The most that all backups at a place may move together; `None`: not known.
@@ -139,6 +227,7 @@ impl Schedules {
                 let Some(id) = self.ids.remove(&key) else { return };
                 self.timetable.remove(id);
                 self.points.remove(&key);
+                self.mark_unkept(&key);
                 let job = self.entries.remove(&id).and_then(|entry| entry.job);
                 job.map(|job| self.jobs.remove(&job));
             }
@@ -154,8 +243,11 @@ impl Schedules {
                 if (&about.recurrence, about.rpo) != (&entry.about.recurrence, entry.about.rpo) {
                     let recurrence = Arc::clone(&about.recurrence);
                     self.timetable.change(wall, id, key.0.as_str(), recurrence, about.rpo, point);
+                    entry.not_before = None;
+                    entry.dealt_with = self.timetable.dealt_with(id);
                 }
                 entry.about = Arc::new(about);
+                self.mark_unkept(&key);
             }
         }
     }
@@ -217,23 +309,30 @@ impl Schedules {
 
     /// What was handed out is to come again when a job has ended.
     pub(crate) fn wait_for(&mut self, due: Due, job: JobId) {
-        self.submitted(&due, job);
         if let Some(entry) = self.entries.get_mut(&due.id) {
-            entry.after = Some(due);
+            (entry.job, entry.after) = (Some(job), Some(due));
+            self.jobs.insert(job, due.id);
         }
     }
 
     /// What was handed out is made by a job.
     pub(crate) fn submitted(&mut self, due: &Due, job: JobId) {
         if let Some(entry) = self.entries.get_mut(&due.id) {
-            entry.job = Some(job);
+            (entry.job, entry.not_before) = (Some(job), None);
             self.jobs.insert(job, due.id);
+            self.dealt_with(due.id);
         }
     }
 
     /// What was handed out is not made.
     pub(crate) fn skip(&mut self, wall: Timestamp, due: &Due) {
         self.timetable.finished(wall, due.id, Outcome::Failed);
+        self.dealt_with(due.id);
+    }
+
+    /// Slots that came too late are left out.
+    pub(crate) fn left_out(&mut self, id: ScheduleId) {
+        self.dealt_with(id);
     }
 
     /// An attempt began.
@@ -248,6 +347,7 @@ impl Schedules {
         let job = status.job.id;
         let key = (status.job.instance.clone(), status.job.kind);
         self.jobs.remove(&job);
+        self.mark_unkept(&key);
         let id = *self.ids.get(&key)?;
         let entry = self.entries.get_mut(&id)?;
         entry.active = entry.active.filter(|active| *active != job);
@@ -273,6 +373,7 @@ impl Schedules {
             None => {}
         }
         self.timetable.finished(wall, id, outcome);
+        self.dealt_with(id);
         let slots = self.timetable.missed(id);
         (slots > 0).then_some(Overlapped { key, slots, job })
     }
@@ -283,6 +384,7 @@ impl Schedules {
         if let Some(id) = self.ids.get(&key) {
             self.timetable.renewed(wall, *id, point);
         }
+        self.mark_unkept(&key);
         let known = self.points.entry(key).or_insert(point);
         *known = point.max(*known);
     }
@@ -346,7 +448,7 @@ mod tests {
     fn nobody_is_handed_out_while_other_policies_come_into_force() {
         let clock = ManualClock::default();
         let (old, new) = (policies("0 2 * * *"), policies("0 4 * * *"));
-        let mut schedules = Schedules::new(clock.now(), &old, HashMap::new());
+        let mut schedules = Schedules::new(clock.now(), &old, HashMap::new(), None, |_| false);
         schedules.hold();
         clock.advance(Duration::from_secs(3 * 3600));
         let now = clock.now();
@@ -361,7 +463,7 @@ mod tests {
     fn it_looks_when_something_is_due_and_at_the_wall_now_and_then() {
         let clock = ManualClock::default();
         let in_minutes = |schedule: &str| {
-            let schedules = Schedules::new(clock.now(), &policies(schedule), HashMap::new());
+            let schedules = Schedules::new(clock.now(), &policies(schedule), HashMap::new(), None, |_| false);
             Some(schedules.next_look(clock.now())?.since(clock.mono()).as_secs() / 60)
         };
         assert_eq!(in_minutes("3 0 * * *"), Some(3));

@@ -20,6 +20,8 @@ pub(super) struct Work {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) ctx: RunContext,
     pub(super) attempt: AttemptId,
+    /// A former attempt was cut off: what it left is removed first.
+    pub(super) unclean: bool,
 }
 
 /// The threads that run attempts.
@@ -52,8 +54,15 @@ impl Workers {
 }
 
 /// Runs an attempt and reports how it ended, whatever its executor does.
-fn run_one(Work { executor, ctx, attempt }: Work, commands: &Sender<Command>) {
-    let caught = catch_unwind(AssertUnwindSafe(|| executor.run(&ctx)));
+fn run_one(Work { executor, ctx, attempt, unclean }: Work, commands: &Sender<Command>) {
+    let run = || {
+        if unclean {
+            executor.clean_up(&ctx)?;
+            drop(commands.send(Command::CleanedUp(attempt.job)));
+        }
+        executor.run(&ctx)
+    };
+    let caught = catch_unwind(AssertUnwindSafe(run));
     // What the executor holds is dropped before its slot is given back.
     drop(executor);
     let result = caught.unwrap_or_else(|panic| Err(RunError::Retryable(panic_text(&*panic))));

@@ -5,6 +5,7 @@ mod order;
 mod places;
 mod recurring;
 mod reload;
+mod restart;
 mod rig;
 mod runs;
 

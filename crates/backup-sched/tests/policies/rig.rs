@@ -120,6 +120,10 @@ impl Run {
         self.go.send(Step::End(Err(RunError::Retryable("told to".into())))).unwrap();
     }
 
+    pub(crate) fn go_wrong_for_good(&self) {
+        self.go.send(Step::End(Err(RunError::Permanent("told to".into())))).unwrap();
+    }
+
     pub(crate) fn phase(&self, name: &str) {
         self.go.send(Step::Phase(RunPhase::new(name))).unwrap();
     }

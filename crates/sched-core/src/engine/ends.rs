@@ -111,7 +111,7 @@ impl Engine {
 
     fn interrupted(&mut self, now: Now, ix: JobIx, reason: &Reason, until: Option<Timestamp>) {
         if self.closed.is_some() {
-            return self.end(now, ix, EventKind::Cancelled { reason: reason.clone() });
+            return self.end_by_closing(now, ix, reason.clone());
         }
         let extras = self.extras_mut(ix);
         extras.error = Some(format!("interrupted: {reason}"));
@@ -129,8 +129,11 @@ impl Engine {
         let job = &mut self.jobs[ix.at()];
         job.failures = job.failures.saturating_add(u16::from(!spared));
         let retry = job.terms.retry;
-        if u32::from(job.failures) >= retry.max_attempts || self.closed.is_some() {
-            return self.end(now, ix, EventKind::Failed { error });
+        let is_last = u32::from(job.failures) >= retry.max_attempts;
+        match self.closed.clone() {
+            Some(reason) if !is_last && self.keeps => return self.end_by_closing(now, ix, reason),
+            None if !is_last => {}
+            _ => return self.end(now, ix, EventKind::Failed { error }),
         }
         let failures = u32::from(job.failures).max(1);
         let attempt = job.attempt_id();
@@ -159,8 +162,17 @@ impl Engine {
         self.requeue(now, ix);
     }
 
+    /// Ends a job because nothing starts here any more. Where a later engine goes on, the last record of the job stands.
+    pub(super) fn end_by_closing(&mut self, now: Now, ix: JobIx, reason: Reason) {
+        self.end_here(now, ix, EventKind::Cancelled { reason }, !self.keeps);
+    }
+
     /// Ends a job for good. `kind` says how, and becomes its last event.
     pub(super) fn end(&mut self, now: Now, ix: JobIx, kind: EventKind) {
+        self.end_here(now, ix, kind, true);
+    }
+
+    fn end_here(&mut self, now: Now, ix: JobIx, kind: EventKind, for_good: bool) {
         self.withdraw_claim(ix);
         self.want_no_room(now, ix, false);
         self.leave(ix);
@@ -183,7 +195,9 @@ impl Engine {
         if waits {
             self.count_waiting_no_more(ix);
         }
-        self.record_end(status.job.id);
+        if for_good {
+            self.record_end(status.job.id);
+        }
         self.forget_job(now, ix);
         *self.ended_counts.entry(state).or_default() += 1;
         let status = Arc::new(status);

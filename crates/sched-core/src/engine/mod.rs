@@ -157,6 +157,8 @@ pub struct Engine {
     /// Starts whose records are not durable yet.
     withheld: VecDeque<(Lsn, StartOrder)>,
     closed: Option<crate::gate::Reason>,
+    /// A later engine goes on with what has not ended by itself when this one is closed.
+    keeps: bool,
 }
 
 /// What would otherwise have to be counted.
@@ -248,6 +250,7 @@ impl Engine {
             journaled: Lsn::default(),
             withheld: VecDeque::new(),
             closed: None,
+            keeps: false,
             config,
         };
         engine.tenant(&TenantName::default());

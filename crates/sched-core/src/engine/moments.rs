@@ -194,7 +194,7 @@ impl Engine {
     fn sweep_one(&mut self, now: Now, ix: JobIx) -> bool {
         let waits = self.jobs[ix.at()].state.is_waiting();
         if let Some(reason) = self.closed.clone().filter(|_| waits) {
-            self.end(now, ix, EventKind::Cancelled { reason });
+            self.end_by_closing(now, ix, reason);
             return true;
         }
         let stands = waits || self.jobs[ix.at()].state == JobState::Paused;

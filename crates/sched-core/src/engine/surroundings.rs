@@ -270,6 +270,14 @@ impl Engine {
         self.begin_sweep(true);
     }
 
+    /// As [`close`](Self::close), for an engine with a journal: jobs end here and are not written down as ended, so that a
+    /// later engine [goes on](Self::restore) with them. What runs may be [interrupted](Self::interrupt); who is cancelled,
+    /// fails for good or succeeds has ended.
+    pub fn close_and_keep(&mut self, now: Now, reason: &Reason) {
+        self.keeps = self.config.journal;
+        self.close(now, reason);
+    }
+
     /// The domain of the scope that a call is about. One that is new is made only if there is something to remember of
     /// it, and if its name can be used.
     pub(super) fn subject(&mut self, scope: &Scope, remember: bool) -> Option<DomainIx> {

@@ -136,6 +136,22 @@ impl fmt::Display for EventKind {
             Self::DueRefused { instance, kind, due, error } => {
                 write!(f, "{kind} backup of {instance}, due {due}, refused: {error}")
             }
+            Self::StoreRead { store, jobs, interrupted, left } => {
+                write!(f, "{jobs} jobs go on from {store}, {interrupted} of them were cut off")?;
+                if *left > 0 {
+                    write!(f, "; {left} stay there, for want of an executor")?;
+                }
+                Ok(())
+            }
+            Self::StoreDown { store, error } => {
+                write!(
+                    f,
+                    "nothing can be made durable in {store}, so nothing is accepted or started: {error}"
+                )
+            }
+            Self::StoreBack { store, down_for } => {
+                write!(f, "{store} takes what is to be durable again, after {} s", down_for.as_secs())
+            }
             Self::QueueFull { pending } => {
                 write!(f, "a submission was refused: {pending} jobs are in the queue")
             }

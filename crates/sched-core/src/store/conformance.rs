@@ -52,7 +52,7 @@ pub fn check<S: JobStore>(make: impl Fn() -> Result<S, StoreError>) -> Result<()
     world.expect("more audit entries than are kept")?;
     for group in 0..GROUPS {
         world.commit("a random group", random_group(group))?;
-        if group % 8 == 0 {
+        if group.is_multiple_of(8) {
             world.expect("random groups")?;
         }
     }
@@ -215,7 +215,7 @@ fn audit(number: u64) -> Entry {
 
 fn job(id: u64, attempt: u32) -> Entry {
     let mut spec = JobSpec::new(format!("db-{id}"), "postgres").host("h1").size_bytes(id + 1);
-    if id % 3 == 0 {
+    if id.is_multiple_of(3) {
         spec = spec.demand("disk", 2).destination("s3").rpo(Duration::from_millis(90_500));
     }
     let mut terms = JobTerms::default();
@@ -231,15 +231,15 @@ fn job(id: u64, attempt: u32) -> Entry {
         under_way: attempt % 2 == 1,
         failures: u16::try_from(attempt).unwrap_or(u16::MAX),
         interrupted_until: None,
-        run_now: (id % 5 == 0).then(|| Order::new("ana", "audit")),
+        run_now: id.is_multiple_of(5).then(|| Order::new("ana", "audit")),
         back_off_until: (attempt > 1).then(|| at(id + 60)),
         failed: None,
         error: (attempt > 1).then(|| "disk\u{1F4A5} full".to_owned()),
         requesters: 1,
         cancelled: None,
     });
-    entry.asked = (id % 2 == 0).then(|| Box::new(spec));
-    (entry.pull, entry.unclean) = (id % 7 == 0, id % 11 == 0);
+    entry.asked = id.is_multiple_of(2).then(|| Box::new(spec));
+    (entry.pull, entry.unclean) = (id.is_multiple_of(7), id.is_multiple_of(11));
     Entry::Job(Box::new(entry))
 }
 

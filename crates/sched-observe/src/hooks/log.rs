@@ -90,6 +90,7 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::HealthChanged { down: Some(_), .. }
         | EventKind::WallStepped { .. }
         | EventKind::DueRefused { .. }
+        | EventKind::StoreDown { .. }
         | EventKind::QueueFull { .. } => Level::WARN,
         EventKind::Started
         | EventKind::Deferred { .. }
@@ -98,6 +99,8 @@ fn level(kind: &EventKind) -> Level {
         | EventKind::Cancelled { .. }
         | EventKind::Interrupted { .. }
         | EventKind::SignalBack { .. }
+        | EventKind::StoreRead { .. }
+        | EventKind::StoreBack { .. }
         | EventKind::HealthChanged { .. }
         | EventKind::HoldChanged { .. }
         | EventKind::Drained { .. }

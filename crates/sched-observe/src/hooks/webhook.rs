@@ -75,6 +75,7 @@ fn needs_somebody(event: &Event) -> bool {
             | EventKind::SignalLost { .. }
             | EventKind::LawFailed { .. }
             | EventKind::DueRefused { .. }
+            | EventKind::StoreDown { .. }
             | EventKind::QueueFull { .. }
     )
 }

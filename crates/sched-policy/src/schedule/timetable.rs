@@ -211,6 +211,30 @@ impl Timetable {
         true
     }
 
+    /// A backup that a former timetable handed out goes on: nothing is due before [`finished`](Self::finished). Whether the
+    /// instance was known, and waited.
+    pub fn resume(&mut self, id: ScheduleId) -> bool {
+        self.entry(id).is_some() && self.stop_waiting(id.index).is_some()
+    }
+
+    /// Has an instance that waits be due no earlier than `at`, as a former timetable did. Whether the instance was known,
+    /// and waited.
+    pub fn delay(&mut self, id: ScheduleId, at: Timestamp) -> bool {
+        let Some(waits) = self.entry(id).and_then(|entry| entry.waits) else { return false };
+        if waits < at {
+            self.stop_waiting(id.index);
+            self.wait(id.index, Some(at));
+        }
+        true
+    }
+
+    /// Up to when slots have been handed out, left out, or had passed when the instance was added: what
+    /// [`add`](Self::add) goes on from. `None` for what follows the recovery point objective.
+    pub fn dealt_with(&self, id: ScheduleId) -> Option<Timestamp> {
+        let entry = self.get(id).filter(|entry| !entry.follows_rpo())?;
+        Some(wall_plus(entry.since?, entry.jitter))
+    }
+
     /// The backup that was handed out has ended; whether one was.
     pub fn finished(&mut self, now: Timestamp, id: ScheduleId, outcome: Outcome) -> bool {
         let Some(entry) = self.entry(id).filter(|entry| entry.waits.is_none()) else { return false };

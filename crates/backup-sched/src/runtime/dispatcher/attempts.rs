@@ -48,10 +48,11 @@ impl Dispatcher {
         let (spec, member) = (order.spec.clone(), order.member.clone());
         let ctx = self.context(order, pacer.clone());
         let control = ctx.control().clone();
+        let unclean = self.keeping.as_ref().is_some_and(|keeping| keeping.unclean.contains(&attempt.job));
         let begun = match route {
             Route::Push(executor) => self
                 .workers
-                .run(Work { executor, ctx, attempt })
+                .run(Work { executor, ctx, attempt, unclean })
                 .map_err(|e| RunError::Retryable(format!("cannot start a thread for the attempt: {e}"))),
             Route::Pull(host) => host
                 .try_send(Grant(ctx))
@@ -146,6 +147,8 @@ impl Dispatcher {
         let (foresight, _, trusted) = self.parts.foresight(now);
         foresight.ended(trusted, job);
         self.records.ended(now.wall, status);
+        let kept = self.is_kept(job);
+        self.closing.iter_mut().for_each(|closing| closing.report.kept += usize::from(kept));
         if self.running.remove(&job).is_some() {
             self.growth_stale = true;
             if let Some(closing) = self.closing.as_mut().filter(|c| !c.report.abandoned.contains(&job)) {

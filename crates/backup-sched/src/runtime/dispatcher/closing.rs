@@ -43,7 +43,13 @@ impl Dispatcher {
                 self.closing = Some(Closing { replies: vec![reply], report, step, until });
             }
         }
-        self.parts.engine.close(now, &Reason::new("the scheduler is shutting down"));
+        match self.keeping {
+            Some(_) => {
+                let reason = Reason::new("the scheduler is shutting down; the next one goes on with the job");
+                self.parts.engine.close_and_keep(now, &reason);
+            }
+            None => self.parts.engine.close(now, &Reason::new("the scheduler is shutting down")),
+        }
     }
 
     pub(super) fn step_closing(&mut self) {
@@ -58,7 +64,10 @@ impl Dispatcher {
             closing.until = SystemClock.now().mono + STOP_WITHIN;
             for attempt in attempts {
                 let reason = Reason::new("still running when the grace of the shutdown was over");
-                let _ = self.parts.engine.cancel(now, attempt.job, reason);
+                let _ = match self.keeping {
+                    Some(_) => self.parts.engine.interrupt(now, attempt.job, reason, None).map(drop),
+                    None => self.parts.engine.cancel(now, attempt.job, reason).map(drop),
+                };
             }
         } else {
             for attempt in attempts {
@@ -77,10 +86,12 @@ impl Dispatcher {
     }
 
     pub(super) fn finish(mut self) {
+        let all_kept = self.stop_keeping();
         let Parts { samplers, sink, hooks, .. } = self.parts;
         drop((samplers, sink));
         hooks.stop(HOOKS_WITHIN);
-        if let Some(closing) = self.closing.take() {
+        if let Some(mut closing) = self.closing.take() {
+            closing.report.store_behind = !all_kept;
             for reply in closing.replies {
                 drop(reply.send(closing.report.clone()));
             }

@@ -46,6 +46,10 @@ impl Dispatcher {
 
     /// A job has ended, and with it perhaps one that was due.
     pub(super) fn recurred(&mut self, status: &JobStatus) {
+        if self.is_kept(status.job.id) {
+            // The next scheduler goes on with it.
+            return;
+        }
         let now = self.parts.clock.now();
         let wall = self.parts.engine.trusted(now).wall;
         let Some(Overlapped { key: (instance, kind), slots, job }) = self.parts.schedules.ended(wall, status)
@@ -66,6 +70,9 @@ impl Dispatcher {
             Err(SubmitError::Refused(sched_core::SubmitError::QueueFull { pending })) => {
                 let why = format!("the queue is full: {pending} jobs wait");
                 self.postpone(now, &due, &about, wall_plus(wall, QUEUE_AGAIN), why);
+            }
+            Err(SubmitError::Store(error)) => {
+                self.postpone(now, &due, &about, wall_plus(wall, QUEUE_AGAIN), error.to_string());
             }
             Err(error) => {
                 self.parts.schedules.skip(wall, &due);
@@ -151,6 +158,7 @@ impl Dispatcher {
     }
 
     fn tell_left_out(&mut self, now: Now, left_out: &LeftOut) {
+        self.parts.schedules.left_out(left_out.id);
         let Some(about) = self.parts.schedules.about(left_out.id) else { return };
         let why = format!("it was missed: due {}, and by its `misfire` it is too late for that", left_out.at);
         self.tell_skipped(now, &about, left_out.slots, why);

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use sched_core::{Executor, Explanation, JobId, JobSpec, JobState, JobStatus, Reason, Renewed, UnknownJob};
+use sched_core::{
+    Executor, Explanation, JobId, JobSpec, JobState, JobStatus, Reason, Renewed, Submission, UnknownJob,
+};
 
-use super::Dispatcher;
+use super::{Dispatcher, Keeping};
 use crate::current::Resolved;
 use crate::error::{AcquireError, SubmitError};
 use crate::handle::Outcome;
 use crate::reload::Asked;
+use crate::runtime::command::Answers;
+use crate::runtime::left::LeftJob;
 use crate::runtime::{Accepted, Request, Route};
 
 /// Jobs that somebody may wait for. Should the dispatcher itself fail, nobody waits for ever.
@@ -20,9 +24,9 @@ pub(super) struct Jobs(pub(super) BTreeMap<JobId, Entry>);
 pub(super) struct Entry {
     pub(super) route: Route,
     /// Who makes the backup if the host that waits for a permit waits no longer: somebody else asked for it too.
-    instead: Option<Arc<dyn Executor>>,
+    pub(super) instead: Option<Arc<dyn Executor>>,
     /// What was asked for, before the policies were heard; `None` if that was no more than instance, technology and kind.
-    asked: Option<Box<JobSpec>>,
+    pub(super) asked: Option<Box<JobSpec>>,
     pub(super) outcome: Arc<Outcome>,
     pub(super) last: JobStatus,
 }
@@ -49,6 +53,9 @@ impl Drop for Jobs {
 impl Dispatcher {
     /// Accepts requests that belong together, or none of them.
     pub(super) fn submit(&mut self, requests: Vec<Request>) -> Result<Vec<Accepted>, AcquireError> {
+        if let Some(error) = self.keeping.as_ref().and_then(Keeping::down) {
+            return Err(SubmitError::Store(error.clone()).into());
+        }
         let now = self.parts.clock.now();
         let engine = &mut self.parts.engine;
         let mut ours = Vec::with_capacity(requests.len());
@@ -73,14 +80,41 @@ impl Dispatcher {
         }
         let submitted = engine.submit_as_one(now, theirs).map_err(SubmitError::from)?;
         let accepted = submitted.into_iter().zip(ours).map(|(submission, (route, asked, placement))| {
-            let job = submission.job();
+            let (job, is_new) = (submission.job(), matches!(submission, Submission::New(_)));
             let outcome = self.outcome_of(job, route, asked);
             if let Some(placement) = placement {
                 self.plan_submitted(now, job, &placement);
             }
-            Accepted { job, outcome }
+            Accepted { job, outcome, is_new, confirmation: None }
         });
         Ok(accepted.collect())
+    }
+
+    /// [`submit`](Self::submit)s requests, each accepted or refused by itself; who asked is told together when all that was
+    /// accepted is durable.
+    pub(super) fn submit_each(&mut self, requests: Vec<Vec<Request>>) -> Answers {
+        let mut answers: Answers = requests.into_iter().map(|all| self.submit(all)).collect();
+        let mut accepted: Vec<_> = answers.iter_mut().flatten().flatten().collect();
+        if !accepted.is_empty() {
+            let new =
+                accepted.iter().filter(|accepted| accepted.is_new).map(|accepted| accepted.job).collect();
+            let confirmation = self.confirm(new);
+            accepted.iter_mut().for_each(|accepted| accepted.confirmation.clone_from(&confirmation));
+        }
+        answers
+    }
+
+    /// Has jobs of a former scheduler go on, in an engine that has taken them over.
+    pub(super) fn go_on(&mut self, left: BTreeMap<JobId, LeftJob>) {
+        let current = self.parts.current.read().clone();
+        for (job, LeftJob { technology, asked, .. }) in left {
+            let Ok(last) = self.parts.engine.job_status(job) else { continue };
+            // Those without an executor stayed in the store.
+            let Ok(executor) = current.executor(&technology) else { continue };
+            let route = Route::Push(executor);
+            let entry = Entry { route, instead: None, asked, outcome: Arc::default(), last };
+            self.jobs.0.insert(job, entry);
+        }
     }
 
     /// Where the end of a job is told to who asked for it.

@@ -2,7 +2,7 @@
 
 use sched_core::Scope;
 
-use super::Dispatcher;
+use super::{Dispatcher, Keeping};
 use crate::metrics::Measured;
 use crate::runtime::Impact;
 use crate::status::{RunningJob, STATUS_VERSION, Status, Summary};
@@ -27,6 +27,7 @@ impl Dispatcher {
             hooks: self.parts.hooks.stats(),
             missed_by_subscribers: self.missed_by_subscribers,
             wakeups: self.wakeups,
+            store: self.keeping.as_ref().map(Keeping::status),
         }
     }
 
@@ -39,6 +40,7 @@ impl Dispatcher {
             hooks: self.parts.hooks.stats(),
             missed_by_subscribers: self.missed_by_subscribers,
             wakeups: self.wakeups,
+            store: self.keeping.as_ref().map(Keeping::status),
         }
     }
 

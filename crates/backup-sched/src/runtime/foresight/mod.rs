@@ -63,6 +63,19 @@ impl Foresight {
         &self.weeks
     }
 
+    /// Somebody keeps from now on what is learned of weeks.
+    pub(crate) fn keep_weeks(&mut self) {
+        self.weeks.keep();
+    }
+
+    pub(crate) fn has_weeks_to_keep(&self) -> bool {
+        self.weeks.has_unkept()
+    }
+
+    pub(crate) fn weeks_to_keep(&mut self, most: usize) -> Vec<(Scope, Option<LearnedWeek>)> {
+        self.weeks.take_unkept(most)
+    }
+
     /// A detector answered.
     pub(crate) fn heard(&mut self, now: Now, detector: usize, said: &Result<LoadReading, DetectError>) {
         if let Some(scope) = self.detectors.get(detector) {

@@ -51,6 +51,8 @@ pub(crate) struct Weeks {
     now: Option<Now>,
     /// Until when the wall is not learned by.
     unsettled: Option<MonoTime>,
+    /// Of which somebody keeps what is learned, and has not heard the newest; `None` when nobody does.
+    unkept: Option<BTreeSet<Scope>>,
 }
 
 impl Weeks {
@@ -70,6 +72,7 @@ impl Weeks {
             looked_at: None,
             now: None,
             unsettled: None,
+            unkept: None,
         })
     }
 
@@ -176,6 +179,7 @@ impl Weeks {
         }
         self.trusted |= learned.week.days() >= self.min_days;
         self.news.insert(scope.clone());
+        self.mark_unkept(scope);
         self.set_alarm(scope);
         taken
     }
@@ -185,6 +189,28 @@ impl Weeks {
         self.trusted |= week.days() >= self.min_days;
         let learned = self.learned(scope);
         (learned.week, learned.touched) = (week, now.mono);
+        self.mark_unkept(scope);
+    }
+
+    /// Somebody keeps from now on what is learned: what is known by now he has.
+    pub(crate) fn keep(&mut self) {
+        self.unkept = Some(BTreeSet::new());
+    }
+
+    fn mark_unkept(&mut self, scope: &Scope) {
+        self.unkept.iter_mut().for_each(|unkept| _ = unkept.insert(scope.clone()));
+    }
+
+    /// Whether there is something to keep.
+    pub(crate) fn has_unkept(&self) -> bool {
+        self.unkept.as_ref().is_some_and(|unkept| !unkept.is_empty())
+    }
+
+    /// What is to be kept of scopes that were learned of, or forgotten, since they were told last; of so many of them.
+    pub(crate) fn take_unkept(&mut self, most: usize) -> Vec<(Scope, Option<LearnedWeek>)> {
+        let Some(unkept) = &mut self.unkept else { return Vec::new() };
+        let scopes: Vec<_> = std::iter::from_fn(|| unkept.pop_first()).take(most).collect();
+        scopes.into_iter().map(|scope| (scope.clone(), self.week(&scope))).collect()
     }
 
     /// Another scope is to be known: forgets what is in use no more, of a few that have their turn to be looked at.
@@ -196,6 +222,7 @@ impl Weeks {
             if learned.is_out_of_use() && now.mono.since(learned.touched) >= FORGOTTEN_AFTER {
                 self.scopes.remove(&scope);
                 self.news.remove(&scope);
+                self.mark_unkept(&scope);
             }
             self.looked_at = Some(scope);
         }
@@ -270,6 +297,7 @@ impl Weeks {
         learned.take(now, (last, slot), load, measured, own);
         self.trusted |= learned.week.days() >= self.min_days;
         self.news.insert(scope.clone());
+        self.mark_unkept(scope);
     }
 
     /// Notes that the wall has jumped.

@@ -1,0 +1,265 @@
+//! A scheduler that goes on with what another one left in a store: nothing is lost, done twice, or begun anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_sched::core::store::{Entry, MemoryStore};
+use backup_sched::{
+    BackupKind, Clock, Event, EventKind, JobSpec, JobState, Order, Priority, SchedulerBuilder, Scope,
+};
+use jiff::Timestamp;
+
+use crate::rig::{Fleet, HOUR, fleet_at, fleet_with};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const NIGHTLY: &str = "[instances.a]\ntechnology = 'generic'\nschedule = '0 2 * * *'\n";
+const BY_RPO: &str = "[instances.a]\ntechnology = 'generic'\nrpo = '24h'\nschedule = 'rpo'\n";
+
+fn with(store: &MemoryStore) -> impl FnOnce(SchedulerBuilder) -> SchedulerBuilder {
+    let store = store.clone();
+    move |builder| builder.store(store)
+}
+
+impl Fleet {
+    /// What a crash now would leave. Whatever was asked for before is durable then.
+    fn durable(&self, store: &MemoryStore) -> MemoryStore {
+        loop {
+            let status = self.scheduler.summary().unwrap().store.unwrap();
+            if status.backlog == 0 {
+                return store.snapshot();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The next scheduler, after a crash that lasted so long.
+    fn crashed(&self, store: &MemoryStore, file: &str, after: Duration) -> (Self, MemoryStore) {
+        let left = self.durable(store);
+        let start = self.clock.now().plus(after).wall;
+        (fleet_at(start, file, with(&left)), left)
+    }
+}
+
+impl Fleet {
+    /// What was told since the start, also before anybody listened.
+    fn told(&self, what: impl Fn(&EventKind) -> bool) -> Arc<Event> {
+        loop {
+            let page = self.scheduler.events_since(0, 4096).unwrap();
+            if let Some(event) = page.events.iter().find(|event| what(&event.kind)) {
+                return event.clone();
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+#[test]
+fn jobs_that_wait_and_run_go_on_under_their_numbers() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("", with(&store));
+    let runs = fleet.start("runs");
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let waits = fleet.submit(JobSpec::new("waits", "generic").priority(Priority::High).size_bytes(5));
+    let (next, left) = fleet.crashed(&store, "", MINUTE);
+    let read = next.told(|kind| matches!(kind, EventKind::StoreRead { .. }));
+    let EventKind::StoreRead { jobs, interrupted, left: without, .. } = &read.kind else { unreachable!() };
+    assert_eq!((*jobs, *interrupted, *without), (2, 1, 0));
+    let explained = next.scheduler.explain(waits.id()).unwrap();
+    assert_eq!(explained.closed[0].gate, backup_sched::Gate::Hold, "{explained}");
+    assert!(next.scheduler.release(Scope::Fleet).unwrap());
+    let mut again = BTreeMap::new();
+    for _ in 0..2 {
+        let run = next.begun();
+        again.insert(run.instance.clone(), run.number);
+        run.end();
+    }
+    assert_eq!(runs.number, 1);
+    assert_eq!(again, BTreeMap::from([("runs".into(), 2), ("waits".into(), 1)]));
+    next.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+    next.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+    let (third, _) = next.crashed(&left, "", MINUTE);
+    assert_eq!(third.scheduler.summary().unwrap().engine.waiting, 0);
+    // Numbers are not given again, though no job is left.
+    assert!(third.ask("more").id() > waits.id());
+}
+
+#[test]
+fn a_shutdown_keeps_what_waits_and_what_was_stopped() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("", with(&store));
+    let run = fleet.start("runs");
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let (waits, cancelled) = (fleet.ask("waits"), fleet.ask("cancelled"));
+    cancelled.cancel().unwrap();
+    let report = fleet.scheduler.shutdown(Duration::ZERO).unwrap();
+    assert_eq!((report.kept, report.finished, report.store_behind), (2, 0, false));
+    let told = waits.ended().unwrap();
+    assert_eq!(told.state, JobState::Cancelled);
+    assert!(told.error.unwrap().contains("the next one goes on"));
+    drop(run);
+    let next = fleet_with("", with(&store));
+    next.scheduler.release(Scope::Fleet).unwrap();
+    let mut again: Vec<_> =
+        (0..2).map(|_| next.begun()).map(|run| (run.instance.clone(), run.number)).collect();
+    again.sort();
+    assert_eq!(again, [("runs".to_owned(), 2), ("waits".to_owned(), 1)]);
+}
+
+#[test]
+fn retries_and_back_offs_go_on_where_they_were() {
+    let file = "[technologies.generic]\nretry_attempts = 3\nretry_base = '10m'\nretry_cap = '1h'\n";
+    let store = MemoryStore::new();
+    let fleet = fleet_with(file, with(&store));
+    let run = fleet.start("a");
+    run.fail();
+    let failed = fleet.wait_for(|kind| matches!(kind, EventKind::Retried { .. }));
+    let EventKind::Retried { not_before, .. } = failed.kind else { unreachable!() };
+    let job = failed.job.as_ref().unwrap().id;
+    let (next, _left) = fleet.crashed(&store, file, Duration::from_secs(1));
+    let status = next.scheduler.explain(job).unwrap();
+    assert!(status.closed.iter().any(|closed| closed.gate == backup_sched::Gate::Time), "{status}");
+    next.clock.advance(backup_sched::core::wall_until(next.clock.now().wall, not_before));
+    let second = next.begun();
+    assert_eq!(second.number, 2);
+    second.fail();
+    next.wait_for(|kind| matches!(kind, EventKind::Retried { .. }));
+    next.clock.advance(2 * HOUR);
+    let third = next.begun();
+    third.fail();
+    // Not a fourth: the first failure counts.
+    next.wait_for(|kind| matches!(kind, EventKind::Failed { .. }));
+}
+
+#[test]
+fn a_slot_that_was_asked_for_is_not_asked_for_again_and_one_that_was_missed_is() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with(NIGHTLY, with(&store));
+    fleet.clock.advance(3 * HOUR);
+    let run = fleet.begun();
+    run.end();
+    fleet.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+    let (next, left) = fleet.crashed(&store, NIGHTLY, MINUTE);
+    let due = next.scheduler.next_runs_of("a").unwrap();
+    assert_eq!(due[0].due, Some(at("2026-01-06T02:00:00Z")));
+    assert_eq!(due[0].recovery_point, Some(at("2026-01-05T03:00:00Z")));
+    // Three days without anybody: one backup makes up for all.
+    let (late, _left) = next.crashed(&left, NIGHTLY, 72 * HOUR);
+    let asked = late.told(|kind| matches!(kind, EventKind::DueSubmitted { .. }));
+    let EventKind::DueSubmitted { reason, due, .. } = &asked.kind else { unreachable!() };
+    assert_eq!(*due, at("2026-01-08T02:00:00Z"));
+    assert!(reason.to_string().contains("2 before it were not made"), "{reason}");
+}
+
+#[test]
+fn a_backup_that_was_due_and_runs_is_still_the_schedules_own() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with(NIGHTLY, with(&store));
+    fleet.clock.advance(3 * HOUR);
+    let run = fleet.begun();
+    let (next, _left) = fleet.crashed(&store, NIGHTLY, MINUTE);
+    drop(run);
+    let again = next.begun();
+    assert_eq!((again.instance.as_str(), again.number), ("a", 2));
+    let due = next.scheduler.next_runs_of("a").unwrap();
+    assert_eq!((due[0].due, due[0].job.is_some()), (None, true), "{due:?}");
+    again.end();
+    next.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+    let due = next.scheduler.next_runs_of("a").unwrap();
+    assert_eq!(due[0].due, Some(at("2026-01-06T02:00:00Z")));
+}
+
+#[test]
+fn by_the_recovery_point_nothing_is_made_twice_and_a_failure_is_not_forgotten() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with(BY_RPO, with(&store));
+    let run = fleet.begun();
+    run.end();
+    fleet.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+    let (next, left) = fleet.crashed(&store, BY_RPO, MINUTE);
+    let first = next.scheduler.next_runs_of("a").unwrap()[0].due.unwrap();
+    assert!(first >= at("2026-01-05T12:00:00Z"), "{first}");
+    next.clock.advance(30 * HOUR);
+    let run = next.begun();
+    run.go_wrong_for_good();
+    next.wait_for(|kind| matches!(kind, EventKind::Failed { .. }));
+    let (third, _left) = next.crashed(&left, BY_RPO, MINUTE);
+    let due = third.scheduler.next_runs_of("a").unwrap()[0].due.unwrap();
+    assert_eq!(due, at("2026-01-06T09:01:00Z"), "an eighth of the objective after the failure");
+}
+
+#[test]
+fn jobs_without_an_executor_stay_and_pull_jobs_end() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("", |builder| {
+        let quick = |_: &backup_sched::RunContext| Ok(());
+        builder.executor("sqlite", quick).store(store.clone())
+    });
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    fleet.submit(JobSpec::new("kept", "sqlite"));
+    let waiting = fleet.scheduler.clone();
+    let pull = std::thread::spawn(move || waiting.acquire(JobSpec::new("pulled", "generic")).map(drop));
+    while fleet.scheduler.summary().unwrap().engine.waiting < 2 {
+        std::thread::yield_now();
+    }
+    let (next, left) = fleet.crashed(&store, "", MINUTE);
+    assert_eq!(next.scheduler.summary().unwrap().engine.waiting, 0);
+    next.durable(&left);
+    let jobs = |store: &MemoryStore| {
+        let name = |entry| match entry {
+            Entry::Job(job) => Some(job.record.spec.instance.to_string()),
+            _ => None,
+        };
+        store.entries().into_iter().filter_map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(jobs(&left), ["kept"]);
+    drop(fleet.scheduler.shutdown(Duration::ZERO));
+    assert!(pull.join().unwrap().is_err());
+}
+
+#[test]
+fn orders_last_until_they_expire_and_are_remembered() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("", with(&store));
+    let until = |minutes: u32| fleet.clock.now().plus(minutes * MINUTE).wall;
+    let order = Order::new("ana", "moving the rack").until(until(10));
+    fleet.scheduler.drain(Scope::Fleet, order.clone()).unwrap();
+    let ceiling = Order::new("ben", "the link is slow");
+    fleet.scheduler.set_ceiling(Scope::Fleet, Some((5_000, ceiling.clone()))).unwrap();
+    let job = fleet.ask("a");
+    let (next, left) = fleet.crashed(&store, "", 5 * MINUTE);
+    let explained = next.scheduler.explain(job.id()).unwrap();
+    assert!(explained.to_string().contains("moving the rack"), "{explained}");
+    let audit = next.scheduler.audit(10).unwrap();
+    let told: Vec<_> = audit.iter().map(|entry| (entry.what.as_str(), entry.order.clone())).collect();
+    assert_eq!(told, [("ceiling of 5000 bytes/s", Some(ceiling)), ("hold", Some(order))]);
+    next.clock.advance(6 * MINUTE);
+    assert_eq!(next.begun().instance, "a");
+    let audit = next.scheduler.audit(1).unwrap();
+    assert_eq!((audit[0].what.as_str(), audit[0].number), ("release", 3));
+    let rates = next.scheduler.status().unwrap().rates;
+    assert!(
+        rates.iter().any(|rate| rate.ordered == Some(backup_sched::Rate::BytesPerSec(5_000))),
+        "{rates:?}"
+    );
+    let (third, _left) = next.crashed(&left, "", MINUTE);
+    assert_eq!(third.scheduler.audit(10).unwrap().len(), 3);
+}
+
+#[test]
+fn other_policies_count_for_jobs_that_another_scheduler_accepted() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("[instances.a]\ntechnology = 'generic'\nrpo = '24h'\n", with(&store));
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    fleet.ask("a");
+    let other = "[instances.a]\ntechnology = 'generic'\nrpo = '6h'\npriority = 'high'\n";
+    let (next, _left) = fleet.crashed(&store, other, MINUTE);
+    next.scheduler.release(Scope::Fleet).unwrap();
+    let run = next.begun();
+    assert_eq!((run.terms.rpo, run.spec.priority), (6 * HOUR, Some(Priority::High)));
+    assert_eq!(run.spec.kind, BackupKind::Full);
+}
