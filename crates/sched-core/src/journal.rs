@@ -143,6 +143,11 @@ pub enum RestoreError {
     /// Jobs were accepted before.
     #[error("records are taken over before anything is submitted; the engine has accepted {0} jobs")]
     InUse(u64),
+    /// A job is known already.
+    #[error(
+        "{0} is known already: what is taken over has not been let go by this engine, or was taken over before"
+    )]
+    Known(JobId),
     /// A record is damaged.
     #[error("the journal says that {job} is at attempt {attempt}: no scheduler has counted that far")]
     TooLarge {

@@ -48,8 +48,8 @@ pub mod store;
 
 pub use calendar::{Calendar, CalendarState, Stretch};
 pub use engine::{
-    AttemptEnd, AttemptId, Boosts, BreakerConfig, Cancellation, Engine, EngineConfig, Needs, Order, Output,
-    Page, PageCursor, PendingFilter, Preemption, Renewal, Renewed, StartOrder, Submission,
+    AttemptEnd, AttemptId, Boosts, BreakerConfig, Cancellation, Engine, EngineConfig, LetGo, Needs, Order,
+    Output, Page, PageCursor, PendingFilter, Preemption, Renewal, Renewed, StartOrder, Submission, Wants,
 };
 pub use error::{SubmitError, UnknownJob};
 pub use estimate::Estimate;

@@ -314,6 +314,7 @@ impl Dispatcher {
             }
             Output::Event(event) => self.publish(&event),
             Output::Ended(status) => self.forget(&status),
+            Output::LetGo(job) => _ = self.running.remove(&job),
             Output::Record(lsn, record) => self.keep(lsn, record),
         }
     }

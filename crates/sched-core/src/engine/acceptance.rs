@@ -87,8 +87,10 @@ impl Engine {
                     let scope = &self.domains[place].scope;
                     let replaced = set.is_some() && matches!(scope, Scope::Host(name) if name == host);
                     found = true;
-                    if asked > capacity.total && !replaced {
-                        return above(scope.clone(), capacity.total);
+                    let whole = resource.and_then(|r| self.wholes.get(&(place, r)));
+                    let total = whole.map_or(capacity.total, |whole| *whole.max(&capacity.total));
+                    if asked > total && !replaced {
+                        return above(scope.clone(), total);
                     }
                 }
                 if !found {

@@ -53,6 +53,9 @@ pub struct EngineConfig {
     pub listed: usize,
     /// Seed of the jitter. Default 0.
     pub seed: u64,
+    /// The number of the first job that is submitted, at least 1; later ones count up from there. Schedulers that share
+    /// a store have ranges of their own. Default 1.
+    pub first_job: u64,
     /// Decide and say so, but gate nothing of the surroundings: only its requested start, its back-off and another
     /// backup of the same instance and kind keep a job waiting. Default `false`.
     pub advise_only: bool,
@@ -84,6 +87,7 @@ impl Default for EngineConfig {
             decisions: 10_000,
             listed: 1_000,
             seed: 0,
+            first_job: 1,
             advise_only: false,
             journal: false,
             events: true,

@@ -34,6 +34,7 @@ impl Engine {
         let ran = entry.run.read(now.mono);
         self.set_timer(ix, None);
         match (end.result, stop) {
+            (_, Some(Stop::LetGo(_))) => self.vanish(ix, now),
             (Ok(()), _) => {
                 self.report_success(ix);
                 let target = self.jobs[ix.at()].target;
@@ -208,7 +209,7 @@ impl Engine {
         }
     }
 
-    fn forget_job(&mut self, now: Now, ix: JobIx) {
+    pub(super) fn forget_job(&mut self, now: Now, ix: JobIx) {
         self.forget_plan(ix);
         self.renewals.remove(&ix);
         self.unwatch(ix);

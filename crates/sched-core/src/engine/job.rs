@@ -189,6 +189,8 @@ pub(super) enum Stop {
     TimedOut(Duration),
     /// It continues later, and no retry is spent.
     Interrupted(Reason, Option<Timestamp>),
+    /// Another engine has the job by now: nothing is said of it any more.
+    LetGo(Reason),
 }
 
 /// Time spent running, pauses excluded.

@@ -18,8 +18,8 @@ use super::job::{Stop, wall};
 use super::{AttemptEnd, AttemptId, Engine, Output, StartOrder};
 
 /// The largest numbers that are taken over: nobody has counted that far, and as many are left.
-const MOST_JOBS: u64 = u64::MAX / 2;
-const MOST_ATTEMPTS: u32 = u32::MAX / 2;
+pub(super) const MOST_JOBS: u64 = u64::MAX / 2;
+pub(super) const MOST_ATTEMPTS: u32 = u32::MAX / 2;
 
 impl Engine {
     /// The newest record. Whoever wants to know that a submission is durable asks for this right after it, and waits
@@ -48,8 +48,9 @@ impl Engine {
         now: Now,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<usize, RestoreError> {
-        if self.next_id > 1 {
-            return Err(RestoreError::InUse(self.next_id - 1));
+        let first = self.config.first_job.max(1);
+        if self.next_id > first {
+            return Err(RestoreError::InUse(self.next_id - first));
         }
         let mut jobs: BTreeMap<JobId, Option<Box<JobRecord>>> = BTreeMap::new();
         let mut orders = BTreeMap::new();
@@ -69,7 +70,7 @@ impl Engine {
             return Err(RestoreError::TooLarge { job: *job, attempt: attempt(record) });
         }
         let now = self.observe(now);
-        self.next_id = jobs.keys().next_back().map_or(1, |id| id.0 + 1);
+        self.next_id = jobs.keys().next_back().map_or(first, |id| first.max(id.0 + 1));
         orders.into_values().for_each(|standing| self.restore_orders(now, *standing));
         estimates.into_iter().for_each(|record| self.restore_estimate(*record));
         let mut count = 0;
@@ -81,7 +82,7 @@ impl Engine {
     }
 
     /// Orders that have expired meanwhile end with the next [`advance`](Self::advance), as they would have.
-    fn restore_orders(&mut self, now: Now, standing: StandingOrders) {
+    pub(super) fn restore_orders(&mut self, now: Now, standing: StandingOrders) {
         let StandingOrders { scope, hold, drain, run_now, ceiling } = standing;
         match hold {
             Some(order) if drain => self.drain(now, scope.clone(), order),
@@ -96,7 +97,7 @@ impl Engine {
         }
     }
 
-    fn restore_estimate(&mut self, record: EstimateRecord) {
+    pub(super) fn restore_estimate(&mut self, record: EstimateRecord) {
         let EstimateRecord { instance, kind, technology, estimate } = record;
         let found = self.find_target(&instance, kind);
         match (found, estimate) {
@@ -109,7 +110,7 @@ impl Engine {
         }
     }
 
-    fn restore_job(&mut self, now: Now, record: JobRecord) {
+    pub(super) fn restore_job(&mut self, now: Now, record: JobRecord) {
         let under_way = record.under_way;
         let target = self.find_target(&record.spec.instance, record.spec.kind);
         // An earlier job of the same backup had begun: this is its successor.
@@ -161,6 +162,9 @@ impl Engine {
         let extras = job.extras.as_deref();
         let back_off = Some(job.back_off_until()).filter(|until| *until > now.mono);
         let stop = job.active.some().and_then(|active| self.actives[active.at()].stop.as_deref());
+        if matches!(stop, Some(Stop::LetGo(_))) {
+            return;
+        }
         let record = JobRecord {
             id: job.id(),
             spec: self.request_of(job).0,

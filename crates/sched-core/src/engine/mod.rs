@@ -32,6 +32,7 @@ mod domain;
 mod ends;
 mod forest;
 mod gates;
+mod handover;
 mod index;
 mod job;
 mod journal;
@@ -59,6 +60,7 @@ mod terms;
 mod timers;
 mod turns;
 mod wall;
+mod wants;
 mod windows;
 mod yielding;
 
@@ -81,15 +83,17 @@ use crate::time::{MonoTime, Now};
 
 pub use breaker::BreakerConfig;
 pub use config::{Boosts, EngineConfig, Preemption};
+pub use handover::LetGo;
 pub use needs::Needs;
 pub use orders::{AttemptEnd, AttemptId, Cancellation, Order, Output, StartOrder, Submission};
 pub use renewals::{Renewal, Renewed};
 pub use report::{Page, PageCursor, PendingFilter};
+pub use wants::Wants;
 
 use demand::Demands;
 use domain::Domains;
 use forest::Forest;
-use index::{ActiveIx, DomainIx, JobIx, TargetIx};
+use index::{ActiveIx, DomainIx, JobIx, ResourceIx, TargetIx};
 use job::{Active, Job, Target};
 use moments::Sweep;
 use parked::Row;
@@ -145,6 +149,8 @@ pub struct Engine {
     apart: HashMap<JobIx, BTreeSet<JobIx>, FixedState>,
     /// Terms that count once the attempt under way has ended.
     renewals: HashMap<JobIx, Box<Renewed>, FixedState>,
+    /// All that there is of resources of which this engine has a part: jobs that need more than that part may wait for more.
+    wholes: BTreeMap<(DomainIx, ResourceIx), u64>,
     /// Nobody may start for now.
     suspended: bool,
     counts: Counts,
@@ -217,7 +223,7 @@ impl Engine {
             wall: WallGuard::new(now),
             jobs: Slab::new(),
             ids: HashTable::new(),
-            next_id: 1,
+            next_id: config.first_job.max(1),
             targets: Vec::new(),
             target_index: HashTable::new(),
             free_targets: Vec::new(),
@@ -240,6 +246,7 @@ impl Engine {
             sweep: None,
             apart: HashMap::default(),
             renewals: HashMap::default(),
+            wholes: BTreeMap::new(),
             suspended: false,
             counts: Counts { retry_tokens: 1_000, ..Counts::default() },
             census: census::Census::default(),

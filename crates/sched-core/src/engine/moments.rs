@@ -72,7 +72,7 @@ impl Engine {
         let Some(active) = job.active.some().map(|active| &self.actives[active.at()]) else {
             return Some(job.latest_start_ms());
         };
-        if matches!(active.stop.as_deref(), Some(Stop::Requested(_))) {
+        if matches!(active.stop.as_deref(), Some(Stop::Requested(_) | Stop::LetGo(_))) {
             return None;
         }
         let left = job.expected().saturating_sub(active.run.read(now.mono));

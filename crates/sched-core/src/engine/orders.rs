@@ -106,6 +106,8 @@ pub enum Output {
     Event(Arc<Event>),
     /// A job has ended; its final status.
     Ended(Arc<JobStatus>),
+    /// A job was [let go](super::Engine::let_go), and its attempt, if there was one, has ended: it is another's by now.
+    LetGo(JobId),
     /// Store this, in the order of the numbers, and say so with [`Engine::committed`](super::Engine::committed). Only
     /// with [`EngineConfig::journal`](super::EngineConfig::journal).
     Record(Lsn, Record),

@@ -178,9 +178,15 @@ impl Engine {
         let pause = active.and_then(|active| active.pause.as_deref());
         match (stop, pause) {
             (Some(Stop::TimedOut(after)), _) => Some(super::job::timed_out(*after)),
-            (Some(Stop::Requested(reason) | Stop::Interrupted(reason, _) | Stop::MadeRoom(reason)), _) => {
-                Some(reason.to_string())
-            }
+            (
+                Some(
+                    Stop::Requested(reason)
+                    | Stop::Interrupted(reason, _)
+                    | Stop::MadeRoom(reason)
+                    | Stop::LetGo(reason),
+                ),
+                _,
+            ) => Some(reason.to_string()),
             (None, Some(pause)) => Some(pause.reason.to_string()),
             (None, None) => job.error().map(str::to_string),
         }

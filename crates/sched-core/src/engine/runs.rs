@@ -212,14 +212,21 @@ impl Engine {
         let active = job.active;
         if job.state == JobState::Cancelling {
             // A request to cancel outweighs what would try again.
-            if matches!(stop, Stop::Requested(_)) {
+            let outweighs = match &stop {
+                Stop::Requested(_) => !self.is_let_go(active),
+                stop => matches!(stop, Stop::LetGo(_)),
+            };
+            if outweighs {
                 self.actives[active.at()].stop = Some(Box::new(stop));
                 self.record(ix);
             }
             return;
         }
         let reason = match &stop {
-            Stop::Requested(reason) | Stop::Interrupted(reason, _) | Stop::MadeRoom(reason) => reason.clone(),
+            Stop::Requested(reason)
+            | Stop::Interrupted(reason, _)
+            | Stop::MadeRoom(reason)
+            | Stop::LetGo(reason) => reason.clone(),
             Stop::TimedOut(after) => Reason::new(timed_out(*after)),
         };
         job.state = JobState::Cancelling;

@@ -171,6 +171,27 @@ impl Engine {
         Ok(())
     }
 
+    /// Sets this engine's part of a resource that it shares with others, as [`set_resource`](Self::set_resource) would, and
+    /// how much there is for all: a job may need more than the part, and waits until that is large enough.
+    ///
+    /// # Errors
+    /// As [`set_resource`](Self::set_resource).
+    pub fn set_part(
+        &mut self,
+        now: Now,
+        place: &Scope,
+        name: ResourceName,
+        part: u64,
+        whole: u64,
+    ) -> Result<(), PlaceError> {
+        let because = Reason::new("other schedulers have the rest of it");
+        let because = Some(because).filter(|_| part < whole);
+        self.set_resource_because(now, place, name.clone(), part, because)?;
+        let part_of = (self.place(place)?, self.demands.resource(&name));
+        self.wholes.insert(part_of, whole);
+        Ok(())
+    }
+
     /// Says no longer how much there is of a resource at a place: in the fleet, it is as much again as the configuration
     /// said, or without limit like anywhere else.
     ///
@@ -183,6 +204,7 @@ impl Engine {
         self.observe(now);
         let domain = self.place(place)?;
         if let Some(resource) = self.demands.known(name) {
+            self.wholes.remove(&(domain, resource));
             let resources = &mut self.domains[domain].resources;
             let before = resources.len();
             resources.retain(|(known, _)| *known != resource);
