@@ -99,7 +99,8 @@ pub struct JobRecord {
     pub id: JobId,
     /// The request, with the class and the deadline that count.
     pub spec: JobSpec,
-    /// The terms.
+    /// The terms. Left out where they are the default ones.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub terms: Arc<JobTerms>,
     /// 90th percentile of the run time, as asked for or learned.
     pub expected_duration: Duration,
@@ -134,6 +135,10 @@ pub struct JobRecord {
     /// Somebody asked for its end, and the attempt has not stopped yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<Reason>,
+}
+
+fn is_default(terms: &Arc<JobTerms>) -> bool {
+    **terms == JobTerms::default()
 }
 
 /// Why records were not taken over.

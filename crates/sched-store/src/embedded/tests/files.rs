@@ -1,0 +1,161 @@
+//! Real files: what every store does, who may open them, and which versions.
+
+use std::fs;
+
+use redb::TableDefinition;
+use sched_core::JobId;
+use sched_core::store::conformance::{self, random_group};
+use sched_core::store::{Entry, JobStore, StoreError};
+
+use super::super::EmbeddedStore;
+use super::super::format::{FORMAT, FORMAT_KEY, META};
+use super::{apply, contents};
+
+#[test]
+fn it_does_what_every_store_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    conformance::check(|| Ok(EmbeddedStore::at(&path))).unwrap();
+}
+
+#[test]
+fn one_scheduler_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut first = EmbeddedStore::at(&path);
+    first.open().unwrap();
+    let mut second = EmbeddedStore::at(&path);
+    let refused = second.open().unwrap_err();
+    assert!(matches!(&refused, StoreError::Locked { error, .. } if error.contains("process")), "{refused}");
+    first.commit(&random_group(3)).unwrap();
+    drop(first);
+    second.open().unwrap();
+    assert!(!contents(&mut second).unwrap().is_empty());
+}
+
+#[test]
+fn a_later_version_and_what_is_no_store_are_refused_and_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    EmbeddedStore::at(&path).open().unwrap();
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT + 1).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let newer = EmbeddedStore::at(&path).open().unwrap_err();
+    let (found, known) = (FORMAT as u32 + 1, FORMAT as u32);
+    assert!(
+        matches!(&newer, StoreError::Newer { found: f, known: k, .. } if (*f, *k) == (found, known)),
+        "{newer}"
+    );
+
+    let other = dir.path().join("other.redb");
+    let database = redb::Database::create(&other).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = TableDefinition::<&str, &str>::new("recipes");
+    transaction.open_table(table).unwrap().insert("bread", "flour").unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let refused = EmbeddedStore::at(&other).open().unwrap_err();
+    assert!(refused.to_string().contains("recipes"), "{refused}");
+
+    let text = dir.path().join("notes.txt");
+    fs::write(&text, "not a database".repeat(1_000)).unwrap();
+    let refused = EmbeddedStore::at(&text).open().unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused}");
+    assert_eq!(fs::read_to_string(&text).unwrap(), "not a database".repeat(1_000));
+
+    let missing = dir.path().join("missing.redb");
+    assert!(matches!(EmbeddedStore::existing(&missing).open(), Err(StoreError::Io { .. })));
+    assert!(!missing.exists());
+}
+
+#[test]
+fn a_store_that_was_being_made_when_the_power_failed_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    fs::write(dir.path().join("store.redb.new"), "half").unwrap();
+    EmbeddedStore::at(&path).open().unwrap();
+    assert!(!dir.path().join("store.redb.new").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_reads_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    EmbeddedStore::at(&path).open().unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn space_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    let mut kept = contents(&mut store).unwrap();
+    let week =
+        |n: usize| Entry::Week(sched_core::Scope::Host(format!("h{n}").into()), Some("w".repeat(4_000)));
+    let many: Vec<_> = (0..8_000).map(week).collect();
+    store.commit(&many).unwrap();
+    let gone: Vec<_> =
+        (10..8_000).map(|n| Entry::Week(sched_core::Scope::Host(format!("h{n}").into()), None)).collect();
+    store.commit(&gone).unwrap();
+    apply(&mut kept, &many);
+    apply(&mut kept, &gone);
+    drop(store);
+    let before = fs::metadata(&path).unwrap().len();
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    assert_eq!(contents(&mut store).unwrap(), kept);
+    let after = fs::metadata(&path).unwrap().len();
+    assert!(after * 4 < before, "{before} → {after}");
+    store.commit(&random_group(1)).unwrap();
+    store.compact().unwrap();
+    apply(&mut kept, &random_group(1));
+    drop(store);
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    assert_eq!(contents(&mut store).unwrap(), kept);
+}
+
+#[test]
+fn terms_that_many_share_are_there_once_and_go_with_the_last_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    contents(&mut store).unwrap();
+    for seed in 0..40 {
+        store.commit(&random_group(seed)).unwrap();
+    }
+    let terms = |store: &EmbeddedStore| {
+        use redb::{ReadableDatabase, ReadableTableMetadata};
+        let transaction = store.open.as_ref().unwrap().database.begin_read().unwrap();
+        transaction.open_table(super::super::format::TERMS).unwrap().len().unwrap()
+    };
+    assert_eq!(terms(&store), 4, "the suite has four different ones");
+    let all: Vec<_> = (1..100).map(|job| Entry::Ended(JobId(job))).collect();
+    store.commit(&all).unwrap();
+    drop(store);
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    contents(&mut store).unwrap();
+    store.commit(&[]).unwrap();
+    assert_eq!(terms(&store), 0);
+    // What is new after that is there again.
+    store.commit(&random_group(0)).unwrap();
+    let mut expected = super::Contents::new();
+    apply(&mut expected, &random_group(0));
+    drop(store);
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    let found = contents(&mut store).unwrap();
+    let jobs = |contents: &super::Contents| {
+        contents.values().filter(|entry| matches!(entry, Entry::Job(_))).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(jobs(&found), jobs(&expected));
+}
