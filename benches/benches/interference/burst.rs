@@ -14,7 +14,7 @@ use crate::tech::Technology;
 use crate::traffic::{Listener, Rate, Traffic};
 
 const LOW: f64 = 0.3;
-const HIGH: f64 = 0.8;
+pub(crate) const HIGH: f64 = 0.8;
 /// How long each stretch lasts: low, high, low.
 const STRETCH: Duration = Duration::from_secs(30);
 /// How often it is repeated, with and without a backup, by turns.

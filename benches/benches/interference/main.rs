@@ -1,7 +1,10 @@
 //! What backups do to a real server's foreground: nothing, the tool as fast as it can, at fixed rates, with the least
 //! weight, and this scheduler, told the SLO or knowing nothing; in random order, in the same run.
 //!
-//! `cargo bench -p sched-benches --bench interference -- [TECHNOLOGY…] [--load PERCENT]…`
+//! `cargo bench -p sched-benches --bench interference -- [TECHNOLOGY…] [--load PERCENT]… [--part blocks|burst|ledger]…`
+//!
+//! Without arguments: all technologies, 40 and 75 % of the measured capacity, all parts. Figures of several runs come
+//! together in one file.
 
 mod blocks;
 mod burst;
@@ -20,7 +23,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use sched_benches::quick;
 
-use crate::blocks::{Comparison, Plan, compare, rest};
+use crate::blocks::{Plan, compare, rest};
 use crate::method::{Contender, Method, Setting};
 use crate::results::Outcome;
 use crate::tech::Technology;
@@ -32,17 +35,43 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Wanted {
     technologies: Vec<String>,
     loads: Vec<u32>,
+    parts: Vec<Part>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Methods against each other at a steady load.
+    Blocks,
+    /// A step of the foreground in the middle of a backup.
+    Burst,
+    /// The scheduler's own account beside what is measured from outside.
+    Ledger,
+}
+
+impl std::str::FromStr for Part {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "blocks" => Ok(Self::Blocks),
+            "burst" => Ok(Self::Burst),
+            "ledger" => Ok(Self::Ledger),
+            other => Err(format!("there is no part {other:?}: blocks, burst and ledger are measured")),
+        }
+    }
 }
 
 fn wanted() -> Result<Wanted, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut wanted = Wanted { technologies: Vec::new(), loads: Vec::new() };
+    let mut wanted = Wanted { technologies: Vec::new(), loads: Vec::new(), parts: Vec::new() };
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             // Cargo adds it.
             Long("bench") => {}
             Long("load") => wanted.loads.push(args.value()?.parse()?),
+            Long("part") => wanted.parts.push(args.value()?.parse()?),
             Value(name) => wanted.technologies.push(name.string()?),
             other => return Err(other.unexpected()),
         }
@@ -53,13 +82,17 @@ fn wanted() -> Result<Wanted, lexopt::Error> {
     if wanted.loads.is_empty() {
         wanted.loads = if quick() { vec![40] } else { vec![40, 75] };
     }
+    if wanted.parts.is_empty() {
+        wanted.parts =
+            if quick() { vec![Part::Blocks] } else { vec![Part::Blocks, Part::Burst, Part::Ledger] };
+    }
     Ok(wanted)
 }
 
 fn main() -> Result<(), Failure> {
     let wanted = wanted()?;
     for name in &wanted.technologies {
-        let outcome = run(name, &wanted.loads)?;
+        let outcome = run(name, &wanted)?;
         results::write(&outcome)?;
         report::write(&outcome)?;
         if quick() {
@@ -69,10 +102,12 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the foreground's p99 may become beside what it is without a backup.
+const SLO: f64 = 1.1;
 /// Shares of what the tool does unthrottled that are tried as fixed rates.
 const SWEEP: [f64; 4] = [0.03, 0.08, 0.2, 0.5];
 
-fn run(name: &str, loads: &[u32]) -> Result<Outcome, Failure> {
+fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     let bytes = if quick() { 128 << 20 } else { 1 << 30 };
     let plan = if quick() {
         Plan {
@@ -106,6 +141,7 @@ fn run(name: &str, loads: &[u32]) -> Result<Outcome, Failure> {
     std::fs::create_dir(&backups)?;
 
     let mut outcome = Outcome::new(technology, capacity);
+    let loads = if wanted.parts.contains(&Part::Blocks) { &wanted.loads[..] } else { &[] };
     for load in loads {
         let per_second = capacity * f64::from(*load) / 100.0;
         let (alone, full_speed) = calibrate(technology, per_second, &backups, plan)?;
@@ -114,7 +150,7 @@ fn run(name: &str, loads: &[u32]) -> Result<Outcome, Failure> {
             alone.as_secs_f64() * 1e3,
             full_speed / 1e6
         );
-        let setting = Setting { technology, directory: backups.clone(), slo: alone.mul_f64(1.1) };
+        let setting = Setting { technology, directory: backups.clone(), slo: alone.mul_f64(SLO) };
         let mut methods = vec![Method::None, Method::Unthrottled, Method::Nice];
         let sweep = if quick() { &SWEEP[2..3] } else { &SWEEP[..] };
         methods.extend(sweep.iter().map(|share| Method::Fixed(full_speed * share)));
@@ -122,9 +158,15 @@ fn run(name: &str, loads: &[u32]) -> Result<Outcome, Failure> {
         let comparison = compare(technology, per_second, &setting, &methods, plan, &progress)?;
         outcome.add(*load, comparison);
     }
-    if !quick() {
-        let setting = Setting { technology, directory: backups, slo: outcome.slo(capacity * 0.8) };
+    let slo = |load: f64| -> Result<Duration, Failure> {
+        Ok(calibrate(technology, capacity * load, &backups, plan)?.0.mul_f64(SLO))
+    };
+    if wanted.parts.contains(&Part::Burst) {
+        let setting = Setting { technology, directory: backups.clone(), slo: slo(burst::HIGH)? };
         outcome.burst = Some(burst::measure(technology, capacity, &setting, &progress)?);
+    }
+    if wanted.parts.contains(&Part::Ledger) {
+        let setting = Setting { technology, directory: backups.clone(), slo: slo(0.4)? };
         outcome.ledger = Some(ledger::check(technology, capacity * 0.4, &setting, &progress)?);
     }
     progress.finish_and_clear();
@@ -163,16 +205,4 @@ fn calibrate(
         None if full_speed > 0.0 => Ok((p99, full_speed)),
         None => Err("the tool moved nothing".into()),
     }
-}
-
-impl Outcome {
-    /// What the p99 may become at another load: as far above what it was alone as at the loads that were compared.
-    fn slo(&self, _per_second: f64) -> Duration {
-        let alone = self.loads.iter().map(|(_, comparison)| alone_p99(comparison)).max().unwrap_or_default();
-        alone.mul_f64(1.1)
-    }
-}
-
-fn alone_p99(comparison: &Comparison) -> Duration {
-    Duration::from_micros(stats::pooled(&comparison.none().blocks, 0.99) as u64)
 }
