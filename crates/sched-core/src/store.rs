@@ -8,10 +8,14 @@
 pub mod conformance;
 mod entry;
 mod error;
+mod fleet;
 mod memory;
 
 pub use self::entry::{AUDIT_KEPT, AuditEntry, Entry, JobEntry, Key, ScheduleEntry};
 pub use self::error::StoreError;
+pub use self::fleet::{
+    Ask, Fleet, FleetDesk, FleetMember, FleetNews, FleetReport, LimitUse, Request, SharedLimit, TakenShare,
+};
 pub use self::memory::MemoryStore;
 
 use crate::spec::JobId;
@@ -50,6 +54,12 @@ pub trait JobStore: Send {
     /// When it is not certain that all is durable. Then all or nothing of the group is there, and nothing else has
     /// changed.
     fn commit(&mut self, group: &[Entry]) -> Result<(), StoreError>;
+
+    /// The place in a fleet of schedulers that share this store. Asked once, after [`load`](Self::load). What is kept of
+    /// jobs is then not loaded but comes with the shares that are taken. Default: none, and everything is its own.
+    fn fleet(&mut self) -> Option<Fleet> {
+        None
+    }
 }
 
 impl<S: JobStore + ?Sized> JobStore for Box<S> {
@@ -67,5 +77,9 @@ impl<S: JobStore + ?Sized> JobStore for Box<S> {
 
     fn commit(&mut self, group: &[Entry]) -> Result<(), StoreError> {
         (**self).commit(group)
+    }
+
+    fn fleet(&mut self) -> Option<Fleet> {
+        (**self).fleet()
     }
 }

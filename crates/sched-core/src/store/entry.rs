@@ -8,6 +8,9 @@ use crate::gate::Scope;
 use crate::journal::{EstimateRecord, JobRecord, Record, StandingOrders};
 use crate::name::InstanceName;
 use crate::spec::{BackupKind, JobId, JobSpec};
+use crate::status::JobStatus;
+
+use super::fleet::{Ask, Request};
 
 /// Audit entries that a store keeps: the newest so many.
 pub const AUDIT_KEPT: u64 = 10_000;
@@ -22,6 +25,12 @@ pub enum Entry {
     Job(Box<JobEntry>),
     /// A job has ended; removes its key.
     Ended(JobId),
+    /// A job has ended in this way; removes its key.
+    EndedAs(Box<JobStatus>),
+    /// Something is asked of another scheduler that shares the store.
+    Asked(Box<Request>),
+    /// What another scheduler asked for has led to a job, or to nothing, for the reason given.
+    Answered(Box<Request>, Result<JobId, String>),
     /// The orders of operators that stand for a scope; removes its key when there are none.
     Orders(Box<StandingOrders>),
     /// What was learned of an instance's backups; removes its key without an estimate.
@@ -49,6 +58,10 @@ pub enum Key {
     Schedule(InstanceName, BackupKind),
     /// The learned week of a scope.
     Week(Scope),
+    /// A request, by the number of the job that it is about, and whether it is for its end.
+    Asked(JobId, bool),
+    /// An answered request, by its number.
+    Answered(i64),
     /// An audit entry, by its number.
     Audit(u64),
 }
@@ -59,6 +72,12 @@ impl Entry {
         match self {
             Self::Job(job) => Key::Job(job.record.id),
             Self::Ended(job) => Key::Job(*job),
+            Self::EndedAs(status) => Key::Job(status.job.id),
+            Self::Asked(request) => match &request.ask {
+                Ask::Submit(job, _) => Key::Asked(*job, false),
+                Ask::Cancel(job, _) => Key::Asked(*job, true),
+            },
+            Self::Answered(request, _) => Key::Answered(request.number),
             Self::Orders(orders) => Key::Orders(orders.scope.clone()),
             Self::Estimate(record) => Key::Estimate(record.instance.clone(), record.kind),
             Self::Schedule(schedule) => Key::Schedule(schedule.instance.clone(), schedule.kind),
@@ -70,7 +89,7 @@ impl Entry {
     /// Whether nothing is kept under its key from then on.
     pub fn removes(&self) -> bool {
         match self {
-            Self::Ended(_) => true,
+            Self::Ended(_) | Self::EndedAs(_) | Self::Asked(_) | Self::Answered(..) => true,
             Self::Orders(orders) => orders.is_empty(),
             Self::Estimate(record) => record.estimate.is_none(),
             Self::Schedule(schedule) => schedule.is_gone,
@@ -84,9 +103,10 @@ impl Entry {
         match self {
             Self::Job(job) => Some(Record::Job(Box::new(job.record))),
             Self::Ended(job) => Some(Record::Ended(job)),
+            Self::EndedAs(status) => Some(Record::Ended(status.job.id)),
             Self::Orders(orders) => Some(Record::Orders(orders)),
             Self::Estimate(record) => Some(Record::Estimate(record)),
-            Self::Schedule(_) | Self::Week(..) | Self::Audit(_) => None,
+            Self::Schedule(_) | Self::Week(..) | Self::Audit(_) | Self::Asked(_) | Self::Answered(..) => None,
         }
     }
 }

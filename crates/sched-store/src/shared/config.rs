@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sched_core::store::SharedLimit;
+use sched_core::{ResourceName, Scope};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -28,6 +30,7 @@ pub struct SharedConfig {
     pub(super) grace: Duration,
     pub(super) beat: Duration,
     pub(super) retention: Duration,
+    pub(super) limits: Vec<SharedLimit>,
     statement_timeout: Duration,
 }
 
@@ -59,6 +62,7 @@ impl SharedConfig {
             grace: Duration::from_secs(1),
             beat: Duration::from_secs(1),
             retention: Duration::from_secs(3600),
+            limits: Vec::new(),
             statement_timeout: Duration::from_secs(5),
         })
     }
@@ -116,6 +120,22 @@ impl SharedConfig {
         self
     }
 
+    /// How much there is of a resource for the schedulers together, at the fleet or a link: each has a part, which is divided
+    /// anew every few seconds by what they need. What the scheduler is told of that resource and place elsewhere does not
+    /// count. All schedulers should say the same; what is said last counts. Default: none, and each scheduler has as much as
+    /// it is told.
+    pub fn limit(mut self, place: Scope, resource: impl Into<ResourceName>, total: u64) -> Self {
+        self.limits.push(SharedLimit { place, resource: Some(resource.into()), total });
+        self
+    }
+
+    /// The bytes a second that all backups of all schedulers together may move at a place, divided like a
+    /// [`limit`](Self::limit). One that has no part yet may move a byte a second.
+    pub fn rate_limit(mut self, place: Scope, bytes_per_sec: u64) -> Self {
+        self.limits.push(SharedLimit { place, resource: None, total: bytes_per_sec });
+        self
+    }
+
     /// How long ended jobs and answered requests can be asked for. Default 1 h.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
@@ -163,13 +183,18 @@ impl SharedConfig {
     }
 
     /// The longest that anything is waited for.
-    pub(super) fn limit(&self) -> Duration {
+    pub(super) fn longest_wait(&self) -> Duration {
         self.statement_timeout + SERVER_SAYS_FIRST
     }
 
     #[cfg(feature = "postgres-tls")]
     pub(super) fn trusted(&self) -> Option<&std::path::Path> {
         self.trusted.as_deref()
+    }
+
+    /// Where the store is, for people.
+    pub(super) fn place(&self) -> String {
+        format!("schema {} at {}", self.schema, self.server())
     }
 
     /// The server's address, for people.
@@ -194,7 +219,7 @@ impl SharedConfig {
              -c idle_in_transaction_session_timeout={millis} -c timezone=UTC",
             self.schema
         ));
-        client.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(self.limit());
+        client.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(self.longest_wait());
         client.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
         client
     }

@@ -27,7 +27,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn open(config: &SharedConfig) -> Result<Self, SharedError> {
-        let (server, limit) = (config.server(), config.limit());
+        let (server, limit) = (config.server(), config.longest_wait());
         let reactor = Reactor::new()
             .map_err(|error| SharedError::Unreachable { server: server.clone(), error: error.to_string() })?;
         let connected = connect(config, &reactor)?;
@@ -133,16 +133,16 @@ type Connected = Option<Result<Client, tokio_postgres::Error>>;
 
 #[cfg(not(feature = "postgres-tls"))]
 fn connect(config: &SharedConfig, reactor: &Reactor) -> Result<Connected, SharedError> {
-    Ok(reactor.within(config.limit(), connect_with(&config.client(false), NoTls)))
+    Ok(reactor.within(config.longest_wait(), connect_with(&config.client(false), NoTls)))
 }
 
 #[cfg(feature = "postgres-tls")]
 fn connect(config: &SharedConfig, reactor: &Reactor) -> Result<Connected, SharedError> {
     match config.trusted() {
-        None => Ok(reactor.within(config.limit(), connect_with(&config.client(false), NoTls))),
+        None => Ok(reactor.within(config.longest_wait(), connect_with(&config.client(false), NoTls))),
         Some(authorities) => {
             let tls = super::tls::trusting(authorities)?;
-            Ok(reactor.within(config.limit(), connect_with(&config.client(true), tls)))
+            Ok(reactor.within(config.longest_wait(), connect_with(&config.client(true), tls)))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sched_core::store::StoreError;
 use tokio_postgres::error::SqlState;
 
 /// Why the shared store did not do what it was asked to.
@@ -90,6 +91,20 @@ impl SharedError {
     /// Whether trying again later may help: the server is away, busy, or restarts.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
+    }
+
+    /// As a store says it.
+    pub(super) fn into_store(self, place: &str) -> StoreError {
+        let place = place.to_owned();
+        let error = self.to_string();
+        match self {
+            Self::Lost { .. } => StoreError::Lost { place, reason: error },
+            Self::Version { found, ours, .. } => {
+                StoreError::Newer { place, found: found.unsigned_abs(), known: ours.unsigned_abs() }
+            }
+            Self::Damaged { what, problem } => StoreError::Corrupt { place, at: what, problem },
+            _ => StoreError::Io { place, what: "reached", error },
+        }
     }
 
     /// What the client library says, in our words. `scheduler` is who asked.

@@ -1,6 +1,6 @@
 //! A scheduler as one of several: [`Member`] joins, renews its lease, takes and gives up shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sched_core::JobId;
 use sched_core::store::{Entry, JobEntry};
@@ -31,7 +31,7 @@ pub struct Moves {
 const GONE: &str =
     "not exists (select from schedulers m where m.id = owner and m.expires + m.grace > clock_timestamp())";
 
-/// A scheduler as one of several. Every call asks the server and takes no longer than
+/// A scheduler as one of several, one question at a time. Every call asks the server and takes no longer than
 /// [`SharedConfig::statement_timeout`] and a second. After an error that [is passing](SharedError::is_passing) the next call connects
 /// anew; after [`SharedError::Lost`] it must [`join`](Self::join) again.
 #[derive(Debug)]
@@ -62,6 +62,11 @@ impl Member {
     /// How often [`renew`](Self::renew) should be called.
     pub fn beat(&self) -> std::time::Duration {
         self.config.beat
+    }
+
+    /// Where the store is, for people.
+    pub(super) fn place(&self) -> String {
+        self.config.place()
     }
 
     /// Its lease, for others to look at.
@@ -121,11 +126,12 @@ impl Member {
         Ok(())
     }
 
-    /// What it should take and give up as the fleet stands. Rows of members that are long gone are swept away.
+    /// What it should take and give up as the fleet stands; `held` are the shares that it knows to be its own. What it owns
+    /// beside them, because an answer was lost, counts as free. Rows of members that are long gone are swept away.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub fn moves(&mut self) -> Result<Moves, SharedError> {
+    pub fn moves(&mut self, held: &BTreeSet<u32>) -> Result<Moves, SharedError> {
         let (id, shares) = (self.id, self.shares);
         self.with(|connection, _| {
             connection.execute("delete from schedulers where expires + grace < clock_timestamp()", &[])?;
@@ -141,7 +147,8 @@ impl Member {
                 let share = column::<i32>(&row, "share")?.unsigned_abs();
                 let owner: Option<i64> = column(&row, "owner")?;
                 let Some(entry) = owners.get_mut(share as usize) else { continue };
-                *entry = owner;
+                *entry = owner.filter(|owner| *owner != id || held.contains(&share));
+                let owner = *entry;
                 if owner.is_some_and(|owner| !members.contains_key(&owner)) && !column::<bool>(&row, "free")?
                 {
                     waiting.push(share);
@@ -159,11 +166,10 @@ impl Member {
         })
     }
 
-    /// Takes those of the shares that nobody owns, each under its next epoch.
+    /// Takes those of the shares that nobody else owns, each under its next epoch.
     ///
     /// # Errors
-    /// When the server does not do it, or this scheduler's own lease is lost. It may own shares then without knowing it:
-    /// it must join again.
+    /// When the server does not do it. It may own shares then without knowing it; [`moves`](Self::moves) finds them.
     pub fn take(&mut self, shares: &[u32]) -> Result<Vec<Owned>, SharedError> {
         if shares.is_empty() {
             return Ok(Vec::new());
@@ -173,7 +179,7 @@ impl Member {
         // A former owner's transaction may hold a share for as long as it takes to commit: it is taken the next time.
         let take = format!(
             "update shares set owner = $1, epoch = epoch + 1, since = clock_timestamp()
-             where share in (select share from shares where share = any($2) and {GONE} for update skip locked)
+             where share in (select share from shares where share = any($2) and (owner = $1 or {GONE}) for update skip locked)
                and exists (select from schedulers where id = $1 and expires > clock_timestamp())
              returning share, epoch"
         );

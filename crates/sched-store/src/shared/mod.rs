@@ -2,13 +2,17 @@
 
 mod config;
 mod connection;
+mod desk;
 mod divide;
 mod error;
+mod fleet;
 mod lease;
+mod limits;
 mod member;
 mod place;
 mod rebalance;
 mod schema;
+mod status;
 mod store;
 #[cfg(feature = "postgres-tls")]
 mod tls;
@@ -21,5 +25,5 @@ pub use lease::{BootTime, Lease};
 pub use member::{Member, Moves, Owned};
 pub use place::{share_of, share_of_name};
 pub use rebalance::rebalance;
-pub use store::SharedStore;
-pub use writer::{Change, Writer};
+pub use status::{FleetStatus, LimitStatus, MemberStatus};
+pub use store::{Outcome, SharedStore};

@@ -1,27 +1,16 @@
 //! What is written of jobs, in groups, by the owner of their share and nobody else: [`Writer`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use sched_core::store::{Entry, JobEntry};
-use sched_core::{InstanceName, JobId, JobStatus, Scope};
+use sched_core::store::{Ask, Entry, JobEntry, Request};
+use sched_core::{JobId, JobStatus};
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::connection::Connection;
-use super::lease::Lease;
-use super::{Owned, SharedConfig, SharedError, share_of, share_of_name};
-
-/// Something that must survive.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Change {
-    /// What any store keeps.
-    Entry(Entry),
-    /// A job has ended in this way, for whoever asks.
-    Ended(Box<JobStatus>),
-    /// A request led to a job, or to nothing, for the reason given.
-    Answered(i64, Result<JobId, String>),
-}
+use super::desk::{Desk, OwnedShares};
+use super::{SharedConfig, SharedError, share_of};
 
 /// Proof that this scheduler owns what it is about to write: its shares under their epochs, and a lease that holds. Without
 /// it the division fails, and with it the transaction. The rows stay locked until the commit, so that nobody takes a share
@@ -60,29 +49,24 @@ const FORGET: &str = "
 const AUDIT: &str =
     "insert into audit (scheduler, entry) select $1, entry from unnest($2::text[]) as a(entry)";
 
+const ASK: &str = "
+    insert into requests (share, ticket, cancels, body)
+    select share, ticket, cancels, body
+    from unnest($1::int4[], $2::int8[], $3::bool[], $4::text[]) as a(share, ticket, cancels, body)
+    on conflict (ticket, cancels) do nothing";
+
 const ANSWER: &str = "
     update requests set answered = clock_timestamp(), job = a.job, refusal = a.refusal
     from unnest($1::int8[], $2::int8[], $3::text[]) as a(id, job, refusal)
     where requests.id = a.id and requests.share = any($4::int4[]) and answered is null";
 
-/// Writes changes in groups: one transaction for each, which others see as a whole or not at all.
-///
-/// Which shares are owned is told in the order of the changes, so that what was decided under an earlier epoch is never
-/// written under a later one.
+/// Writes entries in groups: one transaction for each, which others see as a whole or not at all. What is written of a
+/// share that is not owned any more is left out: it is another's by now.
 #[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     config: SharedConfig,
     connection: Option<(Connection, Statements)>,
-    scheduler: i64,
-    lease: Lease,
-    shares: u32,
-    owned: BTreeMap<u32, i64>,
-    /// The shares of jobs that have not ended.
-    jobs: HashMap<JobId, u32>,
-    /// The shares of instances that had a job.
-    instances: HashMap<InstanceName, u32>,
-    /// The shares of requests that are not answered.
-    asked: HashMap<i64, u32>,
+    desk: Arc<Desk>,
 }
 
 struct Statements {
@@ -90,6 +74,7 @@ struct Statements {
     end: Statement,
     write: Statement,
     answer: Statement,
+    ask: Statement,
     keep: Statement,
     forget: Statement,
     audit: Statement,
@@ -102,6 +87,7 @@ impl Statements {
             end: connection.prepare(END)?,
             write: connection.prepare(WRITE)?,
             answer: connection.prepare(ANSWER)?,
+            ask: connection.prepare(ASK)?,
             keep: connection.prepare(KEEP)?,
             forget: connection.prepare(FORGET)?,
             audit: connection.prepare(AUDIT)?,
@@ -116,62 +102,38 @@ impl std::fmt::Debug for Statements {
 }
 
 impl Writer {
-    pub(super) fn new(config: SharedConfig, lease: Lease, shares: u32) -> Self {
-        let (owned, jobs, instances, asked) = Default::default();
-        Self { config, connection: None, scheduler: 0, lease, shares, owned, jobs, instances, asked }
+    pub(super) fn new(config: SharedConfig, desk: Arc<Desk>) -> Self {
+        Self { config, connection: None, desk }
     }
 
-    /// From here on a share is owned, by that incarnation.
-    pub fn own(&mut self, scheduler: i64, owned: Owned) {
-        self.scheduler = scheduler;
-        self.owned.insert(owned.share, owned.epoch);
+    /// Makes sure that there is a connection.
+    pub(super) fn open(&mut self) -> Result<(), SharedError> {
+        self.connected().map(drop)
     }
 
-    /// A share that is owned holds these jobs.
-    pub fn hold<'a>(&mut self, share: u32, jobs: impl IntoIterator<Item = &'a JobEntry>) {
-        for JobEntry { record, .. } in jobs {
-            self.jobs.insert(record.id, share);
-            self.instances.insert(record.spec.instance.clone(), share);
-        }
-    }
-
-    /// From here on a share is not owned any more. What still comes of it is left out.
-    pub fn disown(&mut self, share: u32) {
-        self.owned.remove(&share);
-        self.jobs.retain(|_, place| *place != share);
-        self.instances.retain(|_, place| *place != share);
-        self.asked.retain(|_, place| *place != share);
-    }
-
-    /// A request of a share was taken on, and will be answered.
-    pub fn ask(&mut self, request: i64, share: u32) {
-        self.asked.insert(request, share);
-    }
-
-    /// Makes changes durable, all or none; the last one of a key counts. Changes of shares that are not owned any more are
-    /// left out: they are others' by now. Returns how many were.
+    /// Makes entries durable, all or none; the last one of a key counts. Returns how many were left out.
     ///
     /// # Errors
-    /// [`SharedError::Lost`] when the lease has run out or a share was taken over: nothing was written, and nothing will be
-    /// under this incarnation. After an error that is passing it is not known whether the changes are durable: the
-    /// same ones can be committed again.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<usize, SharedError> {
-        let (group, foreign) = self.group(changes)?;
+    /// [`SharedError::Lost`] when the lease has run out or a share was taken over: nothing was written. After an error that
+    /// is passing it is not known whether the entries are durable: the same ones can be committed again.
+    pub(super) fn commit(&mut self, entries: &[Entry]) -> Result<usize, SharedError> {
+        let desk = Arc::clone(&self.desk);
+        let (group, foreign) = group(&mut desk.owned(), entries, desk.shares)?;
+        let scheduler = group.scheduler;
         if group.is_empty() {
             return Ok(foreign);
         }
         // A process that was stopped for long goes on here.
-        if !self.lease.holds() {
-            return Err(SharedError::Lost { scheduler: self.scheduler });
+        if !desk.lease.holds() && !group.shares.is_empty() {
+            return Err(SharedError::Lost { scheduler });
         }
         let (connection, statements) = self.connected()?;
+        connection.scheduler = scheduler;
         match group.send(connection, statements) {
             Ok(()) => {
+                let mut owned = desk.owned();
                 for job in &group.ended.ids {
-                    self.jobs.remove(&JobId(job.cast_unsigned()));
-                }
-                for request in &group.answers.ids {
-                    self.asked.remove(request);
+                    owned.jobs.remove(&JobId(job.cast_unsigned()));
                 }
                 Ok(foreign)
             }
@@ -184,83 +146,7 @@ impl Writer {
         }
     }
 
-    /// What is to be written: of each key the last change.
-    fn group(&mut self, changes: &[Change]) -> Result<(Group, usize), SharedError> {
-        let mut group = Group { scheduler: self.scheduler, ..Group::default() };
-        let mut foreign = 0;
-        let mut jobs: HashMap<JobId, Option<&JobEntry>> = HashMap::with_capacity(changes.len());
-        let mut ends: HashMap<JobId, &JobStatus> = HashMap::new();
-        let mut facts: BTreeMap<String, (Option<u32>, &Entry)> = BTreeMap::new();
-        for change in changes {
-            match change {
-                Change::Entry(Entry::Job(job)) => _ = jobs.insert(job.record.id, Some(job)),
-                Change::Entry(Entry::Ended(job)) => _ = jobs.insert(*job, None),
-                Change::Entry(Entry::Audit(entry)) => group.audit.push(text(entry, "an audit entry")?),
-                Change::Entry(entry) => {
-                    _ = facts.insert(text(&entry.key(), "a key")?, (self.share_of_fact(entry), entry));
-                }
-                Change::Ended(status) => {
-                    jobs.insert(status.job.id, None);
-                    ends.insert(status.job.id, status);
-                }
-                Change::Answered(request, answer) => match self.asked.get(request) {
-                    Some(share) => group.answers.push(*request, *share, answer),
-                    None => foreign += 1,
-                },
-            }
-        }
-        let mut live: Vec<(&JobEntry, u32)> = Vec::new();
-        for (job, entry) in jobs {
-            let share = match (self.jobs.get(&job), entry) {
-                // A change of the job's groups does not move it: it stays where it was begun.
-                (Some(share), _) => *share,
-                (None, Some(entry)) => share_of(&entry.record.spec, self.shares),
-                (None, None) => {
-                    foreign += 1;
-                    continue;
-                }
-            };
-            match entry {
-                _ if !self.owned.contains_key(&share) => foreign += 1,
-                Some(entry) => {
-                    self.hold(share, [entry]);
-                    live.push((entry, share));
-                }
-                None => group.ended.push(job, share, ends.get(&job).copied()),
-            }
-        }
-        // So that no row stands in the way of the next: who runs no more, then who runs, then who has not begun.
-        live.sort_by_key(|(entry, _)| (entry.record.attempt == 0, entry.record.under_way, entry.record.id));
-        for (entry, share) in live {
-            group.jobs.push(entry, share, self.owned[&share])?;
-        }
-        for (key, (share, entry)) in facts {
-            if share.is_some_and(|share| !self.owned.contains_key(&share)) {
-                foreign += 1;
-                continue;
-            }
-            group.facts.shares.push(share.map(u32::cast_signed));
-            group.facts.facts.push(if entry.removes() { None } else { Some(text(entry, &key)?) });
-            group.facts.keys.push(key);
-        }
-        group.fence_with(&self.owned);
-        Ok((group, foreign))
-    }
-
-    /// The share that a fact belongs to; `None` where it concerns the fleet.
-    fn share_of_fact(&self, entry: &Entry) -> Option<u32> {
-        let instance = match entry {
-            Entry::Estimate(record) => &record.instance,
-            Entry::Schedule(schedule) => &schedule.instance,
-            Entry::Week(Scope::Instance(instance), _) => instance,
-            Entry::Week(Scope::Group(group), _) => return Some(share_of_name(group.as_str(), self.shares)),
-            Entry::Week(Scope::Host(host), _) => return Some(share_of_name(host.as_str(), self.shares)),
-            _ => return None,
-        };
-        self.instances.get(instance).copied()
-    }
-
-    fn connected(&mut self) -> Result<(&Connection, &Statements), SharedError> {
+    fn connected(&mut self) -> Result<(&mut Connection, &Statements), SharedError> {
         let open = match self.connection.take() {
             Some(open) => open,
             None => {
@@ -270,9 +156,69 @@ impl Writer {
             }
         };
         let (connection, statements) = self.connection.insert(open);
-        connection.scheduler = self.scheduler;
         Ok((connection, statements))
     }
+}
+
+/// What is to be written: of each key the last entry. Returns how many are of shares that are not owned.
+fn group(owned: &mut OwnedShares, entries: &[Entry], shares: u32) -> Result<(Group, usize), SharedError> {
+    let mut group = Group { scheduler: owned.scheduler, ..Group::default() };
+    let mut foreign = 0;
+    let mut jobs: HashMap<JobId, (Option<&JobEntry>, Option<&JobStatus>)> =
+        HashMap::with_capacity(entries.len());
+    let mut facts: BTreeMap<String, (Option<u32>, &Entry)> = BTreeMap::new();
+    for entry in entries {
+        match entry {
+            Entry::Job(job) => _ = jobs.insert(job.record.id, (Some(job), None)),
+            Entry::Ended(job) => _ = jobs.insert(*job, (None, None)),
+            Entry::EndedAs(status) => _ = jobs.insert(status.job.id, (None, Some(status))),
+            Entry::Audit(entry) => group.audit.push(text(entry, "an audit entry")?),
+            Entry::Asked(request) => group.asked.push(request)?,
+            Entry::Answered(request, answer) if owned.shares.contains_key(&request.share) => {
+                group.answers.push(request.number, request.share, answer);
+            }
+            Entry::Answered(..) => foreign += 1,
+            entry => {
+                _ = facts.insert(text(&entry.key(), "a key")?, (owned.share_of_fact(entry, shares), entry))
+            }
+        }
+    }
+    let mut live: Vec<(&JobEntry, u32)> = Vec::new();
+    for (job, (entry, status)) in jobs {
+        let share = match (owned.jobs.get(&job), entry) {
+            // A change of the job's groups does not move it: it stays where it was begun.
+            (Some(share), _) => *share,
+            (None, Some(entry)) => share_of(&entry.record.spec, shares),
+            (None, None) => {
+                foreign += 1;
+                continue;
+            }
+        };
+        match entry {
+            _ if !owned.shares.contains_key(&share) => foreign += 1,
+            Some(entry) => {
+                owned.hold(share, entry);
+                live.push((entry, share));
+            }
+            None => group.ended.push(job, share, status),
+        }
+    }
+    // So that no row stands in the way of the next: who runs no more, then who runs, then who has not begun.
+    live.sort_by_key(|(entry, _)| (entry.record.attempt == 0, entry.record.under_way, entry.record.id));
+    for (entry, share) in live {
+        group.jobs.push(entry, share, owned.shares[&share])?;
+    }
+    for (key, (share, entry)) in facts {
+        if share.is_some_and(|share| !owned.shares.contains_key(&share)) {
+            foreign += 1;
+            continue;
+        }
+        group.facts.shares.push(share.map(u32::cast_signed));
+        group.facts.facts.push(if entry.removes() { None } else { Some(text(entry, &key)?) });
+        group.facts.keys.push(key);
+    }
+    group.fence_with(&owned.shares);
+    Ok((group, foreign))
 }
 
 fn text(value: &impl serde::Serialize, what: &str) -> Result<String, SharedError> {
@@ -291,13 +237,17 @@ struct Group {
     ended: Ended,
     jobs: Jobs,
     answers: Answers,
+    asked: Asked,
     facts: Facts,
     audit: Vec<String>,
 }
 
 impl Group {
     fn is_empty(&self) -> bool {
-        self.shares.is_empty() && self.facts.keys.is_empty() && self.audit.is_empty()
+        self.shares.is_empty()
+            && self.facts.keys.is_empty()
+            && self.audit.is_empty()
+            && self.asked.tickets.is_empty()
     }
 
     /// Takes note of what must be owned for this.
@@ -305,14 +255,12 @@ impl Group {
         let facts = self.facts.shares.iter().flatten();
         let all = self.ended.shares.iter().chain(&self.jobs.shares).chain(&self.answers.shares).chain(facts);
         let shares: BTreeSet<i32> = all.copied().collect();
-        // A request may have come for a share that is gone since: it has no epoch, and the fence refuses.
-        let epoch = |share: &i32| owned.get(&share.unsigned_abs()).copied().unwrap_or(-1);
-        self.epochs = shares.iter().map(epoch).collect();
+        self.epochs = shares.iter().filter_map(|share| owned.get(&share.unsigned_abs())).copied().collect();
         self.shares = shares.into_iter().collect();
     }
 
     fn send(&self, connection: &Connection, statements: &Statements) -> Result<(), SharedError> {
-        let Self { ended, jobs, answers, facts, .. } = self;
+        let Self { ended, jobs, answers, asked, facts, .. } = self;
         let fence: [Value<'_>; 3] = [&self.shares, &self.epochs, &self.scheduler];
         let end: [Value<'_>; 4] = [&ended.ids, &ended.states, &ended.outcomes, &self.shares];
         let write: [Value<'_>; 8] = [
@@ -326,14 +274,16 @@ impl Group {
             &jobs.entries,
         ];
         let answer: [Value<'_>; 4] = [&answers.ids, &answers.jobs, &answers.refusals, &self.shares];
+        let ask: [Value<'_>; 4] = [&asked.shares, &asked.tickets, &asked.cancels, &asked.bodies];
         let keep: [Value<'_>; 3] = [&facts.keys, &facts.shares, &facts.facts];
         let forget: [Value<'_>; 2] = [&facts.keys, &facts.facts];
         let audit: [Value<'_>; 2] = [&self.scheduler, &self.audit];
-        let all: [(bool, &Statement, &[Value<'_>]); 7] = [
-            (true, &statements.fence, &fence),
+        let all: [(bool, &Statement, &[Value<'_>]); 8] = [
+            (!self.shares.is_empty(), &statements.fence, &fence),
             (!ended.ids.is_empty(), &statements.end, &end),
             (!jobs.ids.is_empty(), &statements.write, &write),
             (!answers.ids.is_empty(), &statements.answer, &answer),
+            (!asked.tickets.is_empty(), &statements.ask, &ask),
             (!facts.keys.is_empty(), &statements.keep, &keep),
             (facts.facts.iter().any(Option::is_none), &statements.forget, &forget),
             (!self.audit.is_empty(), &statements.audit, &audit),
@@ -402,6 +352,30 @@ impl Answers {
         self.shares.push(share.cast_signed());
         self.jobs.push(answer.as_ref().ok().map(|job| job.0.cast_signed()));
         self.refusals.push(answer.as_ref().err().cloned());
+    }
+}
+
+#[derive(Default)]
+struct Asked {
+    shares: Vec<i32>,
+    tickets: Vec<i64>,
+    cancels: Vec<bool>,
+    bodies: Vec<String>,
+}
+
+impl Asked {
+    fn push(&mut self, request: &Request) -> Result<(), SharedError> {
+        let (ticket, cancels) = match &request.ask {
+            Ask::Submit(ticket, _) => (ticket, false),
+            Ask::Cancel(ticket, _) => (ticket, true),
+            // Whatever else may be asked one day is not ours.
+            _ => return Ok(()),
+        };
+        self.shares.push(request.share.cast_signed());
+        self.tickets.push(ticket.0.cast_signed());
+        self.cancels.push(cancels);
+        self.bodies.push(text(&request.ask, "a request")?);
+        Ok(())
     }
 }
 

@@ -70,11 +70,15 @@ create table audit (
 create table requests (
     id bigint generated always as identity primary key,
     share int not null,
+    -- What whoever asks calls the job.
+    ticket bigint not null,
+    cancels boolean not null,
     body text not null,
     asked timestamptz not null default clock_timestamp(),
     answered timestamptz,
     job bigint,
-    refusal text
+    refusal text,
+    unique (ticket, cancels)
 );
 create index requests_open on requests (share, id) where answered is null;
 create index requests_answered on requests (answered) where answered is not null;

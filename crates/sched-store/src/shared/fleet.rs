@@ -1,0 +1,258 @@
+//! What a scheduler does with others at each beat: [`Beats`].
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use sched_core::JobId;
+use sched_core::store::{
+    Entry, FleetMember, FleetNews, FleetReport, Key, LimitUse, Request, SharedLimit, StoreError, TakenShare,
+};
+
+use super::connection::column;
+use super::{Member, SharedError, Use, Wish, limits};
+
+/// Jobs of a share that are read at once; the lease is renewed in between.
+const PAGE: u32 = 5_000;
+/// Requests that are taken on at once, and outcomes that are told.
+const REQUESTS: i64 = 1_000;
+/// Beats between two looks for what is to be thrown away.
+const SWEEPS_EVERY: u32 = 60;
+
+/// A [`Member`] that does at each beat what there is to do.
+#[derive(Debug)]
+pub(super) struct Beats {
+    member: Member,
+    limits: Vec<SharedLimit>,
+    joined: bool,
+    /// Shares that it owns.
+    held: BTreeSet<u32>,
+    /// Those of them that it was asked to give up.
+    leaving: BTreeSet<u32>,
+    /// Requests that were told and are not answered yet.
+    told: HashSet<i64>,
+    /// What is known of orders that concern the whole fleet, by key: when it was written.
+    orders: BTreeMap<String, i64>,
+    count: u32,
+}
+
+impl Beats {
+    pub(super) fn new(member: Member, limits: Vec<SharedLimit>) -> Self {
+        let (joined, held, leaving, told, orders, count) = Default::default();
+        Self { member, limits, joined, held, leaving, told, orders, count }
+    }
+
+    /// Joins if it has not.
+    pub(super) fn join(&mut self) -> Result<i64, SharedError> {
+        if !self.joined {
+            self.member.join()?;
+            self.joined = true;
+            (self.held, self.leaving, self.told) = Default::default();
+        }
+        Ok(self.member.id())
+    }
+
+    fn do_all(&mut self, report: &FleetReport, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
+        if self.join()? > 0 {
+            self.member.renew()?;
+        }
+        let released: Vec<u32> = report.clear.intersection(&self.held).copied().collect();
+        if !released.is_empty() {
+            self.member.release(&released)?;
+            self.held.retain(|share| !released.contains(share));
+            self.leaving.retain(|share| !released.contains(share));
+        }
+        let moves = self.member.moves(&self.held)?;
+        // Any of its shares will do; those of which nothing runs can move.
+        let more = moves.give_up.len().saturating_sub(self.leaving.len());
+        let idle = self.held.iter().rev().filter(|share| !report.busy.contains(share));
+        let give_up: Vec<u32> =
+            idle.filter(|share| !self.leaving.contains(share)).take(more).copied().collect();
+        if !give_up.is_empty() {
+            self.leaving.extend(&give_up);
+            tell(FleetNews::GiveUp(give_up));
+        }
+        let take: Vec<u32> = moves.take.into_iter().filter(|share| !report.busy.contains(share)).collect();
+        for owned in self.member.take(&take)? {
+            self.hand_over(owned, tell)?;
+        }
+        self.tell_orders(tell)?;
+        self.tell_requests(tell)?;
+        self.tell_outcomes(report, tell)?;
+        self.divide(report, tell)?;
+        self.count = self.count.wrapping_add(1);
+        if self.count % SWEEPS_EVERY == 1 {
+            self.sweep()?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, owned: super::Owned, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
+        let mut jobs = Vec::new();
+        loop {
+            let after = jobs.last().map_or(JobId(0), |job: &sched_core::store::JobEntry| job.record.id);
+            let page = self.member.jobs(owned.share, after, PAGE)?;
+            let done = page.len() < PAGE as usize;
+            jobs.extend(page);
+            if done {
+                break;
+            }
+            self.member.renew()?;
+        }
+        let facts = self.member.facts(&[owned.share], false)?;
+        self.held.insert(owned.share);
+        let (share, epoch, owner) = (owned.share, owned.epoch, self.member.id());
+        tell(FleetNews::Taken(Box::new(TakenShare { share, epoch, owner, jobs, facts })));
+        Ok(())
+    }
+
+    /// Orders of operators that others have written down.
+    fn tell_orders(&mut self, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
+        let asked = "select key, fact, (extract(epoch from changed) * 1e6)::int8 as changed from facts
+                     where share is null and key like '{\"orders\"%'";
+        let rows = self.member.with(|connection, _| connection.query(asked, &[]))?;
+        let mut found = BTreeMap::new();
+        for row in &rows {
+            let (key, changed): (String, i64) = (column(row, "key")?, column(row, "changed")?);
+            if self.orders.get(&key) != Some(&changed) {
+                let fact: &str = column(row, "fact")?;
+                let entry = serde_json::from_str(fact).map_err(|error| SharedError::Damaged {
+                    what: key.clone(),
+                    problem: error.to_string(),
+                })?;
+                tell(FleetNews::Orders(Box::new(entry)));
+            }
+            found.insert(key, changed);
+        }
+        // What is there no longer was taken back.
+        for key in self.orders.keys().filter(|key| !found.contains_key(*key)) {
+            if let Ok(Key::Orders(scope)) = serde_json::from_str(key) {
+                let none = sched_core::StandingOrders::none(scope);
+                tell(FleetNews::Orders(Box::new(Entry::Orders(Box::new(none)))));
+            }
+        }
+        self.orders = found;
+        Ok(())
+    }
+
+    fn tell_requests(&mut self, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
+        let shares: Vec<i32> = self.held.iter().map(|share| share.cast_signed()).collect();
+        // A job is cancelled once it is known what it is at its owner.
+        let open = "select r.id, r.share, r.body, s.job from requests r
+                    left join requests s on s.ticket = r.ticket and r.cancels and not s.cancels
+                    where r.answered is null and r.share = any($1)
+                      and (s.id is null or s.answered is not null)
+                    order by r.id limit $2";
+        let rows = self.member.with(|connection, _| connection.query(open, &[&shares, &REQUESTS]))?;
+        let mut open = HashSet::new();
+        for row in &rows {
+            let number: i64 = column(row, "id")?;
+            open.insert(number);
+            if self.told.contains(&number) {
+                continue;
+            }
+            let damaged =
+                |problem: String| SharedError::Damaged { what: format!("request {number}"), problem };
+            let body: &str = column(row, "body")?;
+            let mut ask = serde_json::from_str(body).map_err(|error| damaged(error.to_string()))?;
+            let job: Option<i64> = column(row, "job")?;
+            if let (sched_core::store::Ask::Cancel(target, _), Some(job)) = (&mut ask, job) {
+                *target = JobId(job.cast_unsigned());
+            }
+            let share = column::<i32>(row, "share")?.unsigned_abs();
+            tell(FleetNews::Asked(Box::new(Request { number, share, ask })));
+        }
+        self.told = open;
+        Ok(())
+    }
+
+    fn tell_outcomes(
+        &mut self,
+        report: &FleetReport,
+        tell: &mut dyn FnMut(FleetNews),
+    ) -> Result<(), SharedError> {
+        if report.asked.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<i64> = report.asked.iter().map(|job| job.0.cast_signed()).collect();
+        // One that is not there any more has ended longer ago than is kept.
+        let ended = "select r.ticket, r.refusal, j.outcome from requests r left join jobs j on j.id = r.job
+                     where r.ticket = any($1) and not r.cancels and r.answered is not null
+                       and (j.id is null or not j.live)";
+        let rows = self.member.with(|connection, _| connection.query(ended, &[&asked]))?;
+        for row in &rows {
+            let ticket = JobId(column::<i64>(row, "ticket")?.cast_unsigned());
+            let refusal: Option<String> = column(row, "refusal")?;
+            let outcome: Option<&str> = column(row, "outcome")?;
+            tell(match refusal {
+                Some(refusal) => FleetNews::Refused(ticket, refusal),
+                // One that a later version wrote may not be readable.
+                None => FleetNews::Ended(ticket, outcome.and_then(|text| serde_json::from_str(text).ok())),
+            });
+        }
+        Ok(())
+    }
+
+    fn divide(&mut self, report: &FleetReport, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
+        if self.limits.is_empty() {
+            return Ok(());
+        }
+        let id = self.member.id();
+        let uses = self.limits.iter().map(|limit| {
+            let LimitUse { applied, used, demand, least, key } =
+                report.uses.get(&limit.name()).copied().unwrap_or_default();
+            (limit.name(), Use { applied, used, wish: Wish { demand, least, key } })
+        });
+        let uses: BTreeMap<String, Use> = uses.collect();
+        let parts = self.member.with(|connection, _| limits::hear(connection, id, &uses))?;
+        parts.into_iter().for_each(|(limit, amount)| tell(FleetNews::Part(limit, amount)));
+        Ok(())
+    }
+
+    /// Throws away what nobody will ask for any more, a portion at a time.
+    fn sweep(&mut self) -> Result<(), SharedError> {
+        self.member.with(|connection, config| {
+            let keep = super::member::millis(config.retention);
+            connection.execute(
+                "delete from jobs where id in (select id from jobs where not live
+                     and changed < clock_timestamp() - $1 * interval '1 ms' limit 10000)",
+                &[&keep],
+            )?;
+            connection.execute(
+                "delete from requests r where answered < clock_timestamp() - $1 * interval '1 ms'
+                     and not exists (select from jobs j where j.id = r.job)",
+                &[&keep],
+            )?;
+            let most = i64::try_from(sched_core::store::AUDIT_KEPT).unwrap_or(i64::MAX);
+            connection.execute("delete from audit where id <= (select max(id) from audit) - $1", &[&most])
+        })?;
+        Ok(())
+    }
+}
+
+impl FleetMember for Beats {
+    fn every(&self) -> Duration {
+        self.member.beat()
+    }
+
+    fn limits(&self) -> Vec<SharedLimit> {
+        self.limits.clone()
+    }
+
+    fn beat(&mut self, report: FleetReport, tell: &mut dyn FnMut(FleetNews)) -> Result<(), StoreError> {
+        let place = self.member.place();
+        let done = self.do_all(&report, tell);
+        if let Err(SharedError::Lost { .. } | SharedError::Version { .. }) = done {
+            self.joined = false;
+            self.member.lease().lose();
+        }
+        done.map_err(|error| error.into_store(&place))
+    }
+
+    fn leave(&mut self) -> Result<(), StoreError> {
+        let place = self.member.place();
+        if !std::mem::take(&mut self.joined) {
+            return Ok(());
+        }
+        self.member.leave().map_err(|error| error.into_store(&place))
+    }
+}
