@@ -74,7 +74,12 @@ impl Now {
 
 /// `wall + by`, saturating at the latest representable timestamp.
 pub fn wall_plus(wall: Timestamp, by: Duration) -> Timestamp {
-    wall.saturating_add(by).unwrap_or(Timestamp::MAX)
+    // By its parts, without the 128 bits that a sum in nanoseconds takes: schedulers add to their clocks all the time.
+    let nanos = wall.subsec_nanosecond() + by.subsec_nanos().cast_signed();
+    let over = i64::from(nanos.div_euclid(1_000_000_000));
+    let seconds = (wall.as_second() + over).checked_add_unsigned(by.as_secs());
+    let sum = seconds.map(|seconds| Timestamp::new(seconds, nanos.rem_euclid(1_000_000_000)));
+    sum.and_then(Result::ok).unwrap_or(Timestamp::MAX)
 }
 
 /// `wall - by`, saturating at the earliest representable timestamp.
@@ -209,6 +214,23 @@ mod tests {
         assert_eq!(MonoTime::MAX + Duration::from_secs(1), MonoTime::MAX);
         assert_eq!(MonoTime::ZERO - Duration::from_secs(1), MonoTime::ZERO);
         assert_eq!(MonoTime::ZERO.since(MonoTime::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn wall_arithmetic_is_exact_and_saturates() {
+        let walls =
+            ["-000500-03-01T07:00:00.25Z", "1969-12-31T23:59:59.5Z", "2026-01-05T00:00:00.999999999Z"]
+                .map(|text| text.parse::<Timestamp>().unwrap());
+        let walls = walls.into_iter().chain([Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX]);
+        let nanos = [0, 1, 499_999_999, 500_000_000, 750_000_000, 999_999_999];
+        let secs = [0, 1, 59, 86_400, 400_000_000_000, 700_000_000_000, u64::MAX];
+        for wall in walls {
+            for by in secs.iter().flat_map(|secs| nanos.map(|nanos| Duration::new(*secs, nanos))) {
+                let sum = wall.as_nanosecond() + i128::try_from(by.as_nanos()).unwrap();
+                let exact = Timestamp::from_nanosecond(sum).unwrap_or(Timestamp::MAX);
+                assert_eq!(wall_plus(wall, by), exact, "{wall} {by:?}");
+            }
+        }
     }
 
     #[test]

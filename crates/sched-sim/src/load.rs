@@ -49,13 +49,29 @@ pub struct LoadPattern {
 impl LoadPattern {
     /// The load in a slot, counted from a Monday midnight, local time: from 0 to .97.
     pub fn at(&self, slot: u32) -> f64 {
+        self.noisy(slot, self.mean(slot))
+    }
+
+    /// The load at each full hour, from a slot on with which a day begins: as [`at`](Self::at), but what the hours of
+    /// all days have in common is worked out once.
+    pub(crate) fn hourly(&self, from: u32) -> impl Iterator<Item = f64> {
+        let (load, slots_of_hour) = (*self, SLOTS_OF_DAY / 24);
+        let office: [f64; 24] = std::array::from_fn(|hour| load.office(hour as f64));
+        (0..).map(move |hour| {
+            let slot = from + hour * slots_of_hour;
+            let shape = load.shape_of(slot, |_| office[hour as usize % 24]);
+            load.noisy(slot, f64::from(load.base) + f64::from(load.swing) * shape)
+        })
+    }
+
+    fn noisy(&self, slot: u32, mean: f64) -> f64 {
         let noise = f64::from(self.noise) * normal(self.seed, u64::from(slot));
-        (self.mean(slot) + noise).clamp(0.0, BUSIEST)
+        (mean + noise).clamp(0.0, BUSIEST)
     }
 
     /// Without the noise: what the best forecast could know.
     pub fn mean(&self, slot: u32) -> f64 {
-        f64::from(self.base) + f64::from(self.swing) * self.shape(slot)
+        f64::from(self.base) + f64::from(self.swing) * self.shape_of(slot, |hour| self.office(hour))
     }
 
     /// The mean in the quietest hour of the week.
@@ -70,22 +86,26 @@ impl LoadPattern {
         hours.map(|slot| self.mean(slot)).fold(f64::INFINITY, f64::min)
     }
 
-    /// From 0 to 1.
-    fn shape(&self, slot: u32) -> f64 {
+    /// From 0 to 1, given what people at work do at an hour of the day.
+    fn shape_of(&self, slot: u32, office: impl Fn(f64) -> f64) -> f64 {
         let hour = f64::from(slot % SLOTS_OF_DAY) * 24.0 / f64::from(SLOTS_OF_DAY);
-        let peak = f64::from(self.peak_hour);
         let day = slot / SLOTS_OF_DAY;
-        let office = (hump(hour, peak, 3.0) + 0.7 * hump(hour, peak + 4.5, 2.5)).min(1.0);
         match self.class {
             LoadClass::Idle | LoadClass::Stable => 0.0,
-            LoadClass::Daily => office,
-            LoadClass::Weekly => office * if day % 7 < 5 { 1.0 } else { 0.15 },
+            LoadClass::Daily => office(hour),
+            LoadClass::Weekly => office(hour) * if day % 7 < 5 { 1.0 } else { 0.15 },
             LoadClass::NightlyBatch => {
                 let batch = if (1.25..4.75).contains(&hour) { 1.0 } else { 0.0 };
-                f64::max(batch, 0.3 * office)
+                f64::max(batch, 0.3 * office(hour))
             }
             LoadClass::Erratic => self.bursts(slot),
         }
+    }
+
+    /// What people at work do: one hump before noon, a lesser one after it.
+    fn office(&self, hour: f64) -> f64 {
+        let peak = f64::from(self.peak_hour);
+        (hump(hour, peak, 3.0) + 0.7 * hump(hour, peak + 4.5, 2.5)).min(1.0)
     }
 
     /// Runs of about three hours that are on or off, one in four on.
@@ -97,7 +117,10 @@ impl LoadPattern {
 
 /// A bell on the circle of a day.
 fn hump(hour: f64, center: f64, width: f64) -> f64 {
-    let away = ((hour - center + 12.0).rem_euclid(24.0) - 12.0) / width;
+    let since = hour - center + 12.0;
+    // Mostly there is nothing to divide.
+    let since = if (0.0..24.0).contains(&since) { since } else { since.rem_euclid(24.0) };
+    let away = (since - 12.0) / width;
     (-0.5 * away * away).exp()
 }
 
@@ -136,6 +159,8 @@ mod tests {
             let week = || (0..7 * SLOTS_OF_DAY).map(|slot| loud.at(slot)).collect::<Vec<_>>();
             assert!(week().iter().all(|load| (0.0..=BUSIEST).contains(load)));
             assert_eq!(week(), week());
+            let hours: Vec<_> = loud.hourly(0).take(HOURS).collect();
+            assert_eq!(hours, week().into_iter().step_by(4).collect::<Vec<_>>());
         }
     }
 }

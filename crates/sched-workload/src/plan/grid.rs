@@ -9,13 +9,13 @@ pub(super) const FAR: i64 = i64::MAX / 8;
 
 /// The first whole millisecond that is not before `when`.
 pub(super) fn ceil_ms(when: Timestamp) -> i64 {
-    let floor = floor_ms(when);
-    floor + i64::from(when.as_nanosecond() > i128::from(floor) * 1_000_000)
+    floor_ms(when) + i64::from(when.subsec_nanosecond() % 1_000_000 != 0)
 }
 
 /// The last whole millisecond that is not after `when`.
 pub(super) fn floor_ms(when: Timestamp) -> i64 {
-    when.as_nanosecond().div_euclid(1_000_000) as i64 // a timestamp's milliseconds fit
+    // A timestamp's milliseconds fit. Before 1970 its nanoseconds are negative.
+    when.as_second() * 1000 + i64::from(when.subsec_nanosecond().div_euclid(1_000_000))
 }
 
 /// The moment, or the nearest that can be represented.
@@ -26,7 +26,9 @@ pub(super) fn timestamp(ms: i64) -> Timestamp {
 
 /// Whole milliseconds, rounded up, at most [`FAR`].
 pub(super) fn duration_ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(FAR).min(FAR)
+    let rest = u64::from(duration.subsec_nanos().div_ceil(1_000_000));
+    let ms = duration.as_secs().saturating_mul(1000).saturating_add(rest);
+    i64::try_from(ms).unwrap_or(FAR).min(FAR)
 }
 
 /// Equal slots, counted from the Unix epoch.

@@ -48,15 +48,13 @@ impl Blend {
     }
 
     /// The lag that was best lately; a day, unless another was clearly better.
-    fn lag(&self) -> i64 {
-        let mut best = (DAY, LAG_PREFERENCE * whole(self.lag_errors[DAY]));
-        for (at, errors) in self.lag_errors.iter().enumerate() {
-            // One that was never judged has no errors.
-            if *errors > 0 && whole(*errors) < best.1 {
-                best = (at, whole(*errors));
-            }
-        }
-        LAGS.start() + best.0 as i64
+    pub(super) fn lag(&self) -> i64 {
+        // One that was never judged has no errors. Floats that are not negative are ordered as their bits.
+        let judged = |errors: u16| if errors == 0 { u16::MAX } else { errors };
+        let least = self.lag_errors.iter().fold(u16::MAX, |least, errors| least.min(judged(*errors)));
+        let other = whole(least) < LAG_PREFERENCE * whole(self.lag_errors[DAY]);
+        let best = self.lag_errors.iter().position(|errors| other && *errors == least);
+        LAGS.start() + best.unwrap_or(DAY) as i64
     }
 
     /// The share of each expert; `usual` is the size of usual errors.
@@ -100,12 +98,16 @@ impl LearnedWeek {
     }
 
     pub(super) fn days_of(&self, kind: usize) -> u32 {
-        let days = (0_u8..7).filter(|day| self.kind(day * 24) == kind);
-        days.map(|day| self.days_like(day * 24)).sum()
+        let of_kind = |day: usize| usize::from(self.weekend >> day & 1) == kind;
+        self.counts
+            .iter()
+            .enumerate()
+            .map(|(day, days)| if of_kind(day) { u32::from(*days) } else { 0 })
+            .sum()
     }
 
-    /// What each expert expects of an hour when `last` was the last one known.
-    pub(super) fn experts(&self, number: i64, hour: u8, last: i64) -> [f32; EXPERTS] {
+    /// What each expert expects of an hour when `last` was the last one known, and `lag` is the best.
+    pub(super) fn experts(&self, number: i64, hour: u8, last: i64, lag: i64) -> [f32; EXPERTS] {
         let day = usize::from(hour % 24);
         let kind = self.kind(hour);
         let known = |code: u8| self.scale.decode(code);
@@ -116,9 +118,9 @@ impl LearnedWeek {
         let daily = known(self.tables.daily[day]).unwrap_or(self.level.max(0.0));
         let kinds = shrunk(daily, self.tables.kinds[kind][day], self.days_of(kind));
         let weekly = shrunk(kinds, self.tables.weekly[usize::from(hour)], self.days_like(hour));
-        let lag = self.blend.lag();
-        // As many lags back as it takes to arrive at what is known.
-        let back = (number - last + lag - 1).div_euclid(lag).max(1) * lag;
+        // As many lags back as it takes to arrive at what is known: one, mostly.
+        let ahead = number - last;
+        let back = if ahead <= lag { lag } else { (ahead + lag - 1).div_euclid(lag) * lag };
         let then = known(self.tables.recent[recent_at(number - back)]);
         [then.unwrap_or(daily), daily, kinds, weekly]
     }

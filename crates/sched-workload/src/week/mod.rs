@@ -255,7 +255,7 @@ impl LearnedWeek {
         }
         self.make_room(seen);
         let number = self.number();
-        let experts = self.experts(number, self.hour, number - 1);
+        let experts = self.experts(number, self.hour, number - 1, self.blend.lag());
         let expected = self.mixed(&experts);
         let residual = self.judge(seen - expected);
         if self.days() > 1 {
@@ -296,11 +296,13 @@ impl LearnedWeek {
     }
 
     fn judge_lags(&mut self, number: i64, seen: f32, worst: f32) {
-        for (at, lag) in LAGS.enumerate() {
-            let code = self.tables.recent[recent_at(number - lag)];
-            if let Some(then) = self.scale.decode(code) {
-                self.blend.judge_lag(at, (then - seen).abs().min(worst), dice((number * 16 + 8) as u64));
+        let dice = dice((number * 16 + 8) as u64);
+        let mut remembered = recent_at(number - LAGS.start());
+        for at in 0..LAGS.count() {
+            if let Some(then) = self.scale.decode(self.tables.recent[remembered]) {
+                self.blend.judge_lag(at, (then - seen).abs().min(worst), dice);
             }
+            remembered = remembered.checked_sub(1).unwrap_or(RECENT - 1);
         }
     }
 

@@ -53,7 +53,8 @@ impl LearnedWeek {
 
     /// The load that is usual in an hour, whatever it is just now; none before a whole day was seen.
     pub fn usual(&self, slot: WeekSlot) -> Option<f32> {
-        (self.days() > 1).then(|| self.mixed(&self.experts(slot.number(), slot.hour, self.last())))
+        (self.days() > 1)
+            .then(|| self.mixed(&self.experts(slot.number(), slot.hour, self.last(), self.blend.lag())))
     }
 
     /// The last hour that is over.
@@ -65,7 +66,7 @@ impl LearnedWeek {
     fn excess(&self, from: i64) -> f32 {
         let begin = i64::from(self.quarter) * super::QUARTER;
         let Some(so_far) = self.so_far().filter(|_| self.level >= 0.0) else { return self.residual };
-        let expected = self.mixed(&self.experts(self.number(), self.hour, self.last()));
+        let expected = self.mixed(&self.experts(self.number(), self.hour, self.last(), self.blend.lag()));
         let limit = BURST * self.noise;
         let now = (so_far - expected).clamp(-limit, limit);
         let passed = (from - begin) as f32 / HOUR as f32;
@@ -79,6 +80,7 @@ impl LearnedWeek {
 struct Outlook<'a> {
     week: &'a LearnedWeek,
     from: Timestamp,
+    lag: i64,
     weights: [f32; EXPERTS],
     later: [f32; EXPERTS],
     excess: f32,
@@ -92,7 +94,8 @@ impl<'a> Outlook<'a> {
     fn new(week: &'a LearnedWeek, from: Timestamp) -> Self {
         let weights = week.blend.weights(1.5 * week.noise);
         let later = beyond_a_day(weights);
-        Self { week, from, weights, later, excess: week.excess(from.as_second()), faded: 1.0, hour: None }
+        let (lag, excess) = (week.blend.lag(), week.excess(from.as_second()));
+        Self { week, from, lag, weights, later, excess, faded: 1.0, hour: None }
     }
 
     fn at(&mut self, clock: &mut LocalClock, ahead: f64) -> ForecastSlot {
@@ -111,7 +114,7 @@ impl<'a> Outlook<'a> {
     fn look(&self, slot: WeekSlot, ahead: f64) -> (WeekSlot, f32, f32) {
         let week = self.week;
         let weights = if ahead > 24.0 { &self.later } else { &self.weights };
-        let usual = mix(weights, &week.experts(slot.number(), slot.hour, week.last()));
+        let usual = mix(weights, &week.experts(slot.number(), slot.hour, week.last(), self.lag));
         let own = week.scale.decode(week.tables.deviation[usize::from(slot.hour % 24)]);
         let deviation = own.map_or(PER_MEDIAN_DEVIATION * week.noise, |own| PER_MEAN_DEVIATION * own);
         (slot, usual, deviation)

@@ -76,7 +76,7 @@ impl LearnedWeek {
         }
         self.fitting += 1;
         let number = self.number();
-        let expected = self.mixed(&self.experts(number, self.hour, number - 1));
+        let expected = self.mixed(&self.experts(number, self.hour, number - 1, self.blend.lag()));
         if seen > 0.0 && expected > 0.0 {
             let octaves = (seen / expected).log2() / f32::from(self.fitting);
             self.scale_by((octaves * OCTAVE).round());

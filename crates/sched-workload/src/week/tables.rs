@@ -45,6 +45,10 @@ impl Tables {
 
     /// The highest code of a load; 0 when there is none.
     pub(super) fn highest(&self) -> u8 {
-        self.codes().map(|code| if code == UNSEEN { 0 } else { code }).max().unwrap_or(0)
+        // One more than the code, so that the unseen ones wrap to nothing: bytes of whole tables are compared at once.
+        let highest = |codes: &[u8]| codes.iter().fold(0, |most: u8, code| most.max(code.wrapping_add(1)));
+        let Self { recent, daily, kinds: [working, weekend], weekly, deviation } = self;
+        let tables: [&[u8]; 6] = [recent, daily, working, weekend, weekly, deviation];
+        tables.into_iter().map(highest).fold(0, u8::max).saturating_sub(1)
     }
 }

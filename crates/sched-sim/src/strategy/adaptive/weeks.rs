@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use sched_workload::{Forecast, ForecastSlot, LearnedWeek, LocalClock, OwnLoad};
 
 use crate::MONDAY;
-use crate::load::{LoadClass, LoadPattern, SLOT_SECS, SLOTS_OF_DAY};
+use crate::load::{LoadClass, LoadPattern, SLOTS_OF_DAY};
 use crate::noise::hash;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -99,11 +99,9 @@ impl Shape {
 /// One sample an hour, as a probe would have given.
 fn learn(load: &LoadPattern, days: u32) -> Rc<[ForecastSlot]> {
     let (mut clock, mut week) = (LocalClock::utc(), LearnedWeek::new());
-    let per_hour = 3600 / SLOT_SECS;
-    for hour in 0..24 * LEARNED_DAYS {
+    for (hour, load) in (0..24 * LEARNED_DAYS).zip(load.hourly(HISTORY)) {
         let at = MONDAY - SignedDuration::from_hours(24 * LEARNED_DAYS - hour);
-        let slot = HISTORY + hour as u32 * per_hour;
-        week.update(clock.slot(at), load.at(slot), OwnLoad::None);
+        week.update(clock.slot(at), load, OwnLoad::None);
     }
     let hours = 24 * (days + FORECAST_DAYS) as usize;
     let Forecast { slots, .. } = week.forecast(&mut clock, MONDAY, HOUR, hours);
