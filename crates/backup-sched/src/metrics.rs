@@ -6,7 +6,7 @@ use sched_observe::metrics::{Counts, Histogram, Metric};
 
 use crate::error::Stopped;
 use crate::scheduler::Scheduler;
-use crate::status::{PlaceRate, Summary};
+use crate::status::{PlaceRate, StoreStatus, Summary};
 
 /// What the dispatcher gives away at once; metrics are made of it by who asks.
 pub(crate) struct Measured {
@@ -37,6 +37,7 @@ impl Measured {
         metrics.extend(self.places());
         metrics.extend(self.probes());
         metrics.extend(self.own());
+        metrics.extend(self.summary.store.iter().flat_map(store));
         metrics.extend(self.counts.metrics());
         metrics.extend(self.impact.iter().flat_map(|weeks| impact(&weeks.all())));
         metrics
@@ -126,6 +127,26 @@ impl Measured {
         let rounds = Metric::histogram("backup_sched_decision_seconds", help);
         vec![dropped, lost, missed, wakeups, rounds.with_ranges([], self.rounds.clone())]
     }
+}
+
+/// How it stands with what is to be durable, where there is a store.
+fn store(status: &StoreStatus) -> Vec<Metric> {
+    let up = Metric::gauge("backup_sched_store_up", "1 while what is to be durable can be written, else 0");
+    let help = "Jobs, scopes and schedules of which the newest is not durable yet";
+    let backlog = Metric::gauge("backup_sched_store_backlog", help);
+    let help = "How long the oldest of the backlog has waited";
+    let waits = Metric::gauge("backup_sched_store_backlog_seconds", help);
+    let groups = Metric::counter("backup_sched_store_groups_total", "Groups that were written");
+    let entries = Metric::counter("backup_sched_store_entries_total", "Entries that were written");
+    let failures = Metric::counter("backup_sched_store_failures_total", "Times that the store failed");
+    vec![
+        up.with([], f64::from(u8::from(status.error.is_none()))),
+        backlog.with([], status.backlog as f64),
+        waits.with([], status.waits_for.unwrap_or_default().as_secs_f64()),
+        groups.with([], status.groups as f64),
+        entries.with([], status.entries as f64),
+        failures.with([], status.failures as f64),
+    ]
 }
 
 /// What backups cost the foreground, where that is measured.
