@@ -160,10 +160,11 @@ impl Open {
         let transaction = self.database.begin_read().map_err(|error| read(error.into()))?;
         let mut live = 0;
         let mut used = std::collections::HashSet::new();
+        let known = self.terms.numbered(place)?;
         let jobs = transaction.open_table(JOBS).map_err(|error| read(error.into()))?;
         for row in jobs.iter().map_err(|error| read(error.into()))? {
             let (key, value) = row.map_err(|error| read(error.into()))?;
-            let (entry, terms) = self.terms.decode_job(place, key.value(), value.value())?;
+            let (entry, terms) = Terms::decode_job(place, &known, key.value(), value.value())?;
             live += value.value().len() as u64 + 8;
             used.insert(terms);
             take(entry);

@@ -13,9 +13,11 @@ use super::format::TERMS;
 /// Terms that are remembered by where they are in memory; then all are forgotten.
 const REMEMBERED: usize = 4_096;
 
-/// The terms in the file, by number and by text.
+/// The terms in the file, by number.
+pub(super) type Numbered = HashMap<u64, Arc<JobTerms>>;
+
+/// Which terms are in the file.
 pub(super) struct Terms {
-    by_number: HashMap<u64, Arc<JobTerms>>,
     by_text: HashMap<Vec<u8>, u64>,
     /// Held, so that nothing else comes to be where they are.
     by_place: HashMap<usize, (Arc<JobTerms>, u64)>,
@@ -29,7 +31,6 @@ impl Terms {
     pub(super) fn read(database: &Database, place: &Place) -> Result<Self, StoreError> {
         let read = |error: redb::Error| place.failed("read", error);
         let mut this = Self {
-            by_number: HashMap::new(),
             by_text: HashMap::new(),
             by_place: HashMap::new(),
             next: 1,
@@ -40,14 +41,20 @@ impl Terms {
         let table = transaction.open_table(TERMS).map_err(|error| read(error.into()))?;
         for row in table.iter().map_err(|error| read(error.into()))? {
             let (number, text) = row.map_err(|error| read(error.into()))?;
-            let (number, text) = (number.value(), text.value());
-            let terms: JobTerms = serde_json::from_slice(text)
-                .map_err(|error| place.corrupt(format!("terms {number}"), error.to_string()))?;
-            this.by_number.insert(number, Arc::new(terms));
-            this.by_text.insert(text.to_vec(), number);
-            this.next = this.next.max(number + 1);
+            this.by_text.insert(text.value().to_vec(), number.value());
+            this.next = this.next.max(number.value().saturating_add(1));
         }
         Ok(this)
+    }
+
+    /// All terms, for whoever reads jobs.
+    pub(super) fn numbered(&self, place: &Place) -> Result<Numbered, StoreError> {
+        let read = |(text, number): (&Vec<u8>, &u64)| {
+            let terms: JobTerms = serde_json::from_slice(text)
+                .map_err(|error| place.corrupt(format!("terms {number}"), error.to_string()))?;
+            Ok((*number, Arc::new(terms)))
+        };
+        self.by_text.iter().map(read).collect()
     }
 
     /// The number of terms, which are written when they are new.
@@ -96,8 +103,8 @@ impl Terms {
 
     /// A job, and the number of its terms.
     pub(super) fn decode_job(
-        &self,
         place: &Place,
+        terms: &Numbered,
         id: u64,
         value: &[u8],
     ) -> Result<(Entry, u64), StoreError> {
@@ -110,17 +117,16 @@ impl Terms {
         if job.record.id.0 != id {
             return Err(wrong(format!("it says that it is {}", job.record.id)));
         }
-        let terms = self.by_number.get(&number);
-        job.record.terms = terms.cloned().ok_or_else(|| wrong(format!("there are no terms {number}")))?;
+        job.record.terms =
+            terms.get(&number).cloned().ok_or_else(|| wrong(format!("there are no terms {number}")))?;
         Ok((Entry::Job(Box::new(job)), number))
     }
 
     /// Terms of which no job is left go with the next group.
     pub(super) fn forget_unused(&mut self, used: &HashSet<u64>) {
-        self.unused = self.by_number.keys().copied().filter(|number| !used.contains(number)).collect();
+        self.unused.extend(self.by_text.values().copied().filter(|number| !used.contains(number)));
         self.by_text.retain(|_, number| used.contains(number));
-        // They were needed to read the jobs.
-        self.by_number = HashMap::new();
+        self.by_place.retain(|_, (_, number)| used.contains(number));
     }
 
     pub(super) fn remove_unused(&mut self, table: &mut Table<'_, u64, &[u8]>) -> Result<(), StorageError> {

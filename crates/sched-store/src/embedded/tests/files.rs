@@ -71,6 +71,31 @@ fn a_later_version_and_what_is_no_store_are_refused_and_stay() {
     assert!(!missing.exists());
 }
 
+/// A file that was written when the format was new, and what is in it. Neither is to be made anew: whoever changes the format
+/// adds a step to `migrate`, and a file of his own beside these.
+#[test]
+fn a_file_of_the_first_format_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    fs::write(&path, include_bytes!("../../../fixtures/format-1.redb")).unwrap();
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    let mut found = Vec::new();
+    let last_job = store.load(&mut |entry| found.push(entry)).unwrap();
+    let written = include_str!("../../../fixtures/format-1.jsonl").lines();
+    let written: Vec<Entry> = written.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(written.len() > 30);
+    assert_eq!((found, last_job), (written, JobId(60)));
+    // And it goes on in the newest format.
+    store.commit(&random_group(3)).unwrap();
+    drop(store);
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    store.load(&mut |_| {}).unwrap();
+    store.commit(&random_group(4)).unwrap();
+    store.load(&mut |_| {}).unwrap();
+}
+
 #[test]
 fn a_store_that_was_being_made_when_the_power_failed_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
