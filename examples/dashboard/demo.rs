@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use backup_sched::core::RunPhase;
+use backup_sched::core::store::MemoryStore;
 use backup_sched::limits::FnProbe;
 use backup_sched::observe::impact::ImpactSettings;
 use backup_sched::{
@@ -35,7 +36,9 @@ pub(crate) fn start() -> Result<(Scheduler, ForegroundLatency, Moved), Box<dyn s
         .rate_ceiling(CEILING)
         .max_running(6)
         .measure_impact(ImpactSettings::default())
-        .probe(volume(moved.clone()));
+        .probe(volume(moved.clone()))
+        // Lasts as long as the demonstration; yours would be a file.
+        .store(MemoryStore::new());
     for technology in TECHNOLOGIES {
         let moved = moved.clone();
         builder = builder.executor(technology, move |ctx: &RunContext| back_up(ctx, &moved));

@@ -216,8 +216,8 @@ impl SchedulerBuilder {
     }
 
     /// Tells to which moments there are backups already, by instance (or cluster) and kind; of several the newest counts.
-    /// What [recurs](crate#recurring-backups) goes on from there. Nothing is kept from one scheduler to the next: a host that
-    /// does not tell has every backup of `schedule = "rpo"` made at once, and none of those that a cron expression or an
+    /// What [recurs](crate#recurring-backups) goes on from there. Without a [store](Self::store) nothing is kept from one
+    /// scheduler to the next: a host that does not tell has every backup of `schedule = "rpo"` made at once, and none of those that a cron expression or an
     /// interval named while nobody was there. A moment in the future counts as now.
     /// [`Scheduler::add_recovery_points`](crate::Scheduler::add_recovery_points) tells it later.
     pub fn recovery_points<N: Into<InstanceName>>(

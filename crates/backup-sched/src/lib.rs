@@ -56,7 +56,7 @@
 //! ```
 //!
 //! Where `schedule = "rpo"`, one that has not been told a [recovery point](SchedulerBuilder::recovery_points) makes a backup at
-//! once, after a restart too; slots of intervals and cron expressions then begin with the start, and none was missed. There are
+//! once, after a restart without a [store](SchedulerBuilder::store) too; slots of intervals and cron expressions then begin with the start, and none was missed. There are
 //! never two backups of an instance and kind at once. Details are in the guide.
 
 mod builder;
