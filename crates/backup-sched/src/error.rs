@@ -81,6 +81,12 @@ pub enum SubmitError {
     /// It cannot be made durable, as all that is accepted must be. A job that the request would have joined goes on.
     #[error("the job cannot be made durable and was not accepted: {0}")]
     Store(#[from] StoreError),
+    /// Another scheduler of the fleet makes the backups of this instance, and nobody can have a permit for them here.
+    #[error("another scheduler makes the backups of {instance}: ask for a permit there")]
+    Elsewhere {
+        /// The instance.
+        instance: InstanceName,
+    },
     /// The scheduler has ended.
     #[error("the scheduler has been shut down and takes no more jobs")]
     Stopped,

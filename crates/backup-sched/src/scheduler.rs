@@ -195,8 +195,7 @@ impl Scheduler {
     /// # Errors
     /// When the scheduler has ended.
     pub fn cancel_all(&self, jobs: Vec<JobId>) -> Result<Vec<Result<Cancellation, UnknownJob>>, Stopped> {
-        let reason = Reason::new("cancelled by the host");
-        self.inner.link.engine(move |engine, now| engine.cancel_all(now, jobs, &reason))
+        self.inner.link.ask(|reply| Command::CancelAll(jobs, Reason::new("cancelled by the host"), reply))
     }
 
     /// Changes a job's class; `false` when it had ended.

@@ -17,7 +17,8 @@ const SUPERUSER: &str = "testbed";
 /// A server that recovers, or writes its first checkpoint, on a busy machine.
 const UP_WITHIN: Duration = Duration::from_secs(120);
 
-/// A PostgreSQL server that trusts nobody without a password and keeps nothing safe from a power cut (`fsync=off`).
+/// A PostgreSQL server that trusts nobody without a password and keeps nothing safe from a power cut (`fsync=off`), unless
+/// it was started with the setting `("fsync", "on")`.
 ///
 /// As root it runs as the user `postgres`, since it refuses to run as root.
 #[derive(Debug)]
@@ -99,25 +100,29 @@ impl Postgres {
 
     fn on(bin: PathBuf, directory: TempDir, password: &str) -> Result<Self, TestbedError> {
         let port = free_port()?;
-        let mut server = as_server(&bin.join("postgres"));
-        server.arg("-D").arg(data(&directory)).arg("-p").arg(port.to_string());
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "fsync=off",
-            "shared_buffers=16MB",
-            "log_line_prefix=%m [%p] %a ",
-        ] {
-            server.arg("-c").arg(setting);
-        }
-        let process = ServerProcess::start(server, &directory.path().join("log"))?;
+        let process = run_server(&bin, &directory, port)?;
         let mut started = Self { process, directory, bin, port, password: password.to_owned() };
-        let ready = started.tool("pg_isready");
-        let question = std::cell::RefCell::new(ready);
-        started.process.wait_until("a PostgreSQL server is ready", UP_WITHIN, || {
-            question.borrow_mut().output().ok().filter(|output| output.status.success()).map(drop)
-        })?;
+        started.wait_until_ready()?;
         Ok(started)
+    }
+
+    /// Kills the server with all its connections, and starts it again at the same address. What it had not written is not
+    /// lost: the system is still there.
+    ///
+    /// # Errors
+    /// When it does not recover.
+    pub fn crash_and_restart(&mut self) -> Result<(), TestbedError> {
+        self.process.kill();
+        self.process = run_server(&self.bin, &self.directory, self.port)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), TestbedError> {
+        let ready = self.tool("pg_isready");
+        let question = std::cell::RefCell::new(ready);
+        self.process.wait_until("a PostgreSQL server is ready", UP_WITHIN, || {
+            question.borrow_mut().output().ok().filter(|output| output.status.success()).map(drop)
+        })
     }
 
     /// Its address.
@@ -211,6 +216,25 @@ impl Drop for Postgres {
         let _ = wait_until("the server ends", Duration::from_secs(10), || (!process.runs()).then_some(()));
         self.process.kill();
     }
+}
+
+/// Starts the server on its data. What `postgresql.conf` says of `fsync` counts there.
+fn run_server(bin: &Path, directory: &TempDir, port: u16) -> Result<ServerProcess, TestbedError> {
+    let mut server = as_server(&bin.join("postgres"));
+    server.arg("-D").arg(data(directory)).arg("-p").arg(port.to_string());
+    let settings = fs::read_to_string(data(directory).join("postgresql.conf")).unwrap_or_default();
+    let is_safe = settings.lines().any(|line| line.starts_with("fsync = 'on'"));
+    let fsync = if is_safe { "fsync=on" } else { "fsync=off" };
+    for setting in [
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        fsync,
+        "shared_buffers=16MB",
+        "log_line_prefix=%m [%p] %a ",
+    ] {
+        server.arg("-c").arg(setting);
+    }
+    ServerProcess::start(server, &directory.path().join("log"))
 }
 
 fn bin() -> Result<PathBuf, TestbedError> {

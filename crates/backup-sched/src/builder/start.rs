@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread;
 
 use parking_lot::RwLock;
-use sched_core::{Clock, Engine, EngineConfig, Now, Scope};
+use sched_core::store::Fleet;
+use sched_core::{Clock, Engine, EngineConfig, Now, PlaceError, SLOTS, Scope};
 use sched_limits::{CapacityProbe, ConcurrencyLaw, Rate};
 use sched_observe::HookRunner;
 use sched_observe::impact::{ImpactLedger, ImpactSettings};
@@ -16,8 +17,9 @@ use super::{SchedulerBuilder, check_capacity};
 use crate::current::{Current, Shared};
 use crate::error::StartError;
 use crate::runtime::{
-    DetectorTerms, Dispatcher, Foresight, Impact, Keeper, Left, Link, Parts, PolicySignals, ProbeTerms, ROOM,
-    Rates, Rooms, SamplerEnd, Scale, Schedules, SignalTerms, Signals, Source, spawn_sampler,
+    DetectorTerms, Dispatcher, FleetThread, Foresight, Impact, Keeper, Left, Link, Parts, PolicySignals,
+    ProbeTerms, ROOM, Rates, Rooms, SamplerEnd, Scale, Schedules, Sharing, SignalTerms, Signals, Source,
+    spawn_sampler,
 };
 use crate::scheduler::Scheduler;
 
@@ -77,7 +79,7 @@ impl SchedulerBuilder {
             ceiling: ceiling.map_or(Rate::Unlimited, Rate::BytesPerSec),
             full: ceiling.unwrap_or(FULL_SCALE_BYTES_PER_SEC),
         };
-        let rates = rates(clock.clone(), ceiling, !engine.advise_only, &places)?;
+        let mut rates = rates(clock.clone(), ceiling, !engine.advise_only, &places)?;
         let probe_terms = probes.iter().map(|p| ProbeTerms { name: p.name().into(), period: p.period() });
         let watched = detectors.iter().map(|detector| (detector.scope(), detector.period())).collect();
         let learned = learned.into_iter().chain(std::mem::take(&mut left.weeks)).collect();
@@ -119,6 +121,27 @@ impl SchedulerBuilder {
         engine.journal |= store.is_some();
         let mut engine = engine_of(engine, &current.policies, takes_room, clock.now())?;
         left.hand_over(&mut engine, clock.now(), &current)?;
+        let fleet = store.as_mut().and_then(|store| store.fleet());
+        let sharing = fleet.map(|Fleet { desk, member }| {
+            let limits = member.limits();
+            for limit in &limits {
+                // So that a name that cannot be used is said now.
+                let place = |source| StartError::Setting {
+                    setting: "limit",
+                    problem: PlaceError::to_string(&source),
+                };
+                let name = limit.resource.clone().unwrap_or_else(|| SLOTS.into());
+                let set = match &limit.resource {
+                    Some(_) => engine.set_part(clock.now(), &limit.place, name, 0, limit.total),
+                    None => rates.set(&limit.place, Some(Rate::BytesPerSec(1))),
+                };
+                set.map_err(place)?;
+            }
+            let thread = FleetThread::start(member, link.commands.clone())
+                .map_err(|source| thread_error("fleet", source))?;
+            Ok::<_, StartError>(Sharing::new(desk, thread, limits))
+        });
+        let sharing = sharing.transpose()?;
         let keeper = |store| Keeper::start(store, link.commands.clone());
         let keeper = store.map(keeper).transpose().map_err(|source| thread_error("store", source))?;
         let current: Shared = Arc::new(RwLock::new(Arc::new(current)));
@@ -137,6 +160,7 @@ impl SchedulerBuilder {
             sink,
             hooks,
             store: keeper.map(|keeper| (keeper, left)),
+            sharing,
             _presence: presence,
         };
         spawn_dispatcher(parts)?;

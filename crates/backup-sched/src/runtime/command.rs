@@ -14,7 +14,7 @@ use sched_limits::{Rate, Sample};
 use sched_observe::impact::ImpactSnapshot;
 use sched_workload::{DetectError, LoadReading};
 
-use super::{Foresight, Records, Schedules, StoreNews};
+use super::{FleetMessage, Foresight, Records, Schedules, StoreNews};
 use crate::current::{Current, Resolved};
 use crate::error::{AcquireError, JobError, Stopped};
 use crate::handle::{Confirmation, Outcome};
@@ -60,6 +60,12 @@ pub(crate) enum Command {
     Schedules(SchedulesCall),
     /// The store has written, failed, or works again.
     Store(StoreNews),
+    /// What other schedulers that share the store have to say.
+    Fleet(FleetMessage),
+    /// Somebody asks for the end of a job.
+    Cancel(JobId, Reason, Sender<Result<Cancellation, UnknownJob>>),
+    /// Somebody asks for the end of many jobs; answers are in the same order.
+    CancelAll(Vec<JobId>, Reason, Sender<Vec<Result<Cancellation, UnknownJob>>>),
     /// What a former attempt of a job left is cleaned up.
     CleanedUp(JobId),
     /// At most so many audit entries, newest first.
@@ -185,7 +191,7 @@ impl Link {
     }
 
     pub(crate) fn cancel(&self, job: JobId, reason: Reason) -> Result<Cancellation, JobError> {
-        self.job(move |engine, now| engine.cancel(now, job, reason))
+        Ok(self.ask(|reply| Command::Cancel(job, reason, reply)).map_err(|_| JobError::Stopped)??)
     }
 
     pub(crate) fn explain(&self, job: JobId) -> Result<Explanation, JobError> {

@@ -11,6 +11,7 @@ use self::attempts::Running;
 use self::closing::Closing;
 pub(crate) use self::keep::Keeping;
 use self::requests::Jobs;
+pub(crate) use self::sharing::Sharing;
 use super::impact::Impact;
 use super::rates::Rates;
 use super::sampler::SamplerEnd;
@@ -27,6 +28,7 @@ mod impact;
 mod keep;
 mod recur;
 mod requests;
+mod sharing;
 mod tell;
 
 /// Messages taken between two decisions, so that a flood of submissions cannot keep running jobs from ending.
@@ -51,6 +53,8 @@ pub(crate) struct Parts {
     pub(crate) hooks: HookRunner,
     /// What keeps what must survive, and what a former scheduler left there.
     pub(crate) store: Option<(Keeper, Left)>,
+    /// Others share the store.
+    pub(crate) sharing: Option<Sharing>,
     /// Last: whoever asked is told that nobody answers when that is final.
     pub(crate) _presence: Presence,
 }
@@ -68,6 +72,7 @@ pub(crate) struct Dispatcher {
     growth_stale: bool,
     closing: Option<Closing>,
     keeping: Option<Keeping>,
+    sharing: Option<Sharing>,
     _waker: Arc<Link>,
 }
 
@@ -78,6 +83,7 @@ impl Dispatcher {
         let workers = Workers::new(parts.link.commands.clone());
         let records = Records::new(parts.clock.now().wall);
         let store = parts.store.take();
+        let sharing = parts.sharing.take();
         let mut this = Self {
             parts,
             jobs: Jobs::default(),
@@ -90,10 +96,15 @@ impl Dispatcher {
             growth_stale: false,
             closing: None,
             keeping: None,
+            sharing: None,
             _waker: waker,
         };
         if let Some((keeper, left)) = store {
             this.take_over(keeper, left);
+        }
+        if sharing.is_some() {
+            this.sharing = sharing;
+            this.begin_sharing(this.parts.clock.now());
         }
         this
     }
@@ -149,7 +160,8 @@ impl Dispatcher {
         ];
         let by_clock = wakeups.into_iter().flatten().min().and_then(|at| clock.sleep_for(at));
         let by_closing = self.closing.as_ref().map(|c| c.until.since(SystemClock.now().mono));
-        match by_clock.into_iter().chain(by_closing).min() {
+        let by_lease = self.sharing.as_ref().and_then(Sharing::next_look);
+        match by_clock.into_iter().chain(by_closing).chain(by_lease).min() {
             Some(real) => self.parts.inbox.recv_timeout(real).ok(),
             None => self.parts.inbox.recv().ok(),
         }
@@ -229,6 +241,7 @@ impl Dispatcher {
             Command::Asked(after, most, reply) => drop(reply.send(self.asked(after, most))),
             Command::Exchange(current, signals, reply) => {
                 *self.parts.current.write() = current;
+                self.forget_shares_of_instances();
                 self.parts.foresight.outdate();
                 let directives = self.parts.signals.follow_policies(now, *signals);
                 self.follow(directives);
@@ -244,6 +257,18 @@ impl Dispatcher {
                 call(schedules, engine.trusted(now).wall);
             }
             Command::Store(news) => self.hear_store(now, news),
+            Command::Fleet(message) => self.hear_fleet(now, message),
+            Command::Cancel(job, reason, reply) => {
+                let _ = reply.send(self.cancel(now, job, &reason));
+                // Whoever asks next sees what it led to.
+                self.carry_out_all();
+            }
+            Command::CancelAll(jobs, reason, reply) => {
+                let cancelled = jobs.into_iter().map(|job| self.cancel(now, job, &reason)).collect();
+                drop(reply.send(cancelled));
+                // Whoever asks next sees what it led to.
+                self.carry_out_all();
+            }
             Command::CleanedUp(job) => {
                 self.keeping.iter_mut().for_each(|keeping| _ = keeping.unclean.remove(&job));
             }
@@ -259,6 +284,7 @@ impl Dispatcher {
     fn settle(&mut self) {
         loop {
             let now = self.parts.clock.now();
+            self.watch_lease(now);
             let directives = self.parts.signals.tick(now);
             self.follow(directives);
             self.foresee(now);
@@ -314,7 +340,7 @@ impl Dispatcher {
             }
             Output::Event(event) => self.publish(&event),
             Output::Ended(status) => self.forget(&status),
-            Output::LetGo(job) => _ = self.running.remove(&job),
+            Output::LetGo(job) => self.gone(job),
             Output::Record(lsn, record) => self.keep(lsn, record),
         }
     }

@@ -253,7 +253,9 @@ impl Writer {
             state.status.error = Some(error.to_string());
             state.status.failures += 1;
         }
-        let mut pause = if error.may_pass() { FIRST_PAUSE } else { LONGEST_PAUSE };
+        // One of several that has lost its part goes on with another.
+        let soon = error.may_pass() || matches!(error, StoreError::Lost { .. });
+        let mut pause = if soon { FIRST_PAUSE } else { LONGEST_PAUSE };
         self.tell(StoreNews::Down(error));
         loop {
             let mut state = self.shared.state.lock();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use sched_core::store::{AuditEntry, Entry, JobEntry, JobStore, ScheduleEntry, StoreError};
+use sched_core::store::{AuditEntry, Entry, JobEntry, JobStore, ScheduleEntry, StoreError, TakenShare};
 use sched_core::{
     Engine, JobId, JobRecord, JobSpec, Now, Record, Renewed, RestoreError, Scope, TechnologyName,
 };
@@ -45,6 +45,14 @@ impl Left {
         let mut left = Self::default();
         left.last_job = store.load(&mut |entry| left.take(entry, current))?.0;
         Ok(left)
+    }
+
+    /// What another scheduler left in a share.
+    pub(crate) fn of(taken: TakenShare, current: &Current) -> Self {
+        let mut left = Self::default();
+        taken.facts.into_iter().for_each(|entry| left.take(entry, current));
+        taken.jobs.into_iter().for_each(|job| left.take_job(job, current));
+        left
     }
 
     fn take(&mut self, entry: Entry, current: &Current) {
@@ -95,6 +103,30 @@ impl Left {
         now: Now,
         current: &Current,
     ) -> Result<(), RestoreError> {
+        // The largest number that was given is not given again, whether its job is there or not.
+        let last = Record::Ended(JobId(self.last_job));
+        self.pass(engine, now, current, |engine, records| {
+            engine.restore(now, std::iter::once(last).chain(records)).map(drop)
+        })
+    }
+
+    /// Has an engine that runs go on.
+    pub(crate) fn take_over(
+        &mut self,
+        engine: &mut Engine,
+        now: Now,
+        current: &Current,
+    ) -> Result<(), RestoreError> {
+        self.pass(engine, now, current, |engine, records| engine.take_over(now, records).map(drop))
+    }
+
+    fn pass(
+        &mut self,
+        engine: &mut Engine,
+        now: Now,
+        current: &Current,
+        take: impl FnOnce(&mut Engine, Vec<Record>) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
         let records = std::mem::take(&mut self.records);
         let mut renewed = Vec::new();
         let mut provided = HashSet::new();
@@ -110,8 +142,7 @@ impl Left {
                 renewed.push((record.id, Renewed { spec, terms: terms.into(), needs }));
             }
         }
-        // The largest number that was given is not given again, whether its job is there or not.
-        engine.restore(now, std::iter::once(Record::Ended(JobId(self.last_job))).chain(records))?;
+        take(engine, records)?;
         for (job, mut renewed) in renewed {
             // What cannot be renewed keeps its terms, too.
             _ = engine.renew(now, job, &mut renewed);

@@ -5,6 +5,7 @@ mod business;
 mod command;
 mod detectors;
 mod dispatcher;
+mod fleet;
 mod foresight;
 mod guard;
 mod helm;
@@ -25,7 +26,8 @@ mod worker;
 
 pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
 pub(crate) use detectors::DetectorTerms;
-pub(crate) use dispatcher::{Dispatcher, Parts};
+pub(crate) use dispatcher::{Dispatcher, Parts, Sharing};
+pub(crate) use fleet::{FleetMessage, FleetThread};
 pub(crate) use foresight::Foresight;
 pub(crate) use impact::Impact;
 pub(crate) use keeper::{Keeper, StoreNews};

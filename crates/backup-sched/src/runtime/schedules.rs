@@ -149,6 +149,54 @@ impl Schedules {
         }
     }
 
+    /// A recurring backup goes on as another scheduler left it; its job is to be made where `goes_on`.
+    pub(crate) fn take_over(&mut self, wall: Timestamp, kept: &ScheduleEntry, goes_on: bool) {
+        let key = (kept.instance.clone(), kept.kind);
+        if let Some(point) = kept.recovery_point {
+            self.renewed(wall, key.clone(), point);
+        }
+        let Some(id) = self.ids.get(&key).copied() else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let about = Arc::clone(&entry.about);
+        if about.recurrence.every != Every::Rpo
+            && let Some(last) = kept.dealt_with.max(kept.recovery_point)
+        {
+            // From there on slots were missed, not from when this scheduler began.
+            let recurrence = Arc::clone(&about.recurrence);
+            self.timetable.remove(id);
+            let new = self.timetable.add(
+                wall,
+                about.instance.as_str(),
+                recurrence,
+                about.rpo,
+                Some(last.min(wall)),
+            );
+            self.ids.insert(key.clone(), new);
+            if let Some(mut entry) = self.entries.remove(&id) {
+                entry.dealt_with = self.timetable.dealt_with(new);
+                entry.job.take().map(|job| self.jobs.remove(&job));
+                self.entries.insert(new, entry);
+            }
+        }
+        self.go_on(&key, kept, goes_on);
+        // Whoever keeps it has it so.
+        self.unkept.iter_mut().for_each(|unkept| _ = unkept.remove(&key));
+    }
+
+    /// A job is another scheduler's by now, and so is what recurs.
+    pub(crate) fn let_go(&mut self, job: JobId) {
+        let Some(id) = self.jobs.remove(&job) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        (entry.job, entry.active, entry.after) = (None, None, None);
+        self.timetable.finished(self.seen.wall, id, Outcome::Failed);
+    }
+
+    /// The technology of what recurs.
+    pub(crate) fn technology(&self, key: &Key) -> Option<sched_core::TechnologyName> {
+        let entry = self.ids.get(key).and_then(|id| self.entries.get(id))?;
+        Some(entry.about.technology.clone())
+    }
+
     /// What has changed since the last call, for whoever keeps it.
     pub(crate) fn news(&mut self) -> Vec<Entry> {
         let unkept = self.unkept.as_mut().map(std::mem::take).unwrap_or_default();

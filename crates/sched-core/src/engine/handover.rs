@@ -1,10 +1,14 @@
 //! Jobs that change from one engine to another while both run, as shares of a fleet do between schedulers.
 
+use std::time::Duration;
+
 use crate::error::UnknownJob;
-use crate::event::EventKind;
+use crate::event::{EventKind, JobRef};
 use crate::gate::Reason;
 use crate::journal::{JobRecord, Record, RestoreError};
-use crate::spec::JobId;
+use crate::spec::{JobId, JobSpec};
+use crate::state::JobState;
+use crate::status::JobStatus;
 use crate::time::Now;
 
 use super::index::{ActiveIx, JobIx};
@@ -84,6 +88,44 @@ impl Engine {
         self.order_stop(now, ix, Stop::LetGo(reason));
         // One whose start had not gone out has ended already.
         Ok(if self.find(id).is_some() { LetGo::Stopping } else { LetGo::Gone })
+    }
+
+    /// A number for a job that another engine makes: none of this one's jobs will have it. What is written down now is
+    /// written after it.
+    pub fn reserve(&mut self) -> JobId {
+        let id = JobId(self.next_id);
+        self.next_id += 1;
+        self.journaled.0 += 1;
+        id
+    }
+
+    /// How a job stands that another engine is asked for, before that has said anything.
+    pub fn unsent(&self, now: Now, id: JobId, spec: &JobSpec) -> JobStatus {
+        let deadline = spec.deadline.unwrap_or(now.wall);
+        JobStatus {
+            job: JobRef {
+                id,
+                instance: spec.instance.clone(),
+                technology: spec.technology.clone(),
+                kind: spec.kind,
+                priority: spec.priority.unwrap_or_default(),
+                attempt: 0,
+            },
+            state: JobState::Queued,
+            submitted: now.wall,
+            deadline,
+            latest_start: deadline,
+            started: None,
+            waited: Duration::ZERO,
+            ran: Duration::ZERO,
+            bytes: 0,
+            size_bytes: spec.size_bytes,
+            expected_duration: spec.expected_duration.unwrap_or_default(),
+            deferrals: 0,
+            requesters: 1,
+            waits_for: None,
+            error: None,
+        }
     }
 
     pub(super) fn is_let_go(&self, active: ActiveIx) -> bool {

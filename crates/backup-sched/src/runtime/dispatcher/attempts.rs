@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sched_core::store::Entry;
 use sched_core::{
     AttemptEnd, AttemptId, JobState, JobStatus, Now, Reason, RunContext, RunControl, RunError, RunParts,
     RunPhase, Scope, StartOrder,
@@ -30,6 +31,9 @@ pub(super) struct Running {
 impl Dispatcher {
     pub(super) fn start(&mut self, order: StartOrder) {
         let attempt = order.attempt;
+        if !self.may_start(self.parts.clock.now(), attempt) {
+            return;
+        }
         let Some(route) = self.jobs.0.get(&attempt.job).map(|entry| entry.route.clone()) else { return };
         let (floor, latency_growth_ppm) = (order.terms.floor_bytes_per_sec, order.terms.latency_growth_ppm);
         let (place, own_ceiling) = (place(&order), order.spec.max_bytes_per_sec);
@@ -143,6 +147,10 @@ impl Dispatcher {
 
     pub(super) fn forget(&mut self, status: &JobStatus) {
         let job = status.job.id;
+        if self.sharing.is_some() && !self.is_kept(job) {
+            self.keeping.iter_mut().for_each(|keeping| keeping.add(Entry::EndedAs(Box::new(status.clone()))));
+        }
+        self.sharing.iter_mut().for_each(|sharing| sharing.forget(job));
         let now = self.parts.clock.now();
         let (foresight, _, trusted) = self.parts.foresight(now);
         foresight.ended(trusted, job);

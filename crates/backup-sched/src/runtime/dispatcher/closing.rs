@@ -87,6 +87,8 @@ impl Dispatcher {
 
     pub(super) fn finish(mut self) {
         let all_kept = self.stop_keeping();
+        let abandoned = self.closing.as_ref().is_some_and(|closing| !closing.report.abandoned.is_empty());
+        self.stop_sharing(all_kept && !abandoned);
         let Parts { samplers, sink, hooks, .. } = self.parts;
         drop((samplers, sink));
         hooks.stop(HOOKS_WITHIN);

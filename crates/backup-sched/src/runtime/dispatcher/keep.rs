@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::store::{AuditEntry, Entry, JobEntry, StoreError};
-use sched_core::{Event, EventKind, JobId, Lsn, MonoTime, Now, Reason, Record};
+use sched_core::{Event, EventKind, JobId, JobSpec, Lsn, MonoTime, Now, Reason, Record};
 
 use super::Dispatcher;
 use crate::error::SubmitError;
@@ -126,6 +126,7 @@ impl Dispatcher {
         };
         let entry = match record {
             Record::Job(record) => {
+                self.sharing.iter_mut().for_each(|sharing| sharing.place(record.id, &record.spec));
                 let known = self.jobs.0.get(&record.id);
                 let unclean = keeping.unclean.contains(&record.id);
                 let mut job = JobEntry::new(*record);
@@ -162,13 +163,29 @@ impl Dispatcher {
 
     /// Hands on what this round has led to, so that it is written together.
     pub(super) fn hand_on(&mut self) {
+        if self.keeping.is_none() {
+            return;
+        }
+        let mut news = self.parts.schedules.news();
+        news.retain(|entry| self.keeps_schedule(entry));
         let Some(keeping) = &mut self.keeping else { return };
-        keeping.outgoing.extend(self.parts.schedules.news());
+        keeping.outgoing.extend(news);
         let upto = self.parts.engine.journaled();
         if !keeping.outgoing.is_empty() || keeping.upto != upto {
             keeping.upto = upto;
             keeping.keeper.put(&mut keeping.outgoing, upto);
         }
+    }
+
+    /// What recurs elsewhere is written down by whoever makes it.
+    fn keeps_schedule(&mut self, entry: &Entry) -> bool {
+        let Entry::Schedule(schedule) = entry else { return true };
+        let current = self.parts.current.read().clone();
+        let about = self.parts.schedules.technology(&(schedule.instance.clone(), schedule.kind));
+        self.makes_recurring(&schedule.instance, || {
+            let spec = JobSpec::new(&schedule.instance, about?).kind(schedule.kind);
+            current.resolve_one(spec, false).ok().map(|resolved| resolved.spec)
+        })
     }
 
     /// Who asked for these jobs is told when all up to now is durable. `None`: it is as durable as it will be.
@@ -187,6 +204,7 @@ impl Dispatcher {
                 while let Some(done) = keeping.waiting.pop_front_if(|waiting| waiting.upto <= upto) {
                     done.confirmation.tell(Ok(()));
                 }
+                self.fleet_committed(now, upto);
                 self.parts.engine.committed(now, upto);
             }
             StoreNews::Down(error) => {
@@ -196,6 +214,7 @@ impl Dispatcher {
                 self.parts.engine.note(now, told);
                 self.refuse_waiting(now, &error);
                 if let StoreError::Lost { reason, .. } = &error {
+                    self.lose_all(now, &error);
                     self.stop_all(now, reason);
                 }
             }
@@ -203,13 +222,14 @@ impl Dispatcher {
                 keeping.down = None;
                 let store = keeping.keeper.status().place;
                 self.parts.engine.note(now, EventKind::StoreBack { store, down_for });
+                self.answer_postponed(now);
             }
         }
         self.carry_out_all();
     }
 
     /// Submissions that are not durable were not accepted: their jobs, of which none has started, are withdrawn.
-    fn refuse_waiting(&mut self, now: Now, error: &StoreError) {
+    pub(super) fn refuse_waiting(&mut self, now: Now, error: &StoreError) {
         let Some(keeping) = &mut self.keeping else { return };
         for waiting in std::mem::take(&mut keeping.waiting) {
             waiting.confirmation.tell(Err(SubmitError::Store(error.clone())));

@@ -16,6 +16,8 @@ use crate::runtime::{Request, Route};
 
 /// What is asked for between two looks at messages: about a millisecond of work.
 const PORTION: usize = 64;
+/// How long it takes until it is seen that what another scheduler made is this one's business.
+const NOT_OURS: Duration = Duration::from_secs(30);
 /// How long a backup waits for which there is no room in the queue.
 const QUEUE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -113,6 +115,11 @@ impl Dispatcher {
         let by = deadline(due, about);
         let spec = JobSpec::new(&about.instance, &about.technology).kind(about.kind).deadline(by);
         let resolved = current.resolve_one(spec, false)?;
+        if !self.makes(&resolved.spec) {
+            // Its own scheduler asks for it. That may be this one by then.
+            self.parts.schedules.postpone(due, wall_plus(wall, NOT_OURS));
+            return Ok(());
+        }
         let start = self.levelled(wall, due, by, &resolved);
         if start > wall {
             let why = format!("it is {}, and so are others on its way", Late(due));
@@ -160,6 +167,14 @@ impl Dispatcher {
     fn tell_left_out(&mut self, now: Now, left_out: &LeftOut) {
         self.parts.schedules.left_out(left_out.id);
         let Some(about) = self.parts.schedules.about(left_out.id) else { return };
+        let current = self.parts.current.read().clone();
+        let spec = || {
+            let spec = JobSpec::new(&about.instance, &about.technology).kind(about.kind);
+            current.resolve_one(spec, false).ok().map(|resolved| resolved.spec)
+        };
+        if !self.makes_recurring(&about.instance, spec) {
+            return;
+        }
         let why = format!("it was missed: due {}, and by its `misfire` it is too late for that", left_out.at);
         self.tell_skipped(now, &about, left_out.slots, why);
     }

@@ -56,6 +56,14 @@ impl Dispatcher {
         if let Some(error) = self.keeping.as_ref().and_then(Keeping::down) {
             return Err(SubmitError::Store(error.clone()).into());
         }
+        if requests.iter().any(|request| !self.makes(&request.spec)) {
+            return self.pass_on(requests);
+        }
+        self.submit_here(requests)
+    }
+
+    /// [`submit`](Self::submit) for what this scheduler makes itself.
+    pub(super) fn submit_here(&mut self, requests: Vec<Request>) -> Result<Vec<Accepted>, AcquireError> {
         let now = self.parts.clock.now();
         let engine = &mut self.parts.engine;
         let mut ours = Vec::with_capacity(requests.len());

@@ -1,0 +1,8 @@
+//! Several schedulers, each a process of its own, on one real PostgreSQL.
+#![cfg(unix)]
+
+mod chaos;
+mod child;
+mod history;
+mod peers;
+mod rig;

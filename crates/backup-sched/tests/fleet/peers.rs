@@ -1,0 +1,119 @@
+//! What the processes of a fleet do for each other.
+
+use std::time::Duration;
+
+use backup_sched::{Cancellation, Clock, JobSpec, JobState, Reason, Scheduler, SubmitError, SystemClock};
+use sched_store::shared::{Outcome, SharedStore};
+use sched_testbed::{Postgres, wait_until};
+
+use crate::child::{Clerk, LEASE, address, config, scheduler};
+use crate::rig::{Rig, SOON};
+
+fn here(server: &Postgres, file: std::path::PathBuf, takes: Duration) -> Scheduler {
+    let store = SharedStore::connect(config(&address(server), server.password(), "here")).unwrap();
+    scheduler(store, Clerk { file, takes })
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn whoever_is_asked_the_owner_makes_the_backup() {
+    let mut rig = Rig::new(2);
+    let here = here(&rig.server, rig.history_file(), Duration::from_millis(300));
+    wait_until("it has its part", SOON, || {
+        let status = rig.outside.status().ok()?;
+        (status.members.len() == 3 && status.members.iter().all(|member| member.shares.len() >= 5))
+            .then_some(())
+    })
+    .unwrap();
+    // Of so many hosts each of the three has some.
+    let specs = (0..12).map(|n| JobSpec::new(format!("db-{n}"), "generic").host(format!("host-{n}")));
+    let handles: Vec<_> = here.submit_all(specs).into_iter().map(Result::unwrap).collect();
+    for handle in &handles {
+        let status = handle.wait_timeout(SOON).expect("it ends, wherever it is made");
+        assert_eq!(status.state, JobState::Succeeded, "{status:?}");
+    }
+    let history = rig.history();
+    history.check(&rig.fates);
+    assert_eq!(history.0.len(), 12);
+    let pids: std::collections::BTreeSet<u32> = history.0.iter().map(|attempt| attempt.pid).collect();
+    assert_eq!(pids.len(), 3, "each made some");
+    // It leaves, and others go on at once: without that they would wait out the lease.
+    here.shutdown(Duration::ZERO).unwrap();
+    let status = rig.outside.status().unwrap();
+    assert_eq!(status.members.len(), 2);
+    let ticket = rig.ask(99);
+    wait_until("a request from outside is done", SOON, || match rig.outside.outcome(ticket).unwrap() {
+        Outcome::Ended(_, Some(status)) => (status.state == JobState::Succeeded).then_some(()),
+        Outcome::Refused(why) => panic!("{why}"),
+        _ => None,
+    })
+    .unwrap();
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_job_is_cancelled_from_wherever() {
+    let mut rig = Rig::new(1);
+    let here = here(&rig.server, rig.history_file(), Duration::from_secs(600));
+    wait_until("it has its part", SOON, || {
+        let status = rig.outside.status().ok()?;
+        (status.members.len() == 2 && status.members.iter().all(|member| member.shares.len() == 8))
+            .then_some(())
+    })
+    .unwrap();
+    let far = |handle: &backup_sched::JobHandle| handle.explain().is_err();
+    let specs = (0..8).map(|n| {
+        let later = SystemClock.now().wall + Duration::from_secs(3600);
+        JobSpec::new(format!("db-{n}"), "generic").host(format!("host-{n}")).not_before(later)
+    });
+    let handles: Vec<_> = here.submit_all(specs).into_iter().map(Result::unwrap).collect();
+    let handle = handles.iter().find(|handle| far(handle)).expect("some are made by the other one");
+    assert_eq!(handle.cancel().unwrap(), Cancellation::Requested);
+    assert_eq!(handle.wait_timeout(SOON).expect("it ends").state, JobState::Cancelled);
+    let handle = handles.iter().find(|handle| !far(handle)).expect("some are made here");
+    assert!(rig.outside.cancel(handle.id(), Reason::new("no need")).unwrap());
+    assert_eq!(handle.wait_timeout(SOON).expect("it ends").state, JobState::Cancelled);
+    wait_until("the store knows that it has ended", SOON, || {
+        (!rig.outside.cancel(handle.id(), Reason::new("no need")).unwrap()).then_some(())
+    })
+    .unwrap();
+}
+
+/// A server that is away for longer than the lease: whoever runs stops by itself, and goes on when it is back.
+#[test]
+#[ignore = "needs postgresql"]
+fn without_the_store_all_stop_by_themselves() {
+    let mut rig = Rig::new(1);
+    let long = here(&rig.server, rig.history_file(), Duration::from_secs(600));
+    wait_until("it has its part", SOON, || {
+        let status = rig.outside.status().ok()?;
+        (status.members.iter().filter(|member| member.shares.len() == 8).count() == 2).then_some(())
+    })
+    .unwrap();
+    let specs = (0..8).map(|n| JobSpec::new(format!("db-{n}"), "generic").host(format!("host-{n}")));
+    let _handles: Vec<_> = long.submit_all(specs).into_iter().map(Result::unwrap).collect();
+    wait_until("something runs here", SOON, || {
+        let runs = rig.history().0.iter().any(|attempt| attempt.pid == std::process::id());
+        runs.then_some(())
+    })
+    .unwrap();
+    rig.server.process().kill();
+    let stopped = crate::rig::now();
+    wait_until("it stops by itself", LEASE + SOON, || {
+        let history = rig.history();
+        let mut ours = history.0.iter().filter(|attempt| attempt.pid == std::process::id());
+        ours.all(|attempt| attempt.to.is_some()).then_some(())
+    })
+    .unwrap();
+    assert!(crate::rig::now() - stopped < 300_000, "not because the attempt was over");
+    let refused = long.submit(JobSpec::new("db-9", "generic").host("host-9")).unwrap_err();
+    assert!(matches!(refused, SubmitError::Store(_)), "{refused}");
+    rig.server.crash_and_restart().unwrap();
+    wait_until("it has a part again", SOON, || {
+        let status = rig.outside.status().ok()?;
+        (status.unowned.is_empty()
+            && status.members.iter().any(|member| member.name == "here" && member.running > 0))
+        .then_some(())
+    })
+    .unwrap();
+}
