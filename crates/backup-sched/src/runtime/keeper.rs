@@ -5,16 +5,18 @@
 //! before it: however long the store is away, no more gathers than there are jobs, scopes and schedules.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{SendTimeoutError, Sender};
 use parking_lot::{Condvar, Mutex};
 use sched_core::store::{AUDIT_KEPT, Entry, JobStore, Key, StoreError};
 use sched_core::{Clock, Lsn, MonoTime};
 
 use super::Command;
+use super::worker::panic_text;
 use crate::clock::SystemClock;
 use crate::status::StoreStatus;
 
@@ -22,6 +24,8 @@ use crate::status::StoreStatus;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// … up to this. What is not going to pass by itself is looked at as rarely.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often a thread whose news nobody takes looks whether anybody will.
+const UNHEARD: Duration = Duration::from_millis(100);
 
 /// What the thread tells the dispatcher.
 #[derive(Debug)]
@@ -225,7 +229,8 @@ impl Writer {
     fn write(&mut self, group: Vec<Entry>, upto: Lsn) -> Result<(), StoreError> {
         let begun = SystemClock.mono();
         // An empty group has nothing to be made durable.
-        let written = if group.is_empty() { Ok(()) } else { self.store.commit(&group) };
+        let written =
+            if group.is_empty() { Ok(()) } else { self.ask("written", |store| store.commit(&group)) };
         let now = SystemClock.mono();
         let mut state = self.shared.state.lock();
         state.status.writing = 0;
@@ -244,7 +249,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens the store anew until that succeeds; `false` when the end comes first.
+    /// Opens the store anew until it has taken what is left; `false` when the end comes first. One that can be opened may
+    /// take nothing all the same, on a full disk for example.
     fn recover(&mut self, error: StoreError) -> bool {
         let began = SystemClock.mono();
         {
@@ -253,9 +259,7 @@ impl Writer {
             state.status.error = Some(error.to_string());
             state.status.failures += 1;
         }
-        // One of several that has lost its part goes on with another.
-        let soon = error.may_pass() || matches!(error, StoreError::Lost { .. });
-        let mut pause = if soon { FIRST_PAUSE } else { LONGEST_PAUSE };
+        let mut pause = if error.may_pass() { FIRST_PAUSE } else { LONGEST_PAUSE };
         self.tell(StoreNews::Down(error));
         loop {
             let mut state = self.shared.state.lock();
@@ -264,7 +268,7 @@ impl Writer {
                 self.shared.work.wait_while_for(&mut state, |state| !state.closing, pause);
             }
             drop(state);
-            match self.store.open() {
+            match self.ask("opened", |store| store.open()).and_then(|()| self.write_all()) {
                 Ok(()) => break,
                 // One last try was made.
                 Err(_) if closing => return false,
@@ -281,8 +285,35 @@ impl Writer {
         true
     }
 
+    fn write_all(&mut self) -> Result<(), StoreError> {
+        let mut state = self.shared.state.lock();
+        let (group, upto) = state.backlog.take();
+        state.status.writing = group.len();
+        drop(state);
+        self.write(group, upto)
+    }
+
+    /// Calls the store. One that panics has failed.
+    fn ask(
+        &mut self,
+        what: &'static str,
+        call: impl FnOnce(&mut dyn JobStore) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let asked = catch_unwind(AssertUnwindSafe(|| call(&mut *self.store)));
+        asked.unwrap_or_else(|panic| {
+            let place = self.shared.state.lock().status.place.clone();
+            Err(StoreError::Io { place, what, error: panic_text(&*panic) })
+        })
+    }
+
     fn tell(&self, news: StoreNews) {
-        // A dispatcher that has ended needs no news.
-        drop(self.commands.send(Command::Store(news)));
+        let mut news = Command::Store(news);
+        // A dispatcher that has ended needs no news, and one that closes the store waits for this thread alone.
+        while let Err(SendTimeoutError::Timeout(unheard)) = self.commands.send_timeout(news, UNHEARD) {
+            if self.shared.state.lock().closing {
+                return;
+            }
+            news = unheard;
+        }
     }
 }

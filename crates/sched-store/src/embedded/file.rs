@@ -19,11 +19,38 @@ type OpenAnew = dyn FnMut(&Builder) -> Result<Database, DatabaseError> + Send;
 
 /// Where the bytes are.
 pub(super) enum Source {
-    /// In a file; whether it may be made.
-    File(PathBuf, bool),
+    File(Where),
     /// Where a test keeps them.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests put a faulty disk here"))]
     Other(Box<OpenAnew>),
+}
+
+/// A file.
+pub(super) struct Where {
+    path: PathBuf,
+    /// It may be made. Not once it was open: what was acknowledged is in that file and in no other.
+    make: bool,
+    /// The one that was open.
+    known: Option<Identity>,
+}
+
+/// What tells a file from another one of its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    /// Always the same where the system does not tell.
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        #[cfg(unix)]
+        let identity = {
+            use std::os::unix::fs::MetadataExt;
+            Self(metadata.dev(), metadata.ino())
+        };
+        #[cfg(not(unix))]
+        let identity = Self(0, u64::from(metadata.is_file()));
+        Ok(identity)
+    }
 }
 
 /// The lock of a file, held until it is dropped.
@@ -31,22 +58,31 @@ pub(super) struct Lock(#[expect(dead_code, reason = "its drop is what counts")] 
 
 impl Source {
     pub(super) fn file(path: PathBuf, make: bool) -> Self {
-        Self::File(path, make)
+        // Whoever changes his directory later means the same file.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        Self::File(Where { path, make, known: None })
     }
 
     /// How large the file is.
     pub(super) fn len(&self) -> Option<u64> {
         match self {
-            Self::File(path, _) => fs::metadata(path).ok().map(|metadata| metadata.len()),
+            Self::File(Where { path, .. }) => fs::metadata(path).ok().map(|metadata| metadata.len()),
             Self::Other(_) => None,
         }
     }
 
     /// Keeps others out, also while the file is being made.
     pub(super) fn lock(&self, place: &Place) -> Result<Option<Lock>, StoreError> {
-        let Self::File(path, make) = self else { return Ok(None) };
-        if !make && !path.exists() {
-            return Err(place.io("opened", &"there is no such file"));
+        let Self::File(Where { path, make, known }) = self else { return Ok(None) };
+        if !path.exists() {
+            let wrong = match (known.is_some(), make) {
+                (true, _) => Some("it is there no longer, and a new one would lack what was acknowledged"),
+                (false, false) => Some("there is no such file"),
+                _ => path.is_symlink().then_some("it is a link to where no file is"),
+            };
+            if let Some(wrong) = wrong {
+                return Err(place.io("opened", &wrong));
+            }
         }
         let lock = beside(path, "lock");
         let opened = private().truncate(false).open(&lock);
@@ -75,14 +111,22 @@ impl Source {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
         match self {
-            Self::File(path, make) => {
-                if !path.exists() && *make {
+            Self::File(Where { path, make, known }) => {
+                if !path.exists() && *make && known.is_none() {
                     create(path, place)?;
+                }
+                let found = Identity::of(path).map_err(|error| place.io_error("opened", &error))?;
+                if known.is_some_and(|known| known != found) {
+                    let wrong = "another file has its name by now, and lacks what was acknowledged: put the former \
+                                 one back, or start the scheduler anew";
+                    return Err(place.io("opened", &wrong));
                 }
                 if suspect {
                     forget_cached(path);
                 }
-                builder.open(path).map_err(failed)
+                let database = builder.open(path).map_err(failed)?;
+                *known = Some(found);
+                Ok(database)
             }
             Self::Other(open) => open(&builder).map_err(failed),
         }
@@ -145,7 +189,7 @@ fn forget_cached(path: &Path) {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path, _) => write!(f, "{}", path.display()),
+            Self::File(Where { path, .. }) => write!(f, "{}", path.display()),
             Self::Other(_) => f.write_str("a disk of a test"),
         }
     }

@@ -184,3 +184,56 @@ fn terms_that_many_share_are_there_once_and_go_with_the_last_job() {
     };
     assert_eq!(jobs(&found), jobs(&expected));
 }
+
+#[test]
+fn a_file_that_is_gone_or_another_after_an_error_is_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, aside) = (dir.path().join("store.redb"), dir.path().join("aside.redb"));
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    store.commit(&random_group(3)).unwrap();
+    let kept = contents(&mut store).unwrap();
+    // Its disk is gone when it is opened anew.
+    store.suspect = true;
+    fs::rename(&path, &aside).unwrap();
+    assert!(matches!(store.open(), Err(StoreError::Io { .. })), "what was acknowledged is not there");
+    assert!(!path.exists());
+    // Nor is a file that somebody put there taken for it.
+    EmbeddedStore::at(&path).open().unwrap();
+    let refused = store.open().unwrap_err();
+    assert!(matches!(refused, StoreError::Io { .. }), "{refused}");
+    fs::rename(&aside, &path).unwrap();
+    store.open().unwrap();
+    assert_eq!(contents(&mut store).unwrap(), kept);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_leads_to_the_store_and_one_that_leads_nowhere_is_no_place_for_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, link) = (dir.path().join("store.redb"), dir.path().join("link.redb"));
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    // What it leads to may be on a disk that is not mounted.
+    let refused = EmbeddedStore::at(&link).open().unwrap_err();
+    assert!(refused.to_string().contains("link"), "{refused}");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    let twice = EmbeddedStore::at(&link).open().unwrap_err();
+    assert!(matches!(twice, StoreError::Locked { .. }), "{twice}");
+    drop(store);
+    EmbeddedStore::at(&link).open().unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn what_cannot_be_a_store_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for odd in ["", "empty", "no/such/directory", "."] {
+        let path = if odd.is_empty() { odd.into() } else { dir.path().join(odd) };
+        if odd == "empty" {
+            fs::write(&path, "").unwrap();
+        }
+        EmbeddedStore::at(&path).open().unwrap_err();
+    }
+}
