@@ -67,7 +67,7 @@ fn power_may_fail_at_every_write_and_sync() {
             let mut store = disk.store();
             let (acknowledged, refused) = match store.open().and_then(|()| contents(&mut store)) {
                 Ok(found) => {
-                    assert_eq!(found, kept);
+                    assert!(found == kept, "operation {at}");
                     write(&mut store, 0, &kept)
                 }
                 // It failed while the file was opened.
@@ -97,7 +97,7 @@ fn power_may_fail_at_every_write_and_sync() {
             drop(store);
             let mut store = disk.store();
             store.open().unwrap();
-            assert_eq!(contents(&mut store).unwrap(), expected);
+            assert!(contents(&mut store).unwrap() == expected, "operation {at}");
         }
     }
     println!(
@@ -115,7 +115,7 @@ fn survives(fault: Fault) {
         let disk = disk.copy(at);
         let mut store = disk.store();
         store.open().unwrap();
-        assert_eq!(contents(&mut store).unwrap(), kept);
+        assert!(contents(&mut store).unwrap() == kept, "operation {at}");
         disk.fail_at(at, fault);
         let (acknowledged, refused) = write(&mut store, 0, &kept);
         let Some((seed, next, error)) = refused else { continue };
@@ -143,7 +143,7 @@ fn survives(fault: Fault) {
         disk.power_on();
         let mut store = disk.store();
         store.open().unwrap();
-        assert_eq!(contents(&mut store).unwrap(), all, "operation {at}");
+        assert!(contents(&mut store).unwrap() == all, "operation {at}");
     }
     println!("{met} of {operations}");
     assert!(met > 80, "only {met} of {operations}");
