@@ -110,10 +110,13 @@ pub struct JobRecord {
     /// When it was submitted.
     pub submitted: Timestamp,
     /// The newest attempt, 0 before the first.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub attempt: u32,
     /// That attempt has not ended. After a restart it counts as interrupted: no retry is spent.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub under_way: bool,
     /// Failed attempts that count against the retries.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub failures: u16,
     /// The job was interrupted, and is to continue then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,14 +134,24 @@ pub struct JobRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Requests that it answers.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub requesters: u16,
     /// Somebody asked for its end, and the attempt has not stopped yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<Reason>,
 }
 
-fn is_default(terms: &Arc<JobTerms>) -> bool {
-    **terms == JobTerms::default()
+/// What most jobs have alike is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn one() -> u16 {
+    1
+}
+
+fn is_one(requesters: &u16) -> bool {
+    *requesters == one()
 }
 
 /// Why records were not taken over.

@@ -121,10 +121,10 @@ pub struct JobSpec {
     /// The technology, which selects policy and executor.
     pub technology: TechnologyName,
     /// What part of the data; `full` unless said.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub kind: BackupKind,
     /// The host whose resources it uses; `local` unless said.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub host: HostName,
     /// Urgency class; the policy's when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +158,7 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationName>,
     /// Whom the work is for; `default` unless said.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tenant: TenantName,
     /// Groups whose limits it counts against, such as its cluster. Each must be known to the engine.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -171,7 +171,7 @@ pub struct JobSpec {
     pub members: Vec<Member>,
     /// How long the best member that is up is waited for while a gate of its own, of its instance or its host, keeps
     /// the job from it; default 10 min. What members share, such as the slots of the fleet, costs no patience.
-    #[serde(default = "default_patience")]
+    #[serde(default = "default_patience", skip_serializing_if = "is_default_patience")]
     pub patience: Duration,
     /// Other hosts that take part at the same time: the job starts when there is room on all of them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -191,6 +191,15 @@ pub struct Member {
 /// Long enough for a replica to restart, short beside any recovery point objective.
 fn default_patience() -> Duration {
     Duration::from_secs(600)
+}
+
+fn is_default_patience(patience: &Duration) -> bool {
+    *patience == default_patience()
+}
+
+/// What is left open is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl JobSpec {
