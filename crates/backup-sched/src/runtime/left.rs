@@ -87,7 +87,7 @@ impl Left {
         } else {
             let unclean = unclean || record.under_way;
             self.jobs.insert(record.id, LeftJob { technology, asked, unclean });
-            self.records.push(Record::Job(Box::new(record)));
+            self.records.push(Record::Job(record));
         }
     }
 

@@ -101,7 +101,7 @@ impl Entry {
     /// As the engine takes it over; `None` for what it does not know.
     pub fn into_record(self) -> Option<Record> {
         match self {
-            Self::Job(job) => Some(Record::Job(Box::new(job.record))),
+            Self::Job(job) => Some(Record::Job(job.record)),
             Self::Ended(job) => Some(Record::Ended(job)),
             Self::EndedAs(status) => Some(Record::Ended(status.job.id)),
             Self::Orders(orders) => Some(Record::Orders(orders)),
@@ -114,7 +114,7 @@ impl Entry {
 impl From<Record> for Entry {
     fn from(record: Record) -> Self {
         match record {
-            Record::Job(record) => Self::Job(Box::new(JobEntry::new(*record))),
+            Record::Job(record) => Self::Job(Box::new(JobEntry::new(record))),
             Record::Ended(job) => Self::Ended(job),
             Record::Orders(orders) => Self::Orders(orders),
             Record::Estimate(record) => Self::Estimate(record),
@@ -127,7 +127,7 @@ impl From<Record> for Entry {
 #[non_exhaustive]
 pub struct JobEntry {
     /// The job as it stands.
-    pub record: JobRecord,
+    pub record: Box<JobRecord>,
     /// What was asked for, before the policies were heard; `None` if that was no more than instance, technology and
     /// kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,8 +142,8 @@ pub struct JobEntry {
 
 impl JobEntry {
     /// A job of which nothing is known beside the engine.
-    pub fn new(record: JobRecord) -> Self {
-        Self { record, asked: None, pull: false, unclean: false }
+    pub fn new(record: impl Into<Box<JobRecord>>) -> Self {
+        Self { record: record.into(), asked: None, pull: false, unclean: false }
     }
 }
 

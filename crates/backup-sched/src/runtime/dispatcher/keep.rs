@@ -129,7 +129,7 @@ impl Dispatcher {
                 self.sharing.iter_mut().for_each(|sharing| sharing.place(record.id, &record.spec));
                 let known = self.jobs.0.get(&record.id);
                 let unclean = keeping.unclean.contains(&record.id);
-                let mut job = JobEntry::new(*record);
+                let mut job = JobEntry::new(record);
                 job.unclean = unclean;
                 if let Some(entry) = known {
                     job.asked.clone_from(&entry.asked);
