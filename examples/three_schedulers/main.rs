@@ -90,8 +90,8 @@ fn watch(address: &str, password: &str) -> Result<(), Failure> {
     for n in 1..=DATABASES {
         fleet.submit(&JobSpec::new(format!("db-{n}"), "generic").host(format!("host-{n}")))?;
     }
-    wait(&mut fleet, |status| status.members.iter().all(|member| member.running > 0))?;
-    tell(&fleet.status()?);
+    let works = |status: &FleetStatus| status.members.iter().any(|m| m.name == "berta" && m.running > 0);
+    tell(&wait(&mut fleet, works)?);
 
     println!("berta is killed. What she had is nobody's until her lease of {LEASE:?} is over");
     schedulers.0[1].kill()?;
