@@ -84,6 +84,9 @@ impl Source {
                 return Err(place.io("opened", &wrong));
             }
         }
+        if path.file_name().is_none() || path.is_dir() {
+            return Err(place.io("opened", &"it is no name of a file"));
+        }
         let lock = beside(path, "lock");
         let opened = private().truncate(false).open(&lock);
         let mut file = opened.map_err(|error| place.io_error("locked", &error))?;
