@@ -95,6 +95,8 @@ pub enum FleetNews {
     Ended(JobId, Option<Box<JobStatus>>),
     /// A job that it asked others for was refused.
     Refused(JobId, String),
+    /// Something in the store cannot be read. It stays there untouched, and all else goes on.
+    Unreadable(StoreError),
 }
 
 /// A share that was taken over, with all that is kept of it.

@@ -214,9 +214,12 @@ impl SharedConfig {
         let mut client = self.client.clone();
         let millis = self.statement_timeout.as_millis();
         client.application_name(APPLICATION).connect_timeout(self.statement_timeout);
+        // Each statement sees what was committed before it, whatever the role or the database is set to: what is looked at
+        // after a lock was waited for must not be older than the lock.
         client.options(format!(
             "-c search_path={} -c statement_timeout={millis} -c lock_timeout={millis} \
-             -c idle_in_transaction_session_timeout={millis} -c timezone=UTC",
+             -c idle_in_transaction_session_timeout={millis} -c timezone=UTC \
+             -c default_transaction_isolation=read\\ committed",
             self.schema
         ));
         client.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(self.longest_wait());

@@ -55,6 +55,7 @@ impl FleetDesk for Desk {
         owned.scheduler = taken.owner;
         owned.shares.insert(taken.share, taken.epoch);
         taken.jobs.iter().for_each(|job| owned.hold(taken.share, job));
+        taken.facts.iter().filter_map(instance_of).for_each(|instance| owned.know(taken.share, instance));
     }
 
     fn disown(&self, share: u32) {
@@ -70,21 +71,46 @@ impl OwnedShares {
     pub(super) fn hold(&mut self, share: u32, job: &JobEntry) {
         let record = &job.record;
         self.jobs.insert(record.id, share);
-        if !self.instances.contains_key(&record.spec.instance) {
-            self.instances.insert(record.spec.instance.clone(), share);
+        self.know(share, &record.spec.instance);
+    }
+
+    fn know(&mut self, share: u32, instance: &InstanceName) {
+        if !self.instances.contains_key(instance) {
+            self.instances.insert(instance.clone(), share);
         }
     }
 
-    /// The share that a fact belongs to; `None` where it concerns the fleet.
-    pub(super) fn share_of_fact(&self, entry: &Entry, shares: u32) -> Option<u32> {
-        let instance = match entry {
-            Entry::Estimate(record) => &record.instance,
-            Entry::Schedule(schedule) => &schedule.instance,
-            Entry::Week(Scope::Instance(instance), _) => instance,
-            Entry::Week(Scope::Group(group), _) => return Some(share_of_name(group.as_str(), shares)),
-            Entry::Week(Scope::Host(host), _) => return Some(share_of_name(host.as_str(), shares)),
-            _ => return None,
+    /// Where a fact belongs.
+    pub(super) fn place_of_fact(&self, entry: &Entry, shares: u32) -> FactPlace {
+        let share = match entry {
+            Entry::Week(Scope::Group(group), _) => Some(share_of_name(group.as_str(), shares)),
+            Entry::Week(Scope::Host(host), _) => Some(share_of_name(host.as_str(), shares)),
+            entry => match instance_of(entry) {
+                Some(instance) => self.instances.get(instance).copied(),
+                None => return FactPlace::Fleet,
+            },
         };
-        self.instances.get(instance).copied()
+        share.filter(|share| self.shares.contains_key(share)).map_or(FactPlace::Foreign, FactPlace::Share)
+    }
+}
+
+/// Where something that is kept belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FactPlace {
+    /// It concerns the whole fleet.
+    Fleet,
+    /// To a share that is owned.
+    Share(u32),
+    /// To a share that is not owned, or to an instance that had no job here: whoever has it writes that.
+    Foreign,
+}
+
+/// The instance that a fact is about.
+fn instance_of(entry: &Entry) -> Option<&InstanceName> {
+    match entry {
+        Entry::Estimate(record) => Some(&record.instance),
+        Entry::Schedule(schedule) => Some(&schedule.instance),
+        Entry::Week(Scope::Instance(instance), _) => Some(instance),
+        _ => None,
     }
 }

@@ -52,12 +52,13 @@ pub struct Division {
 }
 
 impl Division {
-    /// A member tells what it uses: it stands by this, so its bound falls to it.
+    /// A member tells what it uses: it stands by this, so its bound falls to it. One that joined anew may use what its
+    /// former self was granted: as long as that runs, nobody else gets it.
     pub fn hear(&mut self, member: i64, told: Use) {
         let part = self.parts.entry(member).or_default();
         part.wish = told.wish;
-        // What it was granted meanwhile it may have heard of by now. It cannot use more than was ever granted.
-        part.bound = part.bound.min(told.applied.max(told.used)).max(part.amount);
+        // What it was granted meanwhile it may have heard of by now.
+        part.bound = part.bound.min(told.applied.max(told.used)).max(part.amount).max(told.used);
     }
 
     /// The lease of a member has run out and its grace is over: it uses nothing any more.
@@ -193,6 +194,19 @@ mod tests {
         division.hear(1, Use { applied: 5, used: 8, wish: wish(10, 8, 0) });
         division.divide();
         assert_eq!((division.parts[&1].bound, division.parts[&2].amount), (8, 2));
+    }
+
+    #[test]
+    fn what_outlives_a_lease_is_not_given_to_others() {
+        let mut division = Division { total: 10, parts: BTreeMap::new() };
+        division.hear(1, Use { wish: wish(10, 10, 0), ..Use::default() });
+        division.divide();
+        // Its lease ran out, and it joined again while four still stop.
+        division.forget(1);
+        division.hear(2, Use { used: 4, ..Use::default() });
+        division.hear(3, Use { wish: wish(10, 1, 0), ..Use::default() });
+        division.divide();
+        assert_eq!((division.parts[&2].bound, division.parts[&3].amount), (4, 6));
     }
 
     /// A member as far as a limit is concerned: messages to it and from it may be late or lost, and it may stop.

@@ -1,6 +1,6 @@
 //! What a scheduler does with others at each beat: [`Beats`].
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use sched_core::JobId;
@@ -9,12 +9,15 @@ use sched_core::store::{
 };
 
 use super::connection::column;
+use super::member::read;
 use super::{Member, SharedError, Use, Wish, limits};
 
 /// Jobs of a share that are read at once; the lease is renewed in between.
 const PAGE: u32 = 5_000;
 /// Requests that are taken on at once, and outcomes that are told.
 const REQUESTS: i64 = 1_000;
+/// Rows that are thrown away at once.
+const PORTION: i64 = 10_000;
 /// Beats between two looks for what is to be thrown away.
 const SWEEPS_EVERY: u32 = 60;
 
@@ -28,17 +31,18 @@ pub(super) struct Beats {
     held: BTreeSet<u32>,
     /// Those of them that it was asked to give up.
     leaving: BTreeSet<u32>,
-    /// Requests that were told and are not answered yet.
-    told: HashSet<i64>,
+    /// Requests that were told and are not answered yet, with their shares.
+    told: HashMap<i64, u32>,
     /// What is known of orders that concern the whole fleet, by key: when it was written.
     orders: BTreeMap<String, i64>,
-    count: u32,
+    /// Beats until the next look for what is to be thrown away.
+    sweeps_in: u32,
 }
 
 impl Beats {
     pub(super) fn new(member: Member, limits: Vec<SharedLimit>) -> Self {
-        let (joined, held, leaving, told, orders, count) = Default::default();
-        Self { member, limits, joined, held, leaving, told, orders, count }
+        let (joined, held, leaving, told, orders, sweeps_in) = Default::default();
+        Self { member, limits, joined, held, leaving, told, orders, sweeps_in }
     }
 
     /// Joins if it has not.
@@ -60,6 +64,8 @@ impl Beats {
             self.member.release(&released)?;
             self.held.retain(|share| !released.contains(share));
             self.leaving.retain(|share| !released.contains(share));
+            // Who gave them up did not answer. Should they come back, so does what is asked of their owner.
+            self.told.retain(|_, share| !released.contains(share));
         }
         let moves = self.member.moves(&self.held)?;
         // Any of its shares will do; those of which nothing runs can move.
@@ -79,30 +85,37 @@ impl Beats {
         self.tell_requests(tell)?;
         self.tell_outcomes(report, tell)?;
         self.divide(report, tell)?;
-        self.count = self.count.wrapping_add(1);
-        if self.count % SWEEPS_EVERY == 1 {
-            self.sweep()?;
+        match self.sweeps_in.checked_sub(1) {
+            Some(left) => self.sweeps_in = left,
+            // Where much ends a portion in a minute would not do.
+            None => self.sweeps_in = if self.sweep()? { 0 } else { SWEEPS_EVERY - 1 },
         }
         Ok(())
     }
 
     fn hand_over(&mut self, owned: super::Owned, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
-        let mut jobs = Vec::new();
+        let (mut jobs, mut unreadable, mut after) = (Vec::new(), Vec::new(), JobId(0));
         loop {
-            let after = jobs.last().map_or(JobId(0), |job: &sched_core::store::JobEntry| job.record.id);
             let page = self.member.jobs(owned.share, after, PAGE)?;
-            let done = page.len() < PAGE as usize;
-            jobs.extend(page);
-            if done {
+            jobs.extend(page.jobs);
+            unreadable.extend(page.unreadable);
+            if page.is_last {
                 break;
             }
+            after = page.last;
             self.member.renew()?;
         }
-        let facts = self.member.facts(&[owned.share], false)?;
+        let facts = self.member.facts(owned.share, &mut unreadable)?;
+        unreadable.into_iter().for_each(|error| self.tell_unreadable(error, tell));
         self.held.insert(owned.share);
         let (share, epoch, owner) = (owned.share, owned.epoch, self.member.id());
         tell(FleetNews::Taken(Box::new(TakenShare { share, epoch, owner, jobs, facts })));
         Ok(())
+    }
+
+    /// One row that cannot be read is no reason to do without the others.
+    fn tell_unreadable(&self, error: SharedError, tell: &mut dyn FnMut(FleetNews)) {
+        tell(FleetNews::Unreadable(error.into_store(&self.member.place())));
     }
 
     /// Orders of operators that others have written down.
@@ -114,12 +127,10 @@ impl Beats {
         for row in &rows {
             let (key, changed): (String, i64) = (column(row, "key")?, column(row, "changed")?);
             if self.orders.get(&key) != Some(&changed) {
-                let fact: &str = column(row, "fact")?;
-                let entry = serde_json::from_str(fact).map_err(|error| SharedError::Damaged {
-                    what: key.clone(),
-                    problem: error.to_string(),
-                })?;
-                tell(FleetNews::Orders(Box::new(entry)));
+                match read(key.clone(), column(row, "fact")?) {
+                    Ok(entry) => tell(FleetNews::Orders(Box::new(entry))),
+                    Err(error) => self.tell_unreadable(error, tell),
+                }
             }
             found.insert(key, changed);
         }
@@ -143,22 +154,26 @@ impl Beats {
                       and (s.id is null or s.answered is not null)
                     order by r.id limit $2";
         let rows = self.member.with(|connection, _| connection.query(open, &[&shares, &REQUESTS]))?;
-        let mut open = HashSet::new();
+        let mut open = HashMap::new();
         for row in &rows {
             let number: i64 = column(row, "id")?;
-            open.insert(number);
-            if self.told.contains(&number) {
+            let share = column::<i32>(row, "share")?.unsigned_abs();
+            open.insert(number, share);
+            if self.told.contains_key(&number) {
                 continue;
             }
-            let damaged =
-                |problem: String| SharedError::Damaged { what: format!("request {number}"), problem };
-            let body: &str = column(row, "body")?;
-            let mut ask = serde_json::from_str(body).map_err(|error| damaged(error.to_string()))?;
+            // One that a later version understands waits for it.
+            let mut ask = match read(format!("request {number}"), column(row, "body")?) {
+                Ok(ask) => ask,
+                Err(error) => {
+                    self.tell_unreadable(error, tell);
+                    continue;
+                }
+            };
             let job: Option<i64> = column(row, "job")?;
             if let (sched_core::store::Ask::Cancel(target, _), Some(job)) = (&mut ask, job) {
                 *target = JobId(job.cast_unsigned());
             }
-            let share = column::<i32>(row, "share")?.unsigned_abs();
             tell(FleetNews::Asked(Box::new(Request { number, share, ask })));
         }
         self.told = open;
@@ -174,10 +189,13 @@ impl Beats {
             return Ok(());
         }
         let asked: Vec<i64> = report.asked.iter().map(|job| job.0.cast_signed()).collect();
-        // One that is not there any more has ended longer ago than is kept.
+        // One that is not there any more has ended longer ago than is kept. Jobs that were passed on with their shares have
+        // no request.
         let ended = "select r.ticket, r.refusal, j.outcome from requests r left join jobs j on j.id = r.job
                      where r.ticket = any($1) and not r.cancels and r.answered is not null
-                       and (j.id is null or not j.live)";
+                       and (j.id is null or not j.live)
+                     union all
+                     select id as ticket, null as refusal, outcome from jobs where id = any($1) and not live";
         let rows = self.member.with(|connection, _| connection.query(ended, &[&asked]))?;
         for row in &rows {
             let ticket = JobId(column::<i64>(row, "ticket")?.cast_unsigned());
@@ -208,24 +226,25 @@ impl Beats {
         Ok(())
     }
 
-    /// Throws away what nobody will ask for any more, a portion at a time.
-    fn sweep(&mut self) -> Result<(), SharedError> {
+    /// Throws away what nobody will ask for any more, a portion at a time; whether there may be more.
+    fn sweep(&mut self) -> Result<bool, SharedError> {
         self.member.with(|connection, config| {
             let keep = super::member::millis(config.retention);
-            connection.execute(
+            let jobs = connection.execute(
                 "delete from jobs where id in (select id from jobs where not live
-                     and changed < clock_timestamp() - $1 * interval '1 ms' limit 10000)",
-                &[&keep],
+                     and changed < clock_timestamp() - $1 * interval '1 ms' limit $2)",
+                &[&keep, &PORTION],
             )?;
-            connection.execute(
-                "delete from requests r where answered < clock_timestamp() - $1 * interval '1 ms'
-                     and not exists (select from jobs j where j.id = r.job)",
-                &[&keep],
+            let requests = connection.execute(
+                "delete from requests where id in (select id from requests r
+                     where answered < clock_timestamp() - $1 * interval '1 ms'
+                         and not exists (select from jobs j where j.id = r.job) limit $2)",
+                &[&keep, &PORTION],
             )?;
             let most = i64::try_from(sched_core::store::AUDIT_KEPT).unwrap_or(i64::MAX);
-            connection.execute("delete from audit where id <= (select max(id) from audit) - $1", &[&most])
-        })?;
-        Ok(())
+            connection.execute("delete from audit where id <= (select max(id) from audit) - $1", &[&most])?;
+            Ok(jobs.max(requests) >= PORTION.unsigned_abs())
+        })
     }
 }
 

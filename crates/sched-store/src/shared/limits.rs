@@ -33,6 +33,11 @@ pub(super) fn hear(
         let lock = "select name, total, divided < clock_timestamp() - $2 * interval '1 ms' as due
                     from limits where name = any($1) order by name for update";
         let limits = connection.query(lock, &[&names, &DIVIDED_EVERY_MS])?;
+        // Nobody sweeps it away before the commit. One that was swept away before has no part that others know of.
+        let there = "select from schedulers where id = $1 for key share";
+        if connection.query(there, &[&member])?.is_empty() {
+            return Err(SharedError::Lost { scheduler: member });
+        }
         let mut told = BTreeMap::new();
         for row in &limits {
             let name: String = column(row, "name")?;
@@ -52,11 +57,10 @@ pub(super) fn hear(
     })
 }
 
-/// A limit as it stands: of the members whose lease, or the grace after it, holds.
+/// A limit as it stands: of the members that are there. One whose lease and the grace after it are over counts until its
+/// row is swept away: only then is it certain that it was not renewed meanwhile.
 fn read(connection: &Connection, name: &str, total: u64) -> Result<Division, SharedError> {
-    let alive = "select g.scheduler, amount, bound, demand, least, key from grants g
-                 join schedulers s on s.id = g.scheduler
-                 where limit_name = $1 and s.expires + s.grace > clock_timestamp()";
+    let alive = "select scheduler, amount, bound, demand, least, key from grants where limit_name = $1";
     let mut parts = BTreeMap::new();
     for row in &connection.query(alive, &[&name])? {
         let amount = |name| column::<i64>(row, name).map(i64::unsigned_abs);

@@ -27,9 +27,10 @@ pub struct Moves {
     pub take: Vec<u32>,
 }
 
-/// Shares and other rows whose owner's lease, and the grace after it, are over.
-const GONE: &str =
-    "not exists (select from schedulers m where m.id = owner and m.expires + m.grace > clock_timestamp())";
+/// Shares whose owner is gone: its row was swept away, or it has left. That a lease looks over is not enough: a statement
+/// that was held up for long sees the row as it was, and not that it was renewed since. Whoever deletes it looks at it as
+/// it is.
+const GONE: &str = "not exists (select from schedulers m where m.id = owner)";
 
 /// A scheduler as one of several, one question at a time. Every call asks the server and takes no longer than
 /// [`SharedConfig::statement_timeout`] and a second. After an error that [is passing](SharedError::is_passing) the next call connects
@@ -135,10 +136,12 @@ impl Member {
         let (id, shares) = (self.id, self.shares);
         self.with(|connection, _| {
             connection.execute("delete from schedulers where expires + grace < clock_timestamp()", &[])?;
-            let alive = "select id, weight from schedulers where expires > clock_timestamp()";
+            let there = "select id, weight, expires > clock_timestamp() as alive from schedulers";
             let mut members = BTreeMap::new();
-            for row in connection.query(alive, &[])? {
-                members.insert(column(&row, "id")?, column::<i32>(&row, "weight")?.unsigned_abs());
+            for row in connection.query(there, &[])? {
+                if column(&row, "alive")? {
+                    members.insert(column(&row, "id")?, column::<i32>(&row, "weight")?.unsigned_abs());
+                }
             }
             let mut owners = vec![None; shares as usize];
             // One whose lease has run out keeps its shares through the grace: nobody is asked to take them yet.
@@ -177,14 +180,21 @@ impl Member {
         let id = self.id;
         let wanted: Vec<i32> = shares.iter().map(|share| share.cast_signed()).collect();
         // A former owner's transaction may hold a share for as long as it takes to commit: it is taken the next time.
+        let lock = "select share from shares where share = any($1) order by share for update skip locked";
+        // Whoever owns them by now joined before that, and is seen by a statement that begins after.
         let take = format!(
             "update shares set owner = $1, epoch = epoch + 1, since = clock_timestamp()
-             where share in (select share from shares where share = any($2) and (owner = $1 or {GONE}) for update skip locked)
+             where share = any($2) and (owner = $1 or {GONE})
                and exists (select from schedulers where id = $1 and expires > clock_timestamp())
              returning share, epoch"
         );
         self.with(|connection, _| {
-            let rows = connection.query(&take, &[&id, &wanted])?;
+            let rows = connection.transaction(|connection| {
+                let locked = connection.query(lock, &[&wanted])?;
+                let locked =
+                    locked.iter().map(|row| column(row, "share")).collect::<Result<Vec<i32>, _>>()?;
+                connection.query(&take, &[&id, &locked])
+            })?;
             rows.iter()
                 .map(|row| {
                     let share = column::<i32>(row, "share")?.unsigned_abs();
@@ -222,50 +232,50 @@ impl Member {
         .map(drop)
     }
 
-    /// At most `most` of the jobs of a share that have not ended, in order of number, from the one after `after` on.
+    /// Jobs of a share that have not ended, at most `most`, in order of number, from the one after `after` on.
     ///
     /// # Errors
-    /// When the server does not answer, or a record cannot be read.
-    pub fn jobs(&mut self, share: u32, after: JobId, most: u32) -> Result<Vec<JobEntry>, SharedError> {
+    /// When the server does not answer.
+    pub(super) fn jobs(&mut self, share: u32, after: JobId, most: u32) -> Result<Page, SharedError> {
         let (share, after, most) = (share.cast_signed(), after.0.cast_signed(), i64::from(most));
         let page = "select id, record from jobs where share = $1 and live and id > $2 order by id limit $3";
         self.with(|connection, _| {
             let rows = connection.query(page, &[&share, &after, &most])?;
-            rows.iter()
-                .map(|row| {
-                    let id: i64 = column(row, "id")?;
-                    let damaged =
-                        |problem: String| SharedError::Damaged { what: format!("job {id}"), problem };
-                    let text: Option<&str> = column(row, "record")?;
-                    let text =
-                        text.ok_or_else(|| damaged("it has not ended and there is no record".into()))?;
-                    serde_json::from_str(text).map_err(|error| damaged(error.to_string()))
-                })
-                .collect()
+            let is_last = (rows.len() as i64) < most;
+            let mut page = Page { jobs: Vec::new(), unreadable: Vec::new(), last: JobId(0), is_last };
+            for row in &rows {
+                let id: i64 = column(row, "id")?;
+                page.last = JobId(id.cast_unsigned());
+                match read(format!("job {id}"), column(row, "record")?) {
+                    Ok(job) => page.jobs.push(job),
+                    Err(error) => page.unreadable.push(error),
+                }
+            }
+            Ok(page)
         })
     }
 
-    /// What is kept beside the jobs of the shares: what was learned, how recurring backups stand. With `fleet` also what
-    /// concerns the whole fleet, such as the orders of operators.
+    /// What is kept of a share beside its jobs: what was learned, how recurring backups stand. What cannot be read goes to
+    /// `unreadable`.
     ///
     /// # Errors
-    /// When the server does not answer, or something cannot be read.
-    pub fn facts(&mut self, shares: &[u32], fleet: bool) -> Result<Vec<Entry>, SharedError> {
-        let shares: Vec<i32> = shares.iter().map(|share| share.cast_signed()).collect();
-        let facts =
-            "select key, fact from facts where share = any($1) or (share is null and $2) order by key";
+    /// When the server does not answer.
+    pub(super) fn facts(
+        &mut self,
+        share: u32,
+        unreadable: &mut Vec<SharedError>,
+    ) -> Result<Vec<Entry>, SharedError> {
+        let facts = "select key, fact from facts where share = $1 order by key";
         self.with(|connection, _| {
-            let rows = connection.query(facts, &[&shares, &fleet])?;
-            rows.iter()
-                .map(|row| {
-                    let what: &str = column(row, "key")?;
-                    let text: &str = column(row, "fact")?;
-                    serde_json::from_str(text).map_err(|error| SharedError::Damaged {
-                        what: what.into(),
-                        problem: error.to_string(),
-                    })
-                })
-                .collect()
+            let rows = connection.query(facts, &[&share.cast_signed()])?;
+            let mut found = Vec::with_capacity(rows.len());
+            for row in &rows {
+                match read(column(row, "key")?, column(row, "fact")?) {
+                    Ok(fact) => found.push(fact),
+                    Err(error) => unreadable.push(error),
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -288,6 +298,29 @@ impl Member {
         }
         done
     }
+}
+
+/// Some of the jobs of a share.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) jobs: Vec<JobEntry>,
+    /// Rows among them that cannot be read.
+    pub(super) unreadable: Vec<SharedError>,
+    /// The number of the last one, readable or not.
+    pub(super) last: JobId,
+    /// There are no more.
+    pub(super) is_last: bool,
+}
+
+/// Reads what is kept.
+pub(super) fn read<T: serde::de::DeserializeOwned>(
+    what: String,
+    text: Option<&str>,
+) -> Result<T, SharedError> {
+    let Some(text) = text else {
+        return Err(SharedError::Damaged { what, problem: "there is no record".into() });
+    };
+    serde_json::from_str(text).map_err(|error| SharedError::Damaged { what, problem: error.to_string() })
 }
 
 pub(super) fn millis(duration: std::time::Duration) -> f64 {

@@ -70,8 +70,8 @@ impl SharedStore {
     pub fn submit(&mut self, spec: &JobSpec) -> Result<JobId, SharedError> {
         let share = share_of(spec, self.shares);
         self.with(|connection| {
-            let row = connection.one("select nextval('incarnations') as range", &[])?;
-            let ticket = JobId(column::<i64>(&row, "range")?.cast_unsigned() << RANGE_BITS);
+            let row = connection.one("select nextval('tickets') as ticket", &[])?;
+            let ticket = JobId(column::<i64>(&row, "ticket")?.cast_unsigned());
             let ask = sched_core::store::Ask::Submit(ticket, Box::new(spec.clone()));
             request(connection, share, ticket, false, &ask)?;
             Ok(ticket)
@@ -169,7 +169,8 @@ fn request(
     let body = serde_json::to_string(ask)
         .map_err(|error| SharedError::Damaged { what: "a request".into(), problem: error.to_string() })?;
     let ask = "insert into requests (share, ticket, cancels, body) values ($1, $2, $3, $4)
-               on conflict (ticket, cancels) do nothing";
+               on conflict (ticket, cancels) do update set answered = null, job = null, refusal = null
+                   where excluded.cancels and requests.answered is not null";
     connection.execute(ask, &[&share.cast_signed(), &ticket.0.cast_signed(), &cancels, &body]).map(drop)
 }
 

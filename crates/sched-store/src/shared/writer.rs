@@ -9,7 +9,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::connection::Connection;
-use super::desk::{Desk, OwnedShares};
+use super::desk::{Desk, FactPlace, OwnedShares};
 use super::{SharedConfig, SharedError, share_of};
 
 /// Proof that this scheduler owns what it is about to write: its shares under their epochs, and a lease that holds. Without
@@ -27,6 +27,17 @@ const END: &str = "
     update jobs set live = false, state = e.state, outcome = e.outcome, record = null, changed = clock_timestamp()
     from unnest($1::int8[], $2::text[], $3::text[]) as e(id, state, outcome)
     where jobs.id = e.id and jobs.share = any($4::int4[]) and live";
+
+/// Makes room for jobs where the row of another stands that this owner of the share has never written, so that its engine
+/// does not know of it: nobody can read it, or nobody makes backups of its technology any more. The backup of the same
+/// instance and kind that is written now stands for it.
+const SUPERSEDE: &str = "
+    update jobs set live = false, state = 'superseded', record = null, changed = clock_timestamp()
+    from unnest($1::int8[], $2::int4[], $3::int8[], $4::text[], $5::text[], $6::int4[], $7::text[])
+        as w(id, share, epoch, instance, kind, attempt, state)
+    where jobs.live and jobs.share = w.share and jobs.instance = w.instance and jobs.kind = w.kind
+        and jobs.epoch < w.epoch and jobs.id <> all($1)
+        and ((jobs.attempt = 0 and w.attempt = 0) or (jobs.state = 'running' and w.state = 'running'))";
 
 const WRITE: &str = "
     insert into jobs (id, share, epoch, instance, kind, attempt, state, live, record)
@@ -53,7 +64,8 @@ const ASK: &str = "
     insert into requests (share, ticket, cancels, body)
     select share, ticket, cancels, body
     from unnest($1::int4[], $2::int8[], $3::bool[], $4::text[]) as a(share, ticket, cancels, body)
-    on conflict (ticket, cancels) do nothing";
+    on conflict (ticket, cancels) do update set answered = null, job = null, refusal = null
+        where excluded.cancels and requests.answered is not null";
 
 const ANSWER: &str = "
     update requests set answered = clock_timestamp(), job = a.job, refusal = a.refusal
@@ -72,6 +84,7 @@ pub(super) struct Writer {
 struct Statements {
     fence: Statement,
     end: Statement,
+    supersede: Statement,
     write: Statement,
     answer: Statement,
     ask: Statement,
@@ -85,6 +98,7 @@ impl Statements {
         Ok(Self {
             fence: connection.prepare(FENCE)?,
             end: connection.prepare(END)?,
+            supersede: connection.prepare(SUPERSEDE)?,
             write: connection.prepare(WRITE)?,
             answer: connection.prepare(ANSWER)?,
             ask: connection.prepare(ASK)?,
@@ -129,7 +143,14 @@ impl Writer {
         }
         let (connection, statements) = self.connected()?;
         connection.scheduler = scheduler;
-        match group.send(connection, statements) {
+        let sent = match group.send(connection, statements, false) {
+            // Rows that this engine does not know may stand in the way.
+            Err(SharedError::Refused { .. }) if !group.jobs.ids.is_empty() => {
+                group.send(connection, statements, true)
+            }
+            sent => sent,
+        };
+        match sent {
             Ok(()) => {
                 let mut owned = desk.owned();
                 for job in &group.ended.ids {
@@ -166,7 +187,7 @@ fn group(owned: &mut OwnedShares, entries: &[Entry], shares: u32) -> Result<(Gro
     let mut foreign = 0;
     let mut jobs: HashMap<JobId, (Option<&JobEntry>, Option<&JobStatus>)> =
         HashMap::with_capacity(entries.len());
-    let mut facts: BTreeMap<String, (Option<u32>, &Entry)> = BTreeMap::new();
+    let mut facts: BTreeMap<String, &Entry> = BTreeMap::new();
     for entry in entries {
         match entry {
             Entry::Job(job) => _ = jobs.insert(job.record.id, (Some(job), None)),
@@ -178,9 +199,7 @@ fn group(owned: &mut OwnedShares, entries: &[Entry], shares: u32) -> Result<(Gro
                 group.answers.push(request.number, request.share, answer);
             }
             Entry::Answered(..) => foreign += 1,
-            entry => {
-                _ = facts.insert(text(&entry.key(), "a key")?, (owned.share_of_fact(entry, shares), entry))
-            }
+            entry => _ = facts.insert(text(&entry.key(), "a key")?, entry),
         }
     }
     let mut live: Vec<(&JobEntry, u32)> = Vec::new();
@@ -208,11 +227,16 @@ fn group(owned: &mut OwnedShares, entries: &[Entry], shares: u32) -> Result<(Gro
     for (entry, share) in live {
         group.jobs.push(entry, share, owned.shares[&share])?;
     }
-    for (key, (share, entry)) in facts {
-        if share.is_some_and(|share| !owned.shares.contains_key(&share)) {
-            foreign += 1;
-            continue;
-        }
+    // After the jobs: by the first one of an instance it is known where that is.
+    for (key, entry) in facts {
+        let share = match owned.place_of_fact(entry, shares) {
+            FactPlace::Fleet => None,
+            FactPlace::Share(share) => Some(share),
+            FactPlace::Foreign => {
+                foreign += 1;
+                continue;
+            }
+        };
         group.facts.shares.push(share.map(u32::cast_signed));
         group.facts.facts.push(if entry.removes() { None } else { Some(text(entry, &key)?) });
         group.facts.keys.push(key);
@@ -259,7 +283,12 @@ impl Group {
         self.shares = shares.into_iter().collect();
     }
 
-    fn send(&self, connection: &Connection, statements: &Statements) -> Result<(), SharedError> {
+    fn send(
+        &self,
+        connection: &Connection,
+        statements: &Statements,
+        supersede: bool,
+    ) -> Result<(), SharedError> {
         let Self { ended, jobs, answers, asked, facts, .. } = self;
         let fence: [Value<'_>; 3] = [&self.shares, &self.epochs, &self.scheduler];
         let end: [Value<'_>; 4] = [&ended.ids, &ended.states, &ended.outcomes, &self.shares];
@@ -273,14 +302,17 @@ impl Group {
             &jobs.states,
             &jobs.entries,
         ];
+        let [ids, shares, epochs, instances, kinds, attempts, states, _] = write;
+        let over: [Value<'_>; 7] = [ids, shares, epochs, instances, kinds, attempts, states];
         let answer: [Value<'_>; 4] = [&answers.ids, &answers.jobs, &answers.refusals, &self.shares];
         let ask: [Value<'_>; 4] = [&asked.shares, &asked.tickets, &asked.cancels, &asked.bodies];
         let keep: [Value<'_>; 3] = [&facts.keys, &facts.shares, &facts.facts];
         let forget: [Value<'_>; 2] = [&facts.keys, &facts.facts];
         let audit: [Value<'_>; 2] = [&self.scheduler, &self.audit];
-        let all: [(bool, &Statement, &[Value<'_>]); 8] = [
+        let all: [(bool, &Statement, &[Value<'_>]); 9] = [
             (!self.shares.is_empty(), &statements.fence, &fence),
             (!ended.ids.is_empty(), &statements.end, &end),
+            (supersede, &statements.supersede, &over),
             (!jobs.ids.is_empty(), &statements.write, &write),
             (!answers.ids.is_empty(), &statements.answer, &answer),
             (!asked.tickets.is_empty(), &statements.ask, &ask),

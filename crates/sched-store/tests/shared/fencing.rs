@@ -215,7 +215,7 @@ fn connections_that_are_cut_are_made_anew() {
 }
 
 impl Desk {
-    fn end_all(&mut self) {
+    pub(crate) fn end_all(&mut self) {
         let now = self.clock.now();
         self.engine.committed(now, Lsn(u64::MAX));
         let attempts: Vec<_> = self.engine.active_attempts().collect();

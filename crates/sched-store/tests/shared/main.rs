@@ -1,4 +1,5 @@
 //! Several schedulers on one real PostgreSQL.
 
 mod fencing;
+mod odd;
 mod rig;

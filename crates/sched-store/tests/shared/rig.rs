@@ -32,6 +32,7 @@ pub(crate) struct Peer {
     pub(crate) asked: Vec<Request>,
     pub(crate) parts: BTreeMap<String, u64>,
     pub(crate) ended: Vec<FleetNews>,
+    pub(crate) unreadable: Vec<StoreError>,
 }
 
 impl Peer {
@@ -40,8 +41,8 @@ impl Peer {
         let mut store = SharedStore::connect(config).unwrap();
         store.open().unwrap();
         let Fleet { desk, member } = store.fleet().unwrap();
-        let (report, owned, asked, parts, ended) = Default::default();
-        Self { store, desk, member, report, owned, asked, parts, ended }
+        let (report, owned, asked, parts, ended, unreadable) = Default::default();
+        Self { store, desk, member, report, owned, asked, parts, ended, unreadable }
     }
 
     /// Tells and hears what there is. Shares that it is asked for it gives up at the next beat.
@@ -59,6 +60,7 @@ impl Peer {
                 FleetNews::GiveUp(shares) => shares.into_iter().for_each(|share| self.give_up(share)),
                 FleetNews::Asked(request) => self.asked.push(*request),
                 FleetNews::Part(limit, amount) => _ = self.parts.insert(limit, amount),
+                FleetNews::Unreadable(error) => self.unreadable.push(error),
                 FleetNews::Ended(..) | FleetNews::Refused(..) => self.ended.push(one),
                 _ => {}
             }

@@ -7,6 +7,8 @@ create table meta (
 );
 
 create sequence incarnations;
+-- What requests from outside are called: below the first range of jobs, which is that of incarnation 1.
+create sequence tickets maxvalue 1099511627775;
 
 -- A row for each incarnation of a scheduler that is there. Its lease holds until `expires`, by the server's clock alone;
 -- what it leaves may be taken `grace` later.
