@@ -40,8 +40,8 @@ pub(crate) struct Sharing {
     limits: Vec<(SharedLimit, u64)>,
     /// Jobs that others make and somebody here waits for.
     elsewhere: BTreeMap<JobId, Elsewhere>,
-    /// Requests of others that came while nothing could be made durable.
-    postponed: Vec<Asking>,
+    /// Requests of others that came while nothing could be made durable, by number: they come again with their share.
+    postponed: BTreeMap<i64, Asking>,
     committed: Lsn,
 }
 
@@ -64,7 +64,7 @@ impl Sharing {
             instances: HashMap::new(),
             limits: limits.into_iter().map(|limit| (limit, 0)).collect(),
             elsewhere: BTreeMap::new(),
-            postponed: Vec::new(),
+            postponed: BTreeMap::new(),
             committed: Lsn::default(),
         }
     }
@@ -100,6 +100,8 @@ impl Sharing {
 
 impl Dispatcher {
     pub(super) fn hear_fleet(&mut self, now: Now, message: FleetMessage) {
+        let is_part = matches!(message, FleetMessage::News(FleetNews::Part(..)));
+        let is_lost = matches!(message, FleetMessage::Lost(_));
         match message {
             FleetMessage::News(FleetNews::Taken(taken)) => self.take_share(now, *taken),
             FleetMessage::News(FleetNews::GiveUp(shares)) => {
@@ -121,6 +123,11 @@ impl Dispatcher {
                 (status.state, status.error) = (JobState::Failed, Some(why));
                 self.ended_elsewhere(job, Some(status));
             }
+            FleetMessage::News(FleetNews::Unreadable(error)) => {
+                let told =
+                    EventKind::StoreDown { store: "a row of the fleet's".into(), error: error.to_string() };
+                self.parts.engine.note(now, told);
+            }
             FleetMessage::Lost(error) => self.lose_all(now, &error),
             FleetMessage::Beat => {}
             FleetMessage::News(_) => {}
@@ -128,6 +135,13 @@ impl Dispatcher {
         self.carry_out_all();
         self.leave_shares(now);
         self.report_to_fleet();
+        let Some(sharing) = &self.sharing else { return };
+        if is_part {
+            sharing.thread.heard_part();
+        }
+        if is_lost {
+            sharing.thread.heard_lost();
+        }
     }
 
     /// Whether this scheduler makes the backups of a request.
@@ -240,6 +254,7 @@ impl Dispatcher {
         if upto <= committed {
             sharing.leaving.remove(&share);
             sharing.owned.remove(&share);
+            sharing.postponed.retain(|_, asking| asking.share != share);
             sharing.desk.disown(share);
             sharing.thread.report(|report| _ = report.clear.insert(share));
         }
@@ -280,16 +295,18 @@ impl Dispatcher {
     pub(super) fn lose_all(&mut self, now: Now, error: &StoreError) {
         let journaled = self.parts.engine.journaled();
         let Some(sharing) = &mut self.sharing else { return };
+        let limits: Vec<String> = sharing.limits.iter().map(|(limit, _)| limit.name()).collect();
         let owned = std::mem::take(&mut sharing.owned);
+        sharing.postponed.clear();
         if owned.is_empty() {
-            return;
+            // What it was granted was its former self's all the same.
+            return limits.iter().for_each(|limit| self.set_part(now, limit, 0));
         }
         for share in owned {
             sharing.desk.disown(share);
             sharing.leaving.insert(share, Some(journaled));
         }
         let jobs: Vec<JobId> = sharing.places.keys().copied().collect();
-        let limits: Vec<String> = sharing.limits.iter().map(|(limit, _)| limit.name()).collect();
         let told = EventKind::StoreDown { store: "the fleet".into(), error: error.to_string() };
         self.parts.engine.note(now, told);
         for job in jobs {
@@ -398,7 +415,8 @@ impl Dispatcher {
             return;
         }
         if self.keeping.as_ref().is_some_and(|keeping| keeping.down().is_some()) {
-            return sharing.postponed.push(asking);
+            sharing.postponed.insert(asking.number, asking);
+            return;
         }
         let answer = match &asking.ask {
             Ask::Submit(_, spec) => self.submit_for_others(spec),
@@ -428,7 +446,7 @@ impl Dispatcher {
     /// Takes on what came while nothing could be made durable.
     pub(super) fn answer_postponed(&mut self, now: Now) {
         let postponed = self.sharing.as_mut().map(|sharing| std::mem::take(&mut sharing.postponed));
-        postponed.into_iter().flatten().for_each(|asking| self.answer(now, asking));
+        postponed.into_iter().flatten().for_each(|(_, asking)| self.answer(now, asking));
     }
 
     /// An order that another scheduler was given.
