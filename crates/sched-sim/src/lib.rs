@@ -17,11 +17,11 @@ mod world;
 
 pub use fault::{Crowd, FalseProbe, Faults, Outage, Says, SlowStore, WallJump, Where};
 pub use fleet::{
-    Fleet, FleetError, FleetProblem, FleetShape, Host, Instance, Link, Part, Technology, Terms, cadence,
+    Fleet, FleetError, FleetProblem, FleetShape, Host, Instance, Life, Link, Part, Technology, Terms, cadence,
 };
 pub use latency::{Room, latency, slowdown};
-pub use load::{LoadClass, LoadPattern, SLOT_SECS, SLOTS_OF_DAY};
+pub use load::{LevelShift, LoadClass, LoadPattern, Recording, RecordingError, SLOT_SECS, SLOTS_OF_DAY};
 pub use measure::{Cause, HOURS, Late, Measures, TechnologyMeasures, lowest_peaks};
 pub use simulation::Simulation;
-pub use strategy::{Adaptive, Baseline, Clockwork, StartAt, Strategy, Weeks, baselines, best};
+pub use strategy::{Adaptive, Baseline, Clockwork, LEARNED_DAYS, StartAt, Strategy, Weeks, baselines, best};
 pub use world::{Finished, Pace, Pacing, Pressed, Reading, RunId, World};

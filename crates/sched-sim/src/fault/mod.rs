@@ -51,6 +51,8 @@ pub(crate) enum Fate {
     Hangs(f64),
     /// Something on its way is not available.
     Unavailable(Where),
+    /// Its instance is dropped before it is done.
+    Dropped,
 }
 
 impl Faults {

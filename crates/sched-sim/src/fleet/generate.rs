@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Fleet, Host, Instance, Link, Technology};
-use crate::load::{LoadClass, LoadPattern};
+use super::{Fleet, Host, Instance, Life, Link, Technology};
+use crate::load::{LevelShift, LoadClass, LoadPattern, SLOTS_OF_DAY};
+use crate::noise::{hash, unit};
 
 const HOUR: Duration = Duration::from_secs(3600);
+const WEEK_HOURS: f64 = 168.0;
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// What a generated fleet looks like. The same seed gives the same fleet.
@@ -19,13 +21,18 @@ pub struct FleetShape {
     pub per_link: u32,
     /// How full the links would be if backups were spread evenly over all time, from 0 to 1. Default .35.
     pub link_use: f64,
+    /// Share of instances that exist only for a part of the first week: for 2 to 72 hours, each of the durations as often
+    /// as one twice as long. Seagull (VLDB 2021) found 42 % of servers short-lived. From 0 to 1, default 0.
+    pub short_lived: f64,
+    /// Share of hosts whose load steps up or down once in the first week and stays there. From 0 to 1, default 0.
+    pub shifting: f64,
     /// Default 1.
     pub seed: u64,
 }
 
 impl Default for FleetShape {
     fn default() -> Self {
-        Self { instances: 10_000, per_link: 500, link_use: 0.35, seed: 1 }
+        Self { instances: 10_000, per_link: 500, link_use: 0.35, short_lived: 0.0, shifting: 0.0, seed: 1 }
     }
 }
 
@@ -66,6 +73,8 @@ impl FleetShape {
                 link,
                 bytes_per_sec: [200e6, 500e6, 1000e6][rng.usize(..3)],
                 load: load(&mut rng),
+                recorded: None,
+                shift: self.shift(n.into()),
             });
             fleet.instances.push(Instance {
                 name: format!("{name}-{n}"),
@@ -75,11 +84,34 @@ impl FleetShape {
                 growth_per_day: 0.01 * rng.f32(),
                 rpo: HOUR * rpo,
                 every: HOUR * every,
+                life: self.life(n.into()),
                 seed: n.into(),
             });
         }
         fleet.links = self.links(&fleet);
         fleet
+    }
+
+    /// Chance of its own, so that a fleet without short-lived instances is the same but for them.
+    fn life(&self, n: u64) -> Life {
+        let (seed, most) = (hash(self.seed, 0x11fe), 36.0_f64);
+        if unit(seed, 3 * n) >= self.short_lived {
+            return Life::default();
+        }
+        let hour = HOUR.as_secs_f64();
+        let long = 2.0 * most.powf(unit(seed, 3 * n + 1));
+        // As many at any moment: some were there before, some outlast the week.
+        let created = (WEEK_HOURS + long) * unit(seed, 3 * n + 2) - long;
+        Life { created: hour * created.max(0.0), dropped: hour * (created + long) }
+    }
+
+    fn shift(&self, n: u64) -> Option<LevelShift> {
+        let seed = hash(self.seed, 0x5417f);
+        let moment = unit(seed, 3 * n + 1) * 7.0 * f64::from(SLOTS_OF_DAY);
+        let by = 0.1 + 0.2 * unit(seed, 3 * n + 2);
+        // Two in three go up.
+        let by = if hash(!seed, n).is_multiple_of(3) { -by } else { by };
+        (unit(seed, 3 * n) < self.shifting).then_some(LevelShift { slot: moment as u32, by: by as f32 })
     }
 
     /// As fast as makes them so full.
@@ -89,7 +121,8 @@ impl FleetShape {
             .collect();
         for instance in &fleet.instances {
             let link = fleet.hosts[instance.host as usize].link;
-            let mean = instance.bytes / instance.every.as_secs_f64();
+            let lives = instance.life.share_of(WEEK_HOURS * HOUR.as_secs_f64());
+            let mean = lives * instance.bytes / instance.every.as_secs_f64();
             links[link as usize].bytes_per_sec += mean / self.link_use.clamp(0.01, 1.0);
         }
         links
@@ -135,6 +168,30 @@ fn normal(rng: &mut fastrand::Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_short_lived_and_the_shifting_are_as_many_as_asked_and_nothing_else_is_other() {
+        let plain = FleetShape { instances: 2_000, ..FleetShape::default() };
+        let shape = FleetShape { short_lived: 0.42, shifting: 0.1, ..plain };
+        let (plain, mut fleet) = (plain.generate(), shape.generate());
+        let week = 168.0 * 3600.0;
+        let lives = || fleet.instances.iter().map(|of| of.life).filter(|life| *life != Life::default());
+        assert!((lives().count() as f64 / 2_000.0 - 0.42).abs() < 0.04);
+        assert!(lives().all(|life| life.created < week && life.dropped > 0.0 && life.created < life.dropped));
+        let long = |life: Life| (life.dropped - life.created) / 3600.0;
+        assert!(lives().filter(|life| life.created > 0.0).all(|life| (2.0..=72.01).contains(&long(life))));
+        // At any moment about as many as at another.
+        let at = |hour: f64| lives().filter(|life| life.is_at(3600.0 * hour)).count() as f64;
+        assert!((at(1.0) / at(100.0) - 1.0).abs() < 0.3, "{} {}", at(1.0), at(100.0));
+        let up = |up: bool| {
+            let shifts = fleet.hosts.iter().filter_map(|host| host.shift);
+            shifts.filter(|shift| (shift.by > 0.0) == up && shift.by.abs() <= 0.3).count() as f64
+        };
+        assert!((up(true) + up(false) - 200.0).abs() < 40.0 && up(true) > 1.4 * up(false));
+        fleet.hosts.iter_mut().for_each(|host| host.shift = None);
+        fleet.instances.iter_mut().for_each(|of| of.life = Life::default());
+        assert_eq!((fleet.hosts, fleet.instances), (plain.hosts, plain.instances));
+    }
 
     #[test]
     fn a_seed_gives_one_fleet_whose_links_are_as_full_as_asked() {

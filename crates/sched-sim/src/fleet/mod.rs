@@ -1,6 +1,10 @@
 //! What is simulated: [`Fleet`].
 
+mod columns;
 mod generate;
+mod host;
+mod life;
+mod loads;
 mod part;
 mod problem;
 mod table;
@@ -11,11 +15,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use generate::FleetShape;
+pub use host::Host;
+pub use life::Life;
 pub use part::Part;
 pub use problem::{FleetError, FleetProblem};
 pub use terms::Terms;
-
-use crate::load::LoadPattern;
 
 /// Links, hosts and the database instances on them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,19 +41,6 @@ pub struct Link {
     pub bytes_per_sec: f64,
 }
 
-/// A machine with foreground load.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Host {
-    /// Its name.
-    pub name: String,
-    /// Which of the fleet's links it uses.
-    pub link: u32,
-    /// What its disk moves when nobody else uses it, in bytes a second: a backup load of 1.
-    pub bytes_per_sec: f64,
-    /// What its foreground does.
-    pub load: LoadPattern,
-}
-
 /// A database instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
@@ -59,7 +50,7 @@ pub struct Instance {
     pub technology: Technology,
     /// Which of the fleet's hosts it is on.
     pub host: u32,
-    /// What a backup moves at the beginning, in bytes.
+    /// What a backup moves at the beginning, or when it is created, in bytes.
     pub bytes: f64,
     /// By how much of itself it grows a day.
     pub growth_per_day: f32,
@@ -67,6 +58,8 @@ pub struct Instance {
     pub rpo: Duration,
     /// How often it is backed up by those who go by a clock.
     pub every: Duration,
+    /// When it exists. It has a recovery point from its creation on, and none falls due once it is dropped.
+    pub life: Life,
     /// Of what chance does to it: its first recovery point, when it starts at random, which attempts fail.
     pub seed: u64,
 }
@@ -87,8 +80,9 @@ pub fn cadence(rpo: Duration) -> Duration {
 }
 
 impl Instance {
-    /// What a backup moves after so many days.
+    /// What a backup moves so many days after the simulation's beginning. Growth begins with the instance.
     pub fn bytes_after(&self, days: f64) -> f64 {
+        let days = (days - self.life.created / 86_400.0).max(0.0);
         self.bytes * (1.0 + f64::from(self.growth_per_day) * days).max(0.0)
     }
 }

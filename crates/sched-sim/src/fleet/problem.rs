@@ -5,7 +5,7 @@ use std::fmt;
 /// So many problems are told.
 const TOLD: usize = 20;
 
-/// Everything that is wrong with the file of a fleet. Shown as a line for each problem, the first 20 of them.
+/// Everything that is wrong with the file of a fleet, or of its loads. Shown as a line for each problem, the first 20 of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetError {
     /// The file's name.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::columns::{Columns, Line};
 use super::problem::{FleetError, FleetProblem};
-use super::{Fleet, Host, Instance, Link, Technology, cadence};
-use crate::load::{LoadClass, LoadPattern};
+use super::{Fleet, Host, Instance, Life, Link, Technology, cadence};
+use crate::load::{LevelShift, LoadClass, LoadPattern, SLOTS_OF_DAY};
 use crate::noise::hash;
 
 /// One line of the file. Its fields are the columns.
@@ -30,10 +31,14 @@ struct Row<'a> {
     load_swing: f32,
     peak_hour: f32,
     noise: f32,
+    shift_at_hours: Option<f64>,
+    shift_by: Option<f32>,
+    created_hours: Option<f64>,
+    dropped_hours: Option<f64>,
 }
 
 /// The columns, those first that must be there.
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 19] = [
     "instance",
     "technology",
     "size_gb",
@@ -49,6 +54,10 @@ const COLUMNS: [&str; 15] = [
     "load_swing",
     "peak_hour",
     "noise",
+    "shift_at_hours",
+    "shift_by",
+    "created_hours",
+    "dropped_hours",
 ];
 const REQUIRED: usize = 3;
 const LOADS: [(&str, LoadClass); 6] = [
@@ -84,6 +93,8 @@ impl Fleet {
     /// | `load_base`, `load_swing` | load at the quietest, and what is added at the busiest, from 0 to 1 | .2, .4 |
     /// | `peak_hour` | the busiest hour, UTC | 11 |
     /// | `noise` | standard deviation of a quarter hour's load | .03 |
+    /// | `shift_at_hours`, `shift_by` | a step of its host's load that stays: when, in hours from the first midnight, and by how much, from -1 to 1 | none |
+    /// | `created_hours`, `dropped_hours` | from when to when it exists, in hours from the first midnight | always |
     ///
     /// What is said of a host or a link in one line counts in all; another line may say the same or nothing.
     ///
@@ -94,12 +105,12 @@ impl Fleet {
         let mut table = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(table);
         let head = table.headers().cloned();
         let head = head.map_err(|source| error.clone().with(FleetProblem::unreadable(&source)))?;
-        let columns = Columns::new(&head, &mut error);
+        let columns = Columns::new(&COLUMNS, REQUIRED, &head, &mut error);
         let Some(columns) = columns else { return Err(error) };
-        let mut reader = Reader { columns, error, ..Reader::default() };
+        let mut reader = Reader { error, ..Reader::default() };
         for record in table.into_records() {
             match record {
-                Ok(record) => reader.line(&record),
+                Ok(record) => reader.line(&Line::new(&columns, &record)),
                 Err(source) => {
                     reader.error.add(FleetProblem::unreadable(&source));
                     break;
@@ -112,7 +123,7 @@ impl Fleet {
         if reader.error.is_empty() { Ok(reader.fleet) } else { Err(reader.error) }
     }
 
-    /// Writes the table that [`read`](Self::read) reads.
+    /// Writes the table that [`read`](Self::read) reads. Recorded loads are not in it.
     ///
     /// # Errors
     /// When writing fails.
@@ -137,50 +148,21 @@ impl Fleet {
                 load_swing: host.load.swing,
                 peak_hour: host.load.peak_hour,
                 noise: host.load.noise,
+                shift_at_hours: host
+                    .shift
+                    .map(|shift| f64::from(shift.slot) * 24.0 / f64::from(SLOTS_OF_DAY)),
+                shift_by: host.shift.map(|shift| shift.by),
+                created_hours: Some(instance.life.created / 3600.0).filter(|hours| *hours > 0.0),
+                dropped_hours: Some(instance.life.dropped / 3600.0).filter(|hours| hours.is_finite()),
             })?;
         }
         table.flush()
     }
 }
 
-/// Where each of [`COLUMNS`] stands in the file.
-#[derive(Debug, Default)]
-struct Columns([Option<usize>; COLUMNS.len()]);
-
-impl Columns {
-    fn new(head: &csv::StringRecord, error: &mut FleetError) -> Option<Self> {
-        let mut columns = Self::default();
-        for (at, name) in head.iter().enumerate() {
-            let problem = |message: String| FleetProblem::new(1, Some((at + 1, name)), message);
-            let known = COLUMNS.iter().position(|column| *column == name);
-            match known.map(|known| &mut columns.0[known]) {
-                Some(place @ None) => *place = Some(at),
-                Some(_) => error.add(problem("this column is there twice; once is right".into())),
-                None => {
-                    let near =
-                        COLUMNS.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-                    let near = near.filter(|near| strsim::jaro(near, name) > 0.75);
-                    let hint = near.map(|near| format!("did you mean {near:?}?"));
-                    let hint = hint.unwrap_or_else(|| format!("known are {}", COLUMNS.join(", ")));
-                    error.add(problem(format!("there is no such column; {hint}")));
-                }
-            }
-        }
-        for (name, _) in COLUMNS.iter().zip(&columns.0).take(REQUIRED).filter(|(_, at)| at.is_none()) {
-            error.add(FleetProblem::new(
-                1,
-                None,
-                format!("column {name:?} is missing; the first line must name it"),
-            ));
-        }
-        error.is_empty().then_some(columns)
-    }
-}
-
 /// A fleet on the way.
 #[derive(Debug, Default)]
 struct Reader {
-    columns: Columns,
     error: FleetError,
     fleet: Fleet,
     technologies: HashMap<String, Technology>,
@@ -190,51 +172,53 @@ struct Reader {
     named: HashMap<(&'static str, String), u64>,
 }
 
-/// A line of the file.
-struct Line<'a> {
-    columns: &'a Columns,
-    record: &'a csv::StringRecord,
-    number: u64,
-}
-
-impl<'a> Line<'a> {
-    /// The column's place in the file, and its field if that is not empty.
-    fn field(&self, column: &'static str) -> (usize, Option<&'a str>) {
-        let at = COLUMNS.iter().position(|name| *name == column).and_then(|known| self.columns.0[known]);
-        (at.map_or(0, |at| at + 1), at.and_then(|at| self.record.get(at)).filter(|field| !field.is_empty()))
-    }
-
-    fn problem(&self, column: &'static str, message: impl Into<String>) -> FleetProblem {
-        FleetProblem::new(self.number, Some((self.field(column).0, column)), message)
-    }
-
-    fn text(&self, column: &'static str) -> Result<&'a str, FleetProblem> {
-        self.field(column).1.ok_or_else(|| self.problem(column, "it is empty; something is wanted here"))
-    }
-
-    /// A number in these bounds; `None` where the field is empty.
-    fn number(
-        &self,
-        column: &'static str,
-        low: f64,
-        high: f64,
-        wanted: &str,
-    ) -> Result<Option<f64>, FleetProblem> {
-        let Some(text) = self.field(column).1 else { return Ok(None) };
-        let number = text.parse::<f64>().ok().filter(|number| (low..=high).contains(number));
-        number.map(Some).ok_or_else(|| self.problem(column, format!("{text:?} is not {wanted}")))
-    }
-
+impl Line<'_> {
     fn hours(&self, column: &'static str) -> Result<Option<Duration>, FleetProblem> {
         let hours =
             self.number(column, 1.0 / 60.0, 1e5, "a number of hours, from a minute (0.0167) to 100000")?;
         Ok(hours.map(|hours| Duration::from_secs_f64(hours * 3600.0)))
     }
 
+    /// A moment, in hours from the first midnight.
+    fn moment(&self, column: &'static str) -> Result<Option<f64>, FleetProblem> {
+        self.number(column, 0.0, 1e5, "a number of hours from the first midnight, from 0 to 100000")
+    }
+
+    /// When the instance exists.
+    fn life(&self) -> Result<Life, FleetProblem> {
+        let (created, dropped) = (self.moment("created_hours")?, self.moment("dropped_hours")?);
+        let created = created.unwrap_or(0.0);
+        if let Some(dropped) = dropped.filter(|dropped| *dropped <= created) {
+            let message =
+                format!("{dropped} is not after {created}, when it is created; nobody is dropped before");
+            return Err(self.problem("dropped_hours", message));
+        }
+        let dropped = dropped.map_or(f64::INFINITY, |hours| 3600.0 * hours);
+        Ok(Life { created: 3600.0 * created, dropped })
+    }
+
+    /// The step of the host's load.
+    fn shift(&self) -> Result<Option<LevelShift>, FleetProblem> {
+        let by = self.number("shift_by", -1.0, 1.0, "a number from -1 to 1")?;
+        match (self.moment("shift_at_hours")?, by) {
+            (None, None) => Ok(None),
+            (Some(at), Some(by)) => {
+                let slot = at * f64::from(SLOTS_OF_DAY) / 24.0;
+                Ok(Some(LevelShift { slot: slot.floor() as u32, by: by as f32 }))
+            }
+            (None, Some(_)) => {
+                Err(self.problem("shift_at_hours", "it is empty; shift_by needs to know when"))
+            }
+            (Some(_), None) => {
+                Err(self.problem("shift_by", "it is empty; shift_at_hours needs to know by how much"))
+            }
+        }
+    }
+
     fn load(&self, seed: u64) -> Result<LoadPattern, FleetProblem> {
         let share =
             |column, default: f64| Ok(self.number(column, 0.0, 1.0, SHARE)?.unwrap_or(default) as f32);
-        let class = self.field("load").1.unwrap_or("stable");
+        let class = self.field("load").unwrap_or("stable");
         let class =
             LOADS.iter().find(|(name, _)| *name == class).map(|(_, class)| *class).ok_or_else(|| {
                 self.problem(
@@ -255,14 +239,10 @@ impl<'a> Line<'a> {
 }
 
 impl Reader {
-    fn line(&mut self, record: &csv::StringRecord) {
-        let number = record.position().map_or(0, csv::Position::line);
-        let columns = std::mem::take(&mut self.columns);
-        let line = Line { columns: &columns, record, number };
-        if let Err(problem) = self.instance(&line) {
+    fn line(&mut self, line: &Line<'_>) {
+        if let Err(problem) = self.instance(line) {
             self.error.add(problem);
         }
-        self.columns = columns;
     }
 
     fn instance(&mut self, line: &Line<'_>) -> Result<(), FleetProblem> {
@@ -290,6 +270,7 @@ impl Reader {
             growth_per_day: growth.unwrap_or(0.0) as f32,
             rpo,
             every,
+            life: line.life()?,
             seed: self.fleet.instances.len() as u64,
         });
         Ok(())
@@ -297,7 +278,7 @@ impl Reader {
 
     fn host(&mut self, line: &Line<'_>, instance: &str) -> Result<u32, FleetProblem> {
         let link = self.link(line)?;
-        let name = line.field("host").1.unwrap_or(instance);
+        let name = line.field("host").unwrap_or(instance);
         let disk = line.number("disk_mb_per_sec", TINY, LARGE, POSITIVE)?.map(|rate| rate * 1e6);
         if let Some(known) = self.hosts.get(name) {
             let host = &self.fleet.hosts[*known as usize];
@@ -313,8 +294,11 @@ impl Reader {
             if disk.is_some_and(|disk| disk != host.bytes_per_sec) {
                 return other("disk_mb_per_sec", "disk");
             }
-            if line.field("link").1.is_some() && host.link != link {
+            if line.field("link").is_some() && host.link != link {
                 return other("link", "link");
+            }
+            if line.shift()?.is_some_and(|shift| Some(shift) != host.shift) {
+                return other("shift_by", "shift");
             }
             return Ok(*known);
         }
@@ -325,6 +309,8 @@ impl Reader {
             link,
             bytes_per_sec: disk.unwrap_or(500e6),
             load,
+            recorded: None,
+            shift: line.shift()?,
         });
         self.hosts.insert(name.to_owned(), number);
         self.named.insert(("host", name.to_owned()), line.number);
@@ -332,7 +318,7 @@ impl Reader {
     }
 
     fn link(&mut self, line: &Line<'_>) -> Result<u32, FleetProblem> {
-        let name = line.field("link").1.unwrap_or("link");
+        let name = line.field("link").unwrap_or("link");
         let rate = line.number("link_mb_per_sec", TINY, LARGE, POSITIVE)?.map(|rate| rate * 1e6);
         if let Some(known) = self.links.get(name) {
             let first = self.named.get(&("link", name.to_owned())).copied().unwrap_or_default();
@@ -368,11 +354,18 @@ mod tests {
 
     #[test]
     fn a_table_round_trips() {
-        let fleet = FleetShape { instances: 30, per_link: 10, ..FleetShape::default() }.generate();
+        let shape = FleetShape { instances: 30, per_link: 10, ..FleetShape::default() };
+        let fleet = FleetShape { short_lived: 0.5, shifting: 0.5, ..shape }.generate();
         let text = written(&fleet);
         let read = Fleet::read("fleet.csv", text.as_bytes()).unwrap();
         assert_eq!(written(&read), text);
         assert_eq!((read.hosts.len(), read.links.len()), (30, 3));
+        let told = |fleet: &Fleet| {
+            let lives = fleet.instances.iter().filter(|of| of.life.dropped.is_finite()).count();
+            (lives, fleet.hosts.iter().map(|host| host.shift).collect::<Vec<_>>())
+        };
+        assert_eq!(told(&read), told(&fleet));
+        assert!(told(&read).0 > 5);
     }
 
     #[test]
@@ -418,6 +411,32 @@ mod tests {
         assert!(lines[3].contains("column 2 (technology): it is empty"), "{told}");
         assert!(lines[4].contains("\"daly\" is none of stable, daily"), "{told}");
         assert!(lines[5].contains("line 7, column 3 (size_gb): it is empty"), "{told}");
+    }
+
+    #[test]
+    fn lives_and_shifts_are_said_as_a_whole() {
+        let head = "instance,technology,size_gb,host,created_hours,dropped_hours,shift_at_hours,shift_by\n";
+        let read = |lines: &str| Fleet::read("f", format!("{head}{lines}").as_bytes());
+        let fleet = read("a,etcd,1,h,12,36.5,50.3,-.1\nb,etcd,1,h,,,,\n").unwrap();
+        let life = |n: usize| fleet.instances[n].life;
+        assert_eq!(life(0), Life { created: 43_200.0, dropped: 131_400.0 });
+        assert_eq!(
+            (life(1), fleet.hosts[0].shift),
+            (Life::default(), Some(LevelShift { slot: 201, by: -0.1 }))
+        );
+        let wrong = "a,etcd,1,h,12,12,,\nb,etcd,1,i,-1,,,\nc,etcd,1,j,,,3,\nd,etcd,1,k,,,,.2\ne,etcd,1,l,,,3,2\n\
+                     f,etcd,1,m,,,3,.1\ng,etcd,1,m,,,4,.1\n";
+        let told = read(wrong).unwrap_err().to_string();
+        let wanted = [
+            "line 2, column 6 (dropped_hours): 12 is not after 12, when it is created",
+            "line 3, column 5 (created_hours): \"-1\" is not a number of hours from the first midnight",
+            "line 4, column 8 (shift_by): it is empty; shift_at_hours",
+            "line 5, column 7 (shift_at_hours): it is empty; shift_by",
+            "line 6, column 8 (shift_by): \"2\" is not a number from -1 to 1",
+            "line 8, column 8 (shift_by): host \"m\" has another shift in line 7",
+        ];
+        assert_eq!(told.lines().count(), wanted.len(), "{told}");
+        told.lines().zip(wanted).for_each(|(line, wanted)| assert!(line.contains(wanted), "{line}"));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub fn lowest_peaks(fleet: &Fleet, terms: Option<&Terms>, hours: usize) -> Vec<f
         let needs = by_link[fleet.hosts[instance.host as usize].link as usize].entry(calendar).or_default();
         let rpo = instance.rpo.as_secs_f64();
         let mut from = first_point(instance);
-        while from + rpo <= hours as f64 * HOUR {
+        while from + rpo <= instance.life.dropped.min(hours as f64 * HOUR) {
             let (begin, end) = (from.max(0.0), from + rpo);
             let bytes = instance.bytes_after(begin / 86_400.0).min(instance.bytes_after(end / 86_400.0));
             needs.push(Need { from: (begin / HOUR) as usize, until: (end / HOUR).ceil() as usize, bytes });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Late, MOST_LATE, Measures, TechnologyMeasures};
-use crate::fleet::{Fleet, Instance};
+use crate::fleet::{Fleet, Instance, Life};
 use crate::load::SLOT_SECS;
 use crate::noise::unit;
 
@@ -14,8 +14,12 @@ const AT_ONCE: f64 = 60.0;
 /// 2021) calls a window a right one.
 const LOW_LOAD: f32 = 0.10;
 
-/// The recovery point that an instance begins with, in seconds: up to seven tenths of its interval back.
+/// The recovery point that an instance begins with, in seconds: its creation, or up to seven tenths of its interval back
+/// where it was there before.
 pub(crate) fn first_point(instance: &Instance) -> f64 {
+    if instance.life.created > 0.0 {
+        return instance.life.created;
+    }
     -0.7 * instance.every.as_secs_f64() * unit(0x9017, instance.seed)
 }
 
@@ -24,8 +28,8 @@ pub(crate) struct Ledger {
     measures: Measures,
     instances: Vec<Course>,
     load_secs: f64,
-    /// Instances without a backup so far.
-    untouched: usize,
+    /// When an instance was last backed up for the first time, in seconds.
+    last_first: f64,
 }
 
 /// What became of an instance since its newest recovery point.
@@ -39,7 +43,7 @@ struct Course {
     link_secs: f32,
     free_secs: f32,
     low_secs: f32,
-    /// Up to this load its host is in a low-load moment.
+    /// Up to this load its host is in a low-load moment, but for a shift.
     low_load: f32,
     failed: u16,
     technology: u16,
@@ -70,7 +74,7 @@ impl Course {
 
     /// Time of low load until a moment, in seconds, as a perfect forecast would have it.
     fn low_load(&self, fleet: &Fleet, instance: &Instance, until: f64) -> f64 {
-        let (load, from) = (&fleet.hosts[instance.host as usize].load, self.point.max(0.0));
+        let (host, from) = (&fleet.hosts[instance.host as usize], self.point.max(0.0));
         let slots_of_hour = 3600 / SLOT_SECS;
         // Recovery points of weeks are as good as all.
         let hours = (from / HOUR) as u32..(until.min(from + 14.0 * 86_400.0) / HOUR).ceil() as u32;
@@ -78,8 +82,9 @@ impl Course {
             let begin = f64::from(hour) * HOUR;
             ((begin + HOUR).min(until) - begin.max(from)).max(0.0)
         };
-        let low =
-            |hour: &u32| load.mean(hour * slots_of_hour + slots_of_hour / 2) <= f64::from(self.low_load);
+        let low = |hour: &u32| {
+            host.unshifted_mean(hour * slots_of_hour + slots_of_hour / 2) <= f64::from(self.low_load)
+        };
         hours.filter(low).map(within).sum()
     }
 }
@@ -103,7 +108,7 @@ impl Ledger {
                 link_secs: 0.0,
                 free_secs: 0.0,
                 low_secs: 0.0,
-                low_load: fleet.hosts[instance.host as usize].load.quietest() as f32 + LOW_LOAD,
+                low_load: fleet.hosts[instance.host as usize].quietest() as f32 + LOW_LOAD,
                 failed: 0,
                 technology,
                 touched: false,
@@ -111,12 +116,8 @@ impl Ledger {
             instances.push(blank.renewed(first_point(instance)));
         }
         Self {
-            measures: Measures {
-                technologies,
-                makespan_secs: instances.is_empty().then_some(0.0),
-                ..Measures::new(fleet, hours)
-            },
-            untouched: instances.len(),
+            measures: Measures { technologies, ..Measures::new(fleet, hours) },
+            last_first: 0.0,
             instances,
             load_secs: 0.0,
         }
@@ -171,7 +172,9 @@ impl Ledger {
             &mut course.free_secs
         };
         *spent_on += secs as f32;
-        if load <= f64::from(course.low_load) {
+        // Quiet is what is quiet at the level to which the load has shifted.
+        let shifted = host.shifted((of.from / f64::from(SLOT_SECS)) as u32);
+        if load - shifted <= f64::from(course.low_load) {
             course.low_secs += secs as f32;
         }
     }
@@ -207,8 +210,7 @@ impl Ledger {
         self.measures.low_load_possible_secs += possible;
         self.measures.low_load_secs += f64::from(course.low_secs).min(possible);
         if !course.touched {
-            self.untouched -= 1;
-            self.measures.makespan_secs = (self.untouched == 0).then_some(now);
+            self.last_first = now;
         }
         self.instances[number as usize] = Course { touched: true, ..course }.renewed(started);
     }
@@ -249,15 +251,21 @@ impl Ledger {
         }
     }
 
-    /// What is overdue at the end counts as missed; what is not due yet does not count.
+    /// What is overdue at the end, or was when its instance was dropped, counts as missed; what is not due yet does not
+    /// count.
     pub(crate) fn close(mut self, fleet: &Fleet, now: f64) -> Measures {
+        let mut all_touched = true;
         for (n, instance) in fleet.instances.iter().enumerate() {
-            let due = self.instances[n].point + instance.rpo.as_secs_f64();
-            if due < now {
-                self.settle(fleet, n as u32, due, now, false);
+            let (due, life) = (self.instances[n].point + instance.rpo.as_secs_f64(), instance.life);
+            let end = now.min(life.dropped);
+            if due < end {
+                self.settle(fleet, n as u32, due, end, false);
             }
+            // Who is short-lived, and is not there long enough for a backup to fall due, need not have one.
+            all_touched &= self.instances[n].touched || (life != Life::default() && due >= end);
         }
         let measures = &mut self.measures;
+        measures.makespan_secs = all_touched.then_some(self.last_first);
         measures.keep_worst();
         if measures.backup_secs > 0.0 {
             measures.load_while_running = self.load_secs / measures.backup_secs;

@@ -58,7 +58,7 @@ pub struct Measures {
     /// Backups that started although a window, a plan or the load would have had them wait, since their time was up.
     pub overridden: u64,
     /// When every instance had been backed up for the first time, in seconds from the beginning; `None` when one never
-    /// was.
+    /// was. Those that were dropped, or created, too late for a backup to fall due do not count.
     pub makespan_secs: Option<f64>,
     /// How the technologies fared.
     pub technologies: Vec<TechnologyMeasures>,

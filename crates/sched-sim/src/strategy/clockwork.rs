@@ -70,7 +70,9 @@ impl Clockwork {
 
     fn plan(&mut self, world: &World<'_>) {
         for (n, instance) in world.fleet().instances.iter().enumerate() {
-            let first = self.start.first(instance.seed, instance.every.as_secs_f64());
+            let (every, created) = (instance.every.as_secs_f64(), instance.life.created);
+            let first = self.start.first(instance.seed, every);
+            let first = if first < created { self.start.next(instance.seed, every, created) } else { first };
             self.due.insert((first.to_bits(), n as u32));
         }
         self.links = vec![(VecDeque::new(), 0); world.fleet().links.len()];
@@ -78,6 +80,9 @@ impl Clockwork {
 
     /// An instance whose time has come.
     fn fall_due(&mut self, world: &mut World<'_>, instance: u32) {
+        if !world.exists(instance) {
+            return;
+        }
         world.ask(instance);
         let of = &world.fleet().instances[instance as usize];
         if self.only_below.is_some_and(|most| world.load(of.host) >= most) {
@@ -97,6 +102,9 @@ impl Clockwork {
         let most = self.most_a_link.unwrap_or(u32::MAX);
         while self.links[link as usize].1 < most {
             let Some(instance) = self.links[link as usize].0.pop_front() else { return };
+            if !world.exists(instance) {
+                continue;
+            }
             self.links[link as usize].1 += 1;
             let run = world.start(instance, self.pace);
             let gives_up = (world.now() + TIMEOUT_SECS).to_bits();
@@ -152,6 +160,9 @@ impl Strategy for Clockwork {
         let of = &world.fleet().instances[finished.instance as usize];
         let link = world.fleet().hosts[of.host as usize].link;
         self.links[link as usize].1 -= 1;
+        if finished.dropped {
+            return self.start_on(world, link);
+        }
         let every = of.every.as_secs_f64();
         let next =
             if finished.ok { self.start.next(of.seed, every, world.now()) } else { world.now() + RETRY_SECS };

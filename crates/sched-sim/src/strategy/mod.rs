@@ -6,7 +6,7 @@ mod clockwork;
 
 use crate::world::{Finished, World};
 
-pub use adaptive::{Adaptive, Weeks};
+pub use adaptive::{Adaptive, LEARNED_DAYS, Weeks};
 pub use baseline::{Baseline, baselines, best};
 pub use clockwork::{Clockwork, StartAt};
 

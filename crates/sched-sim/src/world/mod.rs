@@ -39,6 +39,8 @@ pub struct World<'a> {
     faults: &'a Faults,
     /// When places or clocks change because of them, ascending.
     changes: Vec<f64>,
+    /// When which instance is dropped, the first last.
+    drops: Vec<(f64, u32)>,
     now: f64,
     links: Vec<SharedLink>,
     /// By link, the run behind each flow.
@@ -65,6 +67,7 @@ impl<'a> World<'a> {
             laws: Laws::default(),
             faults,
             changes: faults.changes(),
+            drops: drops(fleet),
             now: 0.0,
             links: fleet.links.iter().map(|link| SharedLink::new(link.bytes_per_sec)).collect(),
             run_of: vec![Vec::new(); fleet.links.len()],
@@ -169,6 +172,11 @@ impl<'a> World<'a> {
         self.links[link as usize].share()
     }
 
+    /// Whether an instance exists now. One that does not has no backups.
+    pub fn exists(&self, instance: u32) -> bool {
+        self.fleet.instances[instance as usize].life.is_at(self.now)
+    }
+
     /// The newest recovery point of an instance, in seconds.
     pub fn recovery_point(&self, instance: u32) -> f64 {
         self.ledger.point(instance)
@@ -182,7 +190,7 @@ impl<'a> World<'a> {
     fn load_at(&self, host: u32, at: f64) -> f64 {
         let slot = (at / f64::from(SLOT_SECS)) as u32;
         let crowd = self.faults.crowd(self.fleet, host, at);
-        (self.fleet.hosts[host as usize].load.at(slot) + crowd).min(1.0)
+        (self.fleet.hosts[host as usize].load_at(slot) + crowd).min(1.0)
     }
 
     /// Whether whatever runs on a host now fails.
@@ -201,16 +209,19 @@ impl<'a> World<'a> {
         self.ledger.overridden();
     }
 
-    /// Starts a backup.
+    /// Starts a backup. That of an instance that does not exist fails.
     pub fn start(&mut self, instance: u32, pace: Pace) -> RunId {
         let of = &self.fleet.instances[instance as usize];
         let link = self.fleet.hosts[of.host as usize].link;
         let attempt = &mut self.attempts[instance as usize];
         *attempt += 1;
-        let fate = self.faults.fate(of.seed, *attempt);
+        let fate = match self.faults.fate(of.seed, *attempt) {
+            _ if !of.life.is_at(self.now) => Fate::Fails(0.0),
+            fate => fate,
+        };
         let bytes = of.bytes_after(self.now / 86_400.0);
         let part = match fate {
-            Fate::Succeeds | Fate::Unavailable(_) => 1.0,
+            Fate::Succeeds | Fate::Unavailable(_) | Fate::Dropped => 1.0,
             Fate::Fails(part) | Fate::Hangs(part) => part,
         };
         let (bytes, now) = (bytes * part, self.now);
@@ -282,4 +293,12 @@ impl<'a> World<'a> {
         }
         names[flow.index()] = id;
     }
+}
+
+/// When which instance is dropped, the first last.
+fn drops(fleet: &Fleet) -> Vec<(f64, u32)> {
+    let dropped = fleet.instances.iter().zip(0..).map(|(of, n)| (of.life.dropped, n));
+    let mut drops: Vec<(f64, u32)> = dropped.filter(|(at, _)| at.is_finite()).collect();
+    drops.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+    drops
 }

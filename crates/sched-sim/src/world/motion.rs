@@ -20,7 +20,7 @@ const REACTION_SECS: f64 = 12.0;
 const NOTICED_SECS: f64 = 30.0;
 
 impl<'a> World<'a> {
-    /// Moves on to `to`, or to the first end of a backup before that.
+    /// Moves on to `to`, or to the first end of a backup before that. A backup ends, too, when its instance is dropped.
     pub fn advance(&mut self, to: f64) -> Option<Finished> {
         let slot = self.pacing.period();
         loop {
@@ -28,7 +28,8 @@ impl<'a> World<'a> {
                 if self.runs.is_empty() { f64::INFINITY } else { ((self.now / slot).floor() + 1.0) * slot };
             let change = self.next_change();
             let end = self.ends.first().map(|(bits, link)| (f64::from_bits(*bits), *link));
-            let next = boundary.min(change).min(to);
+            let dropped = self.drops.last().map_or(f64::INFINITY, |(at, _)| *at);
+            let next = boundary.min(change).min(dropped).min(to);
             if let Some((at, link)) = end.filter(|(at, _)| *at <= next) {
                 self.now = self.now.max(at);
                 if let Some(finished) = self.end_first(link) {
@@ -43,10 +44,23 @@ impl<'a> World<'a> {
             if next == boundary {
                 self.look_again();
             }
+            if next == dropped
+                && let Some(finished) = self.drop_next()
+            {
+                return Some(finished);
+            }
             if next >= to {
                 return None;
             }
         }
+    }
+
+    /// The next instance is dropped. Ends its backup, if one runs.
+    fn drop_next(&mut self) -> Option<Finished> {
+        let (_, instance) = self.drops.pop()?;
+        let on = &self.on[self.fleet.instances[instance as usize].host as usize];
+        let run = on.iter().copied().find(|run| self.runs[run.0 as usize].instance == instance)?;
+        Some(self.end(run, Fate::Dropped))
     }
 
     /// The first flow of a link has moved all its bytes.
@@ -75,15 +89,15 @@ impl<'a> World<'a> {
         }
         self.rate_host(run.host);
         self.look_at(run.link);
-        let ok = fate == Fate::Succeeds;
+        let (ok, dropped) = (fate == Fate::Succeeds, fate == Fate::Dropped);
         if ok {
             self.ledger.succeeded(self.fleet, run.instance, run.started, self.now);
-        } else {
+        } else if !dropped {
             self.ledger.failed(run.instance);
         }
         let unavailable = if let Fate::Unavailable(place) = fate { Some(place) } else { None };
         let bytes = run.bytes - left;
-        Finished { run: id, instance: run.instance, started: run.started, bytes, ok, unavailable }
+        Finished { run: id, instance: run.instance, started: run.started, bytes, ok, unavailable, dropped }
     }
 
     /// Loads change, or laws look again.

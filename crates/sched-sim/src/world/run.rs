@@ -43,7 +43,10 @@ pub struct Finished {
     pub ok: bool,
     /// What was not available, if it failed for that.
     pub unavailable: Option<Where>,
+    /// Whether it was given up because its instance was dropped: it neither succeeded nor failed.
+    pub dropped: bool,
 }
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     pub(super) instance: u32,

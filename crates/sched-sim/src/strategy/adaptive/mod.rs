@@ -1,6 +1,7 @@
 //! The scheduler itself, on simulated time: [`Adaptive`].
 
 mod hurry;
+mod lives;
 mod loads;
 mod plans;
 mod store;
@@ -19,10 +20,11 @@ use sched_core::{
 };
 
 use self::hurry::Hurry;
+use self::lives::Lives;
 use self::loads::Loads;
 use self::plans::{Plans, Wanted};
 use self::store::Store;
-pub use self::weeks::Weeks;
+pub use self::weeks::{LEARNED_DAYS, Weeks};
 use super::Strategy;
 use crate::MONDAY;
 use crate::fault::Where;
@@ -58,6 +60,7 @@ struct AtWork {
     plans: Option<Plans>,
     hurry: Hurry,
     loads: Loads,
+    lives: Lives,
     store: Store,
     /// When hosts, destinations or the clock change that it has not looked at yet, in seconds.
     next_change: f64,
@@ -73,6 +76,8 @@ struct AtWork {
 /// What is known of an instance.
 #[derive(Clone, Copy, Debug, Default)]
 struct Course {
+    /// Its next backup, asked for or under way.
+    job: Option<JobId>,
     run: Option<(AttemptId, RunId)>,
     /// Mean rate of the last backup, in bytes a second; 0 before there was one.
     rate: f32,
@@ -119,6 +124,7 @@ impl AtWork {
             plans: weeks.map(|weeks| Plans::new(world, weeks)),
             hurry: Hurry::default(),
             loads: Loads::new(fleet.hosts.len(), fleet.instances.len()),
+            lives: Lives::new(fleet),
             store: Store::default(),
             next_change: world.now(),
             troubled: vec![(false, false); fleet.hosts.len()],
@@ -127,7 +133,9 @@ impl AtWork {
             jobs: HashMap::default(),
             instances: vec![Course::default(); fleet.instances.len()],
         };
-        (0..fleet.instances.len()).for_each(|of| at_work.submit(world, of as u32));
+        (0..fleet.instances.len() as u32)
+            .filter(|of| world.exists(*of))
+            .for_each(|of| at_work.submit(world, of));
         at_work
     }
 
@@ -159,7 +167,8 @@ impl AtWork {
         let window = terms.window.clone();
         let job = self.engine.submit(moment(world), spec, terms).expect("as many as may wait").job();
         self.jobs.insert(job, instance);
-        self.instances[instance as usize].planned = f64::NEG_INFINITY;
+        let course = &mut self.instances[instance as usize];
+        (course.job, course.planned) = (Some(job), f64::NEG_INFINITY);
         if let Some(plans) = &mut self.plans {
             let (host, link, seed) = (of.host, host.link, of.seed);
             plans.insert(
@@ -205,7 +214,10 @@ impl AtWork {
                 Output::Ended(status) => {
                     if let Some(instance) = self.jobs.remove(&status.job.id) {
                         self.plans.iter_mut().for_each(|plans| plans.remove(status.job.id));
-                        self.submit(world, instance);
+                        self.instances[instance as usize].job = None;
+                        if world.exists(instance) {
+                            self.submit(world, instance);
+                        }
                     }
                 }
                 _ => {}
@@ -262,6 +274,7 @@ impl AtWork {
     /// Takes over what the planner has chosen.
     fn plan(&mut self, world: &World<'_>) {
         let Some(plans) = &mut self.plans else { return };
+        plans.learn(world);
         let now = moment(world);
         for (job, plan) in plans.changes(world.clock()) {
             let start = plan.as_ref().map_or(f64::NEG_INFINITY, |plan| secs_of(plan.start));
@@ -275,6 +288,7 @@ impl AtWork {
     fn wake(&mut self, world: &mut World<'_>) -> f64 {
         let now = moment(world);
         self.follow_changes(world);
+        self.follow_lives(world);
         if let Some(lsn) = self.store.durable(world.now()) {
             self.engine.committed(now, lsn);
         }
@@ -293,7 +307,7 @@ impl AtWork {
             if !behind && next.is_none_or(|next| next > now.mono) {
                 let next = next
                     .map_or(f64::INFINITY, |next| (next.as_nanos() as f64 * 1e-9).max(world.now() + 1e-3));
-                let looks = self.hurry.next().min(self.loads.next());
+                let looks = self.hurry.next().min(self.loads.next()).min(self.lives.next());
                 return next.min(looks).min(self.store.next()).min(self.next_change);
             }
         }
@@ -307,6 +321,10 @@ impl AtWork {
             (course.bytes, course.ahead.1) = (finished.bytes as f32, course.ahead.0);
         } else {
             self.loads.before(world.now(), world.now(), finished.instance);
+        }
+        if finished.dropped {
+            // Told first, so that it is not tried again.
+            self.give_up(world, finished.instance);
         }
         let result = match finished.unavailable {
             _ if finished.ok => Ok(()),

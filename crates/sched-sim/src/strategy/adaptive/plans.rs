@@ -11,9 +11,10 @@ use sched_core::{Calendar, CalendarName, JobId, Plan};
 use sched_workload::plan::{FleetPlanner, LinkSet, OpenInterval, PlanSettings, PlanSource, PlannedJob};
 use sched_workload::{Forecast, ForecastSlot};
 
-use super::weeks::Weeks;
+use super::weeks::{Course, Weeks};
 use super::{HOUR, secs_of, wall_of};
 use crate::MONDAY;
+use crate::fleet::Instance;
 use crate::latency::Room;
 use crate::world::World;
 
@@ -40,7 +41,12 @@ const SOONER: f64 = 0.3;
 pub(super) struct Plans {
     planner: FleetPlanner,
     links: Vec<LinkSet>,
+    /// What the instances that exist need of each link in the long run, in bytes a second.
+    needed: Vec<f64>,
     outlook: Outlook,
+    /// Hosts of which there is more to learn, and the days that have been.
+    learning: Vec<Course>,
+    days_over: u32,
     /// Jobs that are planned anew, by the sweep that does it: those that came first see who came after them.
     again: BTreeMap<u64, Vec<JobId>>,
     sweep: u64,
@@ -75,24 +81,47 @@ pub(super) struct Wanted {
 impl Plans {
     pub(super) fn new(world: &mut World<'_>, weeks: &Weeks) -> Self {
         let fleet = world.fleet();
-        let mut levels = vec![0.0; fleet.links.len()];
-        for of in &fleet.instances {
-            let bytes = of.bytes_after(f64::from(world.days()) / 2.0);
-            levels[fleet.hosts[of.host as usize].link as usize] += LEVEL * bytes / of.rpo.as_secs_f64();
+        let mut needed = vec![0.0; fleet.links.len()];
+        for (of, _) in fleet.instances.iter().zip(0..).filter(|(_, n)| world.exists(*n)) {
+            needed[fleet.hosts[of.host as usize].link as usize] += level_of(world, of);
         }
         let settings =
             PlanSettings { step: STEP, horizon: Duration::from_secs(36 * 3600), ..PlanSettings::default() };
         let mut planner = FleetPlanner::new(settings, wall_of(world.clock())).expect("the settings are good");
-        let mut links = Vec::with_capacity(levels.len());
-        for (n, (link, level)) in fleet.links.iter().zip(levels).enumerate() {
+        let mut links = Vec::with_capacity(needed.len());
+        for (n, (link, level)) in fleet.links.iter().zip(&needed).enumerate() {
             let level = level.min(link.bytes_per_sec);
             world.limit_link(n as u32, level);
             links.push(LinkSet::new([planner.add_link(level as u64)]).expect("it is one link"));
         }
-        let hosts = fleet.hosts.iter().map(|host| weeks.of(&host.load, world.days())).collect();
+        let hosts = fleet.hosts.iter().map(|host| weeks.of(host, world.days())).collect();
+        let learning = fleet.hosts.iter().zip(0..).filter_map(|(host, n)| Course::new(n, host)).collect();
         let calendars = world.calendars().map(|(name, of)| (name.clone(), of.clone())).collect();
         let outlook = Outlook { hosts, room: world.room(), calendars, jobs: HashMap::default() };
-        Self { planner, links, outlook, again: BTreeMap::new(), sweep: 0, swept: world.clock() }
+        let (again, swept) = (BTreeMap::new(), world.clock());
+        Self { planner, links, needed, outlook, learning, days_over: 0, again, sweep: 0, swept }
+    }
+
+    /// An instance has been created, or dropped: its link is to carry more, or less.
+    pub(super) fn came_or_went(&mut self, world: &mut World<'_>, instance: u32, came: bool) {
+        let of = &world.fleet().instances[instance as usize];
+        let link = world.fleet().hosts[of.host as usize].link;
+        let needed = &mut self.needed[link as usize];
+        *needed += if came { level_of(world, of) } else { -level_of(world, of) };
+        let level = needed.clamp(0.0, world.fleet().links[link as usize].bytes_per_sec);
+        world.limit_link(link, level);
+        self.links[link as usize].iter().for_each(|id| self.planner.set_capacity(id, level as u64));
+    }
+
+    /// Learns of the days that are over what is new.
+    pub(super) fn learn(&mut self, world: &World<'_>) {
+        let over = (world.now() / 86_400.0) as u32;
+        if over > std::mem::replace(&mut self.days_over, over) {
+            for course in &mut self.learning {
+                let host = course.host as usize;
+                course.follow(&world.fleet().hosts[host], over, world.days(), &mut self.outlook.hosts[host]);
+            }
+        }
     }
 
     /// The share of a host that backups may use, mean over the hours from one moment to another, as far as it is forecast.
@@ -179,6 +208,11 @@ impl Plans {
         let sweeps = (SOONER * (start - now) / SWEEP).max(1.0) as u64;
         self.again.entry(self.sweep + sweeps).or_default().push(job);
     }
+}
+
+/// What an instance adds to the level of its link, in bytes a second.
+fn level_of(world: &World<'_>, of: &Instance) -> f64 {
+    LEVEL * of.bytes_after(f64::from(world.days()) / 2.0) / of.rpo.as_secs_f64()
 }
 
 impl Wanted {

@@ -1,5 +1,9 @@
-//! What a host's foreground does: [`LoadPattern`].
+//! What a host's foreground does: [`LoadPattern`], [`Recording`], [`LevelShift`].
 
+mod recording;
+
+pub(crate) use recording::Samples;
+pub use recording::{Recording, RecordingError};
 use serde::{Deserialize, Serialize};
 
 use crate::noise::{normal, unit};
@@ -9,7 +13,7 @@ pub const SLOT_SECS: u32 = 900;
 /// Slots of a day.
 pub const SLOTS_OF_DAY: u32 = 86_400 / SLOT_SECS;
 /// No foreground uses more than this of its host: the rest is kept idle by whoever sized it.
-const BUSIEST: f64 = 0.97;
+pub(crate) const BUSIEST: f64 = 0.97;
 
 /// How the load of a host goes, in the classes that Seagull (Microsoft, VLDB 2021) found among database servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,10 +50,24 @@ pub struct LoadPattern {
     pub seed: u64,
 }
 
+/// A step of a host's load, up or down, that stays: a customer comes or goes, a cache is lost, a release costs more.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LevelShift {
+    /// From which slot on, counted from the simulation's Monday midnight.
+    pub slot: u32,
+    /// What is added to the load then, from -1 to 1.
+    pub by: f32,
+}
+
 impl LoadPattern {
     /// The load in a slot, counted from a Monday midnight, local time: from 0 to .97.
     pub fn at(&self, slot: u32) -> f64 {
-        self.noisy(slot, self.mean(slot))
+        self.at_with(slot, 0.0)
+    }
+
+    /// The same with so much added to its mean.
+    pub(crate) fn at_with(&self, slot: u32, more: f64) -> f64 {
+        self.noisy(slot, self.mean(slot) + more)
     }
 
     /// The load at each full hour, from a slot on with which a day begins: as [`at`](Self::at), but what the hours of
