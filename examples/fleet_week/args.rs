@@ -10,6 +10,7 @@ What would a policy do to a fleet in a week? Simulates it beside what users have
 cargo run --release --example fleet_week -- [OPTIONS]
 
   --fleet FILE      instances as comma-separated values (default: a fleet from the seed)
+  --loads FILE      recorded loads of its hosts as comma-separated values
   --policy FILE     policies as TOML, over the built-in ones
   --instances N     instances of the fleet from the seed (10000)
   --seed N          which fleet (1)
@@ -20,6 +21,7 @@ cargo run --release --example fleet_week -- [OPTIONS]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Args {
     pub(crate) fleet: Option<PathBuf>,
+    pub(crate) loads: Option<PathBuf>,
     pub(crate) policy: Option<PathBuf>,
     pub(crate) out: Option<PathBuf>,
     pub(crate) instances: Option<u32>,
@@ -30,10 +32,12 @@ pub(crate) struct Args {
 impl Args {
     /// `None` when only help was asked for.
     pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Option<Self>, lexopt::Error> {
-        let mut args = Self { fleet: None, policy: None, out: None, instances: None, seed: 1, days: 7 };
+        let mut args =
+            Self { fleet: None, loads: None, policy: None, out: None, instances: None, seed: 1, days: 7 };
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("fleet") => args.fleet = Some(parser.value()?.into()),
+                Long("loads") => args.loads = Some(parser.value()?.into()),
                 Long("policy") => args.policy = Some(parser.value()?.into()),
                 Long("out") => args.out = Some(parser.value()?.into()),
                 Long("instances") => args.instances = Some(number(&mut parser, "--instances", 1, 5_000_000)?),
@@ -68,8 +72,10 @@ mod tests {
 
     #[test]
     fn options_are_read_and_nonsense_is_named() {
-        let args = parse(&["--fleet", "f.csv", "--seed=7", "--days", "14"]).unwrap().unwrap();
+        let args =
+            parse(&["--fleet", "f.csv", "--loads", "l.csv", "--seed=7", "--days", "14"]).unwrap().unwrap();
         assert_eq!((args.fleet, args.seed, args.days), (Some("f.csv".into()), 7, 14));
+        assert_eq!(args.loads, Some("l.csv".into()));
         assert_eq!(parse(&["--help"]), Ok(None));
         assert!(parse(&["--days", "0"]).unwrap_err().contains("from 1 to 35"));
         assert!(parse(&["--fleet", "f", "--instances", "3"]).unwrap_err().contains("the file says"));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use backup_sched::core::JobTerms;
 use backup_sched::policy::Level;
 use backup_sched::{JobSpec, Policies};
-use sched_sim::{Fleet, FleetShape, Instance, MONDAY, Terms};
+use sched_sim::{Fleet, FleetShape, Instance, LEARNED_DAYS, MONDAY, Terms};
 
 use crate::args::Args;
 
@@ -34,6 +34,11 @@ impl Inputs {
                 shape.generate()
             }
         };
+        if let Some(file) = &args.loads {
+            let name = file.display().to_string();
+            let open = File::open(file).map_err(|error| format!("{name}: {error}"))?;
+            fleet.read_loads(&name, BufReader::new(open))?;
+        }
         let mut policies = Policies::builtin();
         if let Some(file) = &args.policy {
             let name = file.display().to_string();
@@ -43,15 +48,19 @@ impl Inputs {
         let terms = govern(&policies, &mut fleet)?;
         let windows = policies.check_windows(MONDAY);
         let warnings = [policies.warnings(), &windows].into_iter().filter(|told| !told.is_empty());
+        let mut warnings: Vec<String> = warnings.map(ToString::to_string).collect();
+        warnings
+            .extend(args.loads.as_ref().and_then(|file| known_before(&fleet, args.days, &file.display())));
         let from = |file: &Option<_>, otherwise: String| {
             file.as_ref().map_or(otherwise, |file: &std::path::PathBuf| format!("from {}", file.display()))
         };
         let about = format!(
-            "the fleet {}, the policies {}",
+            "the fleet {}, {}the policies {}",
             from(&args.fleet, format!("generated from seed {}", args.seed)),
+            recorded(&fleet, args),
             from(&args.policy, "those built in, with the fleet's own recovery point objectives".into())
         );
-        Ok(Self { fleet, terms, about, warnings: warnings.map(ToString::to_string).collect() })
+        Ok(Self { fleet, terms, about, warnings })
     }
 }
 
@@ -59,6 +68,27 @@ fn read(file: &Path) -> Result<Fleet, Box<dyn Error>> {
     let name = file.display().to_string();
     let open = File::open(file).map_err(|error| format!("{name}: {error}"))?;
     Ok(Fleet::read(&name, BufReader::new(open))?)
+}
+
+/// Whose loads were recorded, for people.
+fn recorded(fleet: &Fleet, args: &Args) -> String {
+    let Some(file) = &args.loads else { return String::new() };
+    let hosts = fleet.hosts.iter().filter(|host| host.recorded.is_some()).count();
+    let all = fleet.hosts.len();
+    format!("the loads of {hosts} of {all} hosts as recorded in {}, ", file.display())
+}
+
+/// A scheduler that has learned from the very days that it is then shown forecasts better than it would.
+fn known_before(fleet: &Fleet, days: u32, file: &impl std::fmt::Display) -> Option<String> {
+    let recorded = || fleet.hosts.iter().filter_map(|host| host.recorded.as_ref());
+    let known = recorded().filter(|of| of.repeats_after_days() < days + LEARNED_DAYS).count();
+    (known > 0).then(|| {
+        format!(
+            "{file}: {known} of {} recordings are shorter than the {LEARNED_DAYS} days of which the scheduler learns and the {days} \
+             that are simulated. They repeat, so it has seen before what comes, and does better than it would.",
+            recorded().count()
+        )
+    })
 }
 
 /// The terms of each instance. An RPO that a policy file says counts for the fleet; where only the built-in policies say
@@ -108,6 +138,20 @@ mod tests {
         assert_eq!(hours, [(48, day), (30, day)]);
         assert!(terms.of(0).unwrap().window.is_some() && terms.of(1).unwrap().window.is_none());
         assert_eq!(terms.calendars.len(), 1);
+    }
+
+    #[test]
+    fn recordings_that_are_too_short_to_be_new_are_warned_of() {
+        let recorded = |days: u32| {
+            let mut fleet = fleet("instance,technology,size_gb\na,mysql,1\nb,etcd,1\n");
+            let lines: String = (0..24 * days).map(|hour| format!("a,{hour},.3\n")).collect();
+            fleet.read_loads("loads.csv", format!("host,hours,load\n{lines}").as_bytes()).unwrap();
+            fleet
+        };
+        let told = known_before(&recorded(7), 7, &"loads.csv").unwrap();
+        assert!(told.starts_with("loads.csv: 1 of 1 recordings are shorter"), "{told}");
+        assert_eq!(known_before(&recorded(21), 7, &"loads.csv"), None);
+        assert!(known_before(&recorded(21), 14, &"loads.csv").is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What would this policy do to my fleet next week? The scheduler beside what users have now, on simulated time: a table,
 //! and a page with pictures. See docs/simulation.md.
 //!
-//! `cargo run --release --example fleet_week -- [--fleet fleet.csv] [--policy policy.toml]`
+//! `cargo run --release --example fleet_week -- [--fleet fleet.csv] [--loads loads.csv] [--policy policy.toml]`
 
 mod args;
 mod inputs;

@@ -107,7 +107,7 @@ pub(super) fn foreground(fleet: &Fleet) -> Week {
     let slots_of_hour = 3600 / SLOT_SECS;
     let mean = |hour: u32| {
         let slot = hour * slots_of_hour + slots_of_hour / 2;
-        hosts().map(|host| host.load.mean(slot).min(1.0)).sum::<f64>() / count
+        hosts().map(|host| host.mean_load(slot)).sum::<f64>() / count
     };
     std::array::from_fn(|day| std::array::from_fn(|hour| mean((24 * day + hour) as u32)))
 }
