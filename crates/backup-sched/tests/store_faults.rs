@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use backup_sched::core::store::{Entry, JobStore, MemoryStore, StoreError};
 use backup_sched::{
-    Clock, EventKind, JobId, JobSpec, JobState, ManualClock, Priority, RunContext, Scheduler, SystemClock,
+    Clock, EventKind, JobId, JobSpec, JobState, ManualClock, Order, Policies, Priority, RunContext,
+    Scheduler, Scope, SubmitError, SystemClock,
 };
 use parking_lot::Mutex;
 use rig::{LONG, wait_for};
@@ -153,4 +154,31 @@ fn a_shutdown_writes_what_is_left_though_nobody_reads_messages_any_more() {
     assert!(SystemClock.now().mono.since(begun) < Duration::from_secs(8));
     over.store(true, Ordering::SeqCst);
     flood.join().unwrap();
+}
+
+#[test]
+fn a_slot_that_joined_what_was_not_accepted_is_made_all_the_same() {
+    let file = "[instances.a]\ntechnology = 'sqlite'\nschedule = '0 2 * * *'\n";
+    let store = MemoryStore::new();
+    let faults = Arc::<Faults>::default();
+    let faulty = Faulty { inner: store.clone(), faults: Arc::clone(&faults) };
+    let clock = ManualClock::default();
+    let policies = Policies::builtin().with_toml("policy.toml", file).unwrap();
+    let quick = |_: &RunContext| Ok(());
+    let builder = Scheduler::builder().clock(clock.clone()).policies(policies).executor("sqlite", quick);
+    let scheduler = builder.store(faulty).start().unwrap();
+    let events = scheduler.subscribe(10_000).unwrap();
+    // Nobody has his turn, or another job would be made of the slot.
+    scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let stuck = faults.stuck.lock();
+    let ticket = scheduler.submit_unconfirmed([JobSpec::new("a", "sqlite")]).remove(0).unwrap();
+    // While that is on its way to the store, the same is due.
+    clock.advance(Duration::from_secs(2 * 3_600 + 60));
+    wait_for(&events, |kind| matches!(kind, EventKind::DueSubmitted { .. }));
+    faults.is_full.store(true, Ordering::SeqCst);
+    drop(stuck);
+    assert_eq!(ticket.confirm(), Err(SubmitError::Store(full())));
+    faults.is_full.store(false, Ordering::SeqCst);
+    scheduler.release(Scope::Fleet).unwrap();
+    wait_for(&events, |kind| matches!(kind, EventKind::Succeeded { .. }));
 }

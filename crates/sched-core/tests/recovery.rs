@@ -453,3 +453,65 @@ fn an_order_to_run_now_spares_no_later_back_off_after_a_crash() {
     assert_eq!(next.engine.job_status(job).unwrap().state, state);
     assert_eq!(next.engine.next_wakeup(), at);
 }
+
+#[test]
+fn a_start_that_was_not_durable_yet_heeds_what_was_ordered_meanwhile() {
+    let mut world = World::new();
+    world.lag = 1_000;
+    let job = world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap().job();
+    world.settle();
+    // The store takes nothing for an hour, and nobody is to start by then.
+    world.clock.advance(secs(3_600));
+    world.engine.hold(world.clock.now(), Scope::Fleet, Order::new("ana", "the office is open"));
+    world.lag = 0;
+    world.settle();
+    assert!(world.under_way.is_empty(), "{:?}", world.said);
+    let explained = world.engine.explain(job).unwrap();
+    assert!(explained.state.is_waiting() && explained.to_string().contains("the office"), "{explained}");
+    assert!(world.engine.release(world.clock.now(), &Scope::Fleet));
+    world.settle();
+    // Its record may be known to somebody: the number is not given again.
+    assert_eq!(world.under_way, [AttemptId { job, number: 2 }]);
+    world.finish(world.under_way[0], Ok(()));
+    world.settle();
+    assert_eq!(world.engine.explain(job).unwrap().state, JobState::Succeeded);
+}
+
+#[test]
+fn a_back_off_is_no_longer_than_it_was_meant_however_the_wall_was_set_meanwhile() {
+    let mut world = World::new();
+    let mut twice = terms();
+    twice.retry = RetryPolicy::new(2, secs(600), secs(600));
+    let job = world.engine.submit(world.clock.now(), spec("a"), twice).unwrap().job();
+    world.settle();
+    world.finish(world.under_way[0], Err(RunError::Retryable("no route".into())));
+    world.settle();
+    // The wall had been a year ahead.
+    let mut next = World::on(ManualClock::new(world.clock.now().wall - secs(365 * 86_400)));
+    next.engine.restore(next.clock.now(), world.records()).unwrap();
+    next.settle();
+    next.clock.advance(secs(600));
+    next.settle();
+    assert_eq!(next.under_way, [AttemptId { job, number: 2 }]);
+}
+
+#[test]
+fn a_shutdown_waits_for_no_start_that_was_not_durable_and_the_next_engine_makes_it() {
+    let mut world = World::new();
+    let job = world.engine.submit(world.clock.now(), spec("a"), terms()).unwrap().job();
+    while let Some(output) = world.engine.poll_output() {
+        world.hear(output);
+    }
+    // The store takes nothing from here on.
+    world.lag = u64::MAX;
+    world.settle();
+    assert_eq!(world.engine.active_count(), 1);
+    world.engine.close_and_keep(world.clock.now(), &Reason::new("the end"));
+    world.settle();
+    assert_eq!((world.engine.active_count(), world.engine.pending_count()), (0, 0));
+    assert!(!world.said.iter().any(|output| matches!(output, Output::Start(_))));
+    let mut next = World::on(ManualClock::new(world.clock.now().wall));
+    next.engine.restore(next.clock.now(), world.records()).unwrap();
+    next.settle();
+    assert_eq!(next.under_way, [AttemptId { job, number: 2 }]);
+}

@@ -144,6 +144,8 @@ impl Schedules {
             self.jobs.insert(job, id);
             self.timetable.resume(id);
         } else if let Some(at) = kept.not_before {
+            // The wall may have been ahead: nothing is put off for longer than there may be between two.
+            let at = at.min(wall_plus(self.seen.wall, entry.about.rpo));
             entry.not_before = Some(at);
             self.timetable.delay(id, at);
         }
@@ -323,6 +325,11 @@ impl Schedules {
     /// What is due.
     pub(crate) fn about(&self, id: ScheduleId) -> Option<Arc<Recurring>> {
         self.entries.get(&id).map(|entry| Arc::clone(&entry.about))
+    }
+
+    /// Whether a job makes what was due.
+    pub(crate) fn asks_for(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
     }
 
     /// The backup of the same that is under way, asked for by somebody else.

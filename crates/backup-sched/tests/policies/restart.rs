@@ -263,3 +263,42 @@ fn other_policies_count_for_jobs_that_another_scheduler_accepted() {
     assert_eq!((run.terms.rpo, run.spec.priority), (6 * HOUR, Some(Priority::High)));
     assert_eq!(run.spec.kind, BackupKind::Full);
 }
+
+#[test]
+fn by_the_recovery_point_a_wall_that_was_ahead_puts_nothing_off() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with(BY_RPO, with(&store));
+    let run = fleet.begun();
+    run.end();
+    fleet.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+    let left = fleet.durable(&store);
+    // It was a year ahead, and is right again.
+    let now = fleet.clock.now().wall - 365 * 24 * HOUR;
+    let next = fleet_at(now, BY_RPO, with(&left));
+    let due = next.scheduler.next_runs_of("a").unwrap()[0].due.unwrap();
+    assert!(due <= now + 24 * HOUR, "{due}");
+    next.clock.advance(24 * HOUR);
+    next.begun().end();
+}
+
+#[test]
+fn a_job_goes_on_though_what_it_was_accepted_under_is_gone() {
+    let file = "[calendars.night]\nwindows = ['23:00-23:30']\n[fleet]\nresources = { tapes = 3 }\n\
+                [instances.a]\ntechnology = 'generic'\nwindow = 'night'\ndemand = { slots = 1, tapes = 2 }\n\
+                max_per_host = 1\n";
+    let store = MemoryStore::new();
+    let fleet = fleet_with(file, with(&store));
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let job = fleet.ask("a");
+    let left = fleet.durable(&store);
+    // Calendar and resource are gone, and the instance is of another technology: its terms cannot be found anew.
+    let other = "[instances.a]\ntechnology = 'sqlite'\n";
+    let next = fleet_at(fleet.clock.now().wall, other, with(&left));
+    next.scheduler.release(Scope::Fleet).unwrap();
+    let explained = next.scheduler.explain(job.id()).unwrap();
+    assert!(!explained.state.is_final(), "{explained}");
+    let run = next.begun();
+    assert_eq!((run.instance.as_str(), run.number), ("a", 1));
+    run.end();
+    next.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+}

@@ -13,6 +13,7 @@ use crate::run::RunError;
 use crate::spec::{JobId, JobSpec};
 use crate::time::{Now, wall_until};
 
+use super::domain::Shut;
 use super::index::{DomainIx, JobIx, TargetIx};
 use super::job::{Stop, wall};
 use super::{AttemptEnd, AttemptId, Engine, Output, StartOrder};
@@ -28,12 +29,49 @@ impl Engine {
         self.journaled
     }
 
-    /// Everything up to `lsn` is durable: starts that waited for it go out.
+    /// Everything up to `lsn` is durable: starts that waited for it go out. A store may have taken its time: where an
+    /// operator, a blackout or the end of a window keeps jobs back by now, they wait again, and no retry is spent.
     pub fn committed(&mut self, now: Now, lsn: Lsn) {
-        self.observe(now);
+        let now = self.observe(now);
         while let Some((_, order)) = self.withheld.pop_front_if(|(at, _)| *at <= lsn) {
-            self.outputs.push_back(Output::Start(order));
+            let kept_back = self.under_way(order.attempt).filter(|ix| self.is_kept_back(*ix, now));
+            match kept_back {
+                Some(_) => self.take_back(
+                    now,
+                    order.attempt,
+                    Reason::new("nothing may start here any more since it was decided"),
+                ),
+                None => self.outputs.push_back(Output::Start(order)),
+            }
         }
+    }
+
+    /// Starts that have not gone out will not: their jobs wait again.
+    pub(super) fn take_all_back(&mut self, now: Now, why: &Reason) {
+        for (_, order) in std::mem::take(&mut self.withheld) {
+            self.take_back(now, order.attempt, why.clone());
+        }
+    }
+
+    fn take_back(&mut self, now: Now, attempt: AttemptId, why: Reason) {
+        let Some(ix) = self.under_way(attempt) else { return };
+        let active = self.jobs[ix.at()].active;
+        self.actives[active.at()].stop = Some(Box::new(Stop::Interrupted(why, None)));
+        self.ended(now, attempt, AttemptEnd { bytes: 0, result: Err(RunError::Cancelled) });
+    }
+
+    /// Whether a job may not start, whatever room there is.
+    fn is_kept_back(&self, ix: JobIx, now: Now) -> bool {
+        if self.config.advise_only {
+            return false;
+        }
+        let job = &self.jobs[ix.at()];
+        let (pass, feels) = (job.pass(now.wall.as_millisecond()), self.feels(job));
+        let mut domains = Vec::new();
+        self.domains_of(job, &mut domains);
+        let shut = |domain: &DomainIx| self.domains[*domain].all_closed(pass, feels);
+        let final_word = |shut: Shut| matches!(shut, Shut::Hold | Shut::Blackout | Shut::Window);
+        domains.iter().flat_map(shut).any(final_word)
     }
 
     /// Takes over what a former engine had not finished, the orders that stood, and what it had learned. Records may be
@@ -137,9 +175,11 @@ impl Engine {
             extras.failed_ms = record.failed.map(jiff::Timestamp::as_millisecond);
         }
         self.set_express(now, ix);
-        // An order to run now ends only the back-off that there was when it was given.
+        // An order to run now ends only the back-off that there was when it was given. The wall may have been ahead then: it
+        // is no longer than it was meant.
         if let Some(until) = record.back_off_until {
-            self.extras_mut(ix).back_off_until = now.mono + wall_until(now.wall, until);
+            let whole = record.failed.map_or(self.config.pause_within, |failed| wall_until(failed, until));
+            self.extras_mut(ix).back_off_until = now.mono + wall_until(now.wall, until).min(whole);
         }
         self.rekey(ix);
         self.enter(now, ix);

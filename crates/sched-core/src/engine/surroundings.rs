@@ -298,6 +298,8 @@ impl Engine {
     pub fn close_and_keep(&mut self, now: Now, reason: &Reason) {
         self.keeps = self.config.journal;
         self.close(now, reason);
+        // Nobody waits for a store.
+        self.take_all_back(now, reason);
     }
 
     /// The domain of the scope that a call is about. One that is new is made only if there is something to remember of

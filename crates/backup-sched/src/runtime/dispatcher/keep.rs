@@ -234,6 +234,12 @@ impl Dispatcher {
         for waiting in std::mem::take(&mut keeping.waiting) {
             waiting.confirmation.tell(Err(SubmitError::Store(error.clone())));
             for job in &waiting.jobs {
+                let executor =
+                    self.jobs.0.get(job).is_some_and(|entry| matches!(entry.route, Route::Push(_)));
+                if executor && self.parts.schedules.asks_for(*job) {
+                    // What is due has joined it, and goes on.
+                    continue;
+                }
                 let reason = Reason::new("it could not be made durable, and was not accepted");
                 // It may have been cancelled meanwhile.
                 let _ = self.parts.engine.cancel(now, *job, reason);
