@@ -243,8 +243,11 @@ impl SchedulerBuilder {
     /// once an hour and at the shutdown.
     ///
     /// While the store takes nothing, nothing is accepted and nothing starts; what runs goes on, and is written down once
-    /// the store is back. It is opened anew by itself. [`Summary::store`](crate::Summary::store) tells how it stands, and
+    /// the store is back. It is opened anew by itself, and so is one that panicked. [`Summary::store`](crate::Summary::store) tells how it stands, and
     /// [`StoreDown`](crate::EventKind::StoreDown) that it failed.
+    ///
+    /// [`shutdown`](crate::Scheduler::shutdown) has closed it when it returns. A scheduler that is only dropped closes it some
+    /// time later, and the next one may find it [locked](sched_core::store::StoreError::Locked) until then.
     pub fn store(mut self, store: impl JobStore + 'static) -> Self {
         self.store = Some(Box::new(store));
         self

@@ -36,7 +36,8 @@ impl JobHandle {
     ///
     /// # Errors
     /// When the store did not take it, or the scheduler ended before it was known. The job was not accepted then, and has
-    /// ended without an attempt; one that the request had joined goes on.
+    /// ended without an attempt; one that the request had joined goes on. Should the process die before the store works again,
+    /// the next scheduler may find the job all the same: of a write that failed nobody knows how much came to the disk.
     pub fn confirm(&self) -> Result<(), SubmitError> {
         self.confirmation.as_ref().map_or(Ok(()), |confirmation| confirmation.wait())
     }

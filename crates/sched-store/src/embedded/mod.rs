@@ -42,7 +42,8 @@ use self::value::Terms;
 ///
 /// * **Durability.** A group is synced before [`commit`](JobStore::commit) returns. After any error the file is opened
 ///   anew: nothing that a sync was refused for is believed before it has been read from the disk again, with every
-///   checksum.
+///   checksum. It must be the file that was open before: should it be gone, or another one have its name, none is made in its
+///   place, for what was acknowledged is in no other.
 /// * **One at a time.** A second scheduler that opens the file is refused with [`StoreError::Locked`], in the same process
 ///   too; the lock is that of a file `NAME.lock` beside it, and ends with the process.
 /// * **What cannot be read stays.** A damaged file, one of a later version, an empty one and one that is something else are
