@@ -246,6 +246,10 @@ impl SchedulerBuilder {
     /// the store is back. It is opened anew by itself, and so is one that panicked. [`Summary::store`](crate::Summary::store) tells how it stands, and
     /// [`StoreDown`](crate::EventKind::StoreDown) that it failed.
     ///
+    /// Only submissions wait until they are durable. A cancellation, an order and the end of a job are written with the next
+    /// group: a crash in the moment between, or while the store is down, undoes them, and the job is made (again). They are
+    /// durable once [`backlog`](crate::StoreStatus::backlog) is 0.
+    ///
     /// [`shutdown`](crate::Scheduler::shutdown) has closed it when it returns. A scheduler that is only dropped closes it some
     /// time later, and the next one may find it [locked](sched_core::store::StoreError::Locked) until then.
     pub fn store(mut self, store: impl JobStore + 'static) -> Self {

@@ -1,5 +1,6 @@
 //! What a store in a file holds, an entry a line, as JSON. The scheduler that uses the file must have ended, or this looks
-//! into a copy; nothing in the file is changed but by what a crash left to be finished.
+//! into a copy. It opens the file as a scheduler does: what a crash left is finished, a file of a former version is migrated,
+//! and one that is mostly empty is compacted; entries stay as they are.
 //!
 //! `cargo run -p sched-store --features embedded --example store_dump -- FILE`
 
