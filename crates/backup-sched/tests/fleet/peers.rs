@@ -79,6 +79,41 @@ fn a_job_is_cancelled_from_wherever() {
     .unwrap();
 }
 
+/// What is asked of a scheduler that is on its way out is not refused: its successor does it.
+#[test]
+#[ignore = "needs postgresql"]
+fn a_scheduler_that_is_shutting_down_leaves_requests_to_the_next() {
+    let mut rig = Rig::new(1);
+    let here = here(&rig.server, rig.history_file(), Duration::from_secs(600));
+    wait_until("it has its part", SOON, || {
+        let status = rig.outside.status().ok()?;
+        (status.members.iter().filter(|member| member.shares.len() == 8).count() == 2).then_some(())
+    })
+    .unwrap();
+    let spec = |name: &str, n: u32| JobSpec::new(format!("{name}-{n}"), "generic").host(format!("host-{n}"));
+    let handles: Vec<_> = (0..8).map(|n| here.submit(spec("db", n)).unwrap()).collect();
+    let ours = (0..).zip(&handles).find(|(_, handle)| handle.explain().is_ok());
+    let n = ours.expect("some are made here").0;
+    wait_until("something runs here", SOON, || {
+        let runs = rig.history().0.iter().any(|attempt| attempt.pid == std::process::id());
+        runs.then_some(())
+    })
+    .unwrap();
+    let ticket = std::thread::scope(|scope| {
+        let shutdown = scope.spawn(|| here.shutdown(LEASE));
+        std::thread::park_timeout(Duration::from_millis(500));
+        let ticket = rig.outside.submit(&spec("shop", n)).unwrap();
+        shutdown.join().unwrap().unwrap();
+        ticket
+    });
+    wait_until("the next one does it", SOON, || match rig.outside.outcome(ticket).unwrap() {
+        Outcome::Ended(_, Some(status)) => (status.state == JobState::Succeeded).then_some(()),
+        Outcome::Refused(why) => panic!("{why}"),
+        _ => None,
+    })
+    .unwrap();
+}
+
 /// A server that is away for longer than the lease: whoever runs stops by itself, and goes on when it is back.
 #[test]
 #[ignore = "needs postgresql"]

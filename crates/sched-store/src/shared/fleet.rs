@@ -31,6 +31,8 @@ pub(super) struct Beats {
     held: BTreeSet<u32>,
     /// Those of them that it was asked to give up.
     leaving: BTreeSet<u32>,
+    /// Those of them that it took because whoever should have did not: others are given up first.
+    unwanted: BTreeSet<u32>,
     /// Requests that were told and are not answered yet, with their shares.
     told: HashMap<i64, u32>,
     /// What is known of orders that concern the whole fleet, by key: when it was written.
@@ -41,8 +43,8 @@ pub(super) struct Beats {
 
 impl Beats {
     pub(super) fn new(member: Member, limits: Vec<SharedLimit>) -> Self {
-        let (joined, held, leaving, told, orders, sweeps_in) = Default::default();
-        Self { member, limits, joined, held, leaving, told, orders, sweeps_in }
+        let (joined, held, leaving, unwanted, told, orders, sweeps_in) = Default::default();
+        Self { member, limits, joined, held, leaving, unwanted, told, orders, sweeps_in }
     }
 
     /// Joins if it has not.
@@ -50,7 +52,7 @@ impl Beats {
         if !self.joined {
             self.member.join()?;
             self.joined = true;
-            (self.held, self.leaving, self.told) = Default::default();
+            (self.held, self.leaving, self.unwanted, self.told) = Default::default();
         }
         Ok(self.member.id())
     }
@@ -64,22 +66,29 @@ impl Beats {
             self.member.release(&released)?;
             self.held.retain(|share| !released.contains(share));
             self.leaving.retain(|share| !released.contains(share));
+            self.unwanted.retain(|share| !released.contains(share));
             // Who gave them up did not answer. Should they come back, so does what is asked of their owner.
             self.told.retain(|_, share| !released.contains(share));
         }
         let moves = self.member.moves(&self.held)?;
         // Any of its shares will do; those of which nothing runs can move.
         let more = moves.give_up.len().saturating_sub(self.leaving.len());
-        let idle = self.held.iter().rev().filter(|share| !report.busy.contains(share));
+        let unwanted = &self.unwanted;
+        let idle = self.held.iter().rev().filter(|s| !report.busy.contains(s) && !unwanted.contains(s));
         let give_up: Vec<u32> =
             idle.filter(|share| !self.leaving.contains(share)).take(more).copied().collect();
         if !give_up.is_empty() {
             self.leaving.extend(&give_up);
             tell(FleetNews::GiveUp(give_up));
         }
-        let take: Vec<u32> = moves.take.into_iter().filter(|share| !report.busy.contains(share)).collect();
+        let free = moves.take.iter().chain(&moves.overlooked).copied();
+        let take: Vec<u32> = free.filter(|share| !report.busy.contains(share)).collect();
         for owned in self.member.take(&take)? {
+            self.member.keep_up()?;
             self.hand_over(owned, tell)?;
+            if moves.overlooked.contains(&owned.share) {
+                self.unwanted.insert(owned.share);
+            }
         }
         self.tell_orders(tell)?;
         self.tell_requests(tell)?;

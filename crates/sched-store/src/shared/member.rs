@@ -25,6 +25,8 @@ pub struct Moves {
     pub give_up: Vec<u32>,
     /// Shares that nobody owns and it lacks.
     pub take: Vec<u32>,
+    /// Shares that nobody has owned for the time of a lease, though somebody else lacks them.
+    pub overlooked: Vec<u32>,
 }
 
 /// Shares whose owner is gone: its row was swept away, or it has left. That a lease looks over is not enough: a statement
@@ -42,12 +44,14 @@ pub struct Member {
     id: i64,
     shares: u32,
     lease: Lease,
+    /// Shares that nobody owns and another one should take, and since when that is so.
+    overlooked: BTreeMap<u32, BootTime>,
 }
 
 impl Member {
     pub(super) fn new(config: SharedConfig, shares: u32) -> Self {
         let lease = Lease::new(config.lease);
-        Self { config, connection: None, id: 0, shares, lease }
+        Self { config, connection: None, id: 0, shares, lease, overlooked: BTreeMap::new() }
     }
 
     /// Its incarnation: another one each time that it joins.
@@ -127,14 +131,26 @@ impl Member {
         Ok(())
     }
 
+    /// [`renew`](Self::renew)s the lease when a half of what it may use of it has passed.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub(super) fn keep_up(&mut self) -> Result<(), SharedError> {
+        let soon = BootTime::now().plus(self.config.lease / 3);
+        if self.lease.holds_at(soon) { Ok(()) } else { self.renew() }
+    }
+
     /// What it should take and give up as the fleet stands; `held` are the shares that it knows to be its own. What it owns
-    /// beside them, because an answer was lost, counts as free. Rows of members that are long gone are swept away.
+    /// beside them, because an answer was lost, counts as free. A share that whoever should have it has not taken for the time of
+    /// a lease is anybody's. Rows of members that are long gone are swept away.
     ///
     /// # Errors
     /// When the server does not answer.
     pub fn moves(&mut self, held: &BTreeSet<u32>) -> Result<Moves, SharedError> {
         let (id, shares) = (self.id, self.shares);
-        self.with(|connection, _| {
+        let mut overlooked = std::mem::take(&mut self.overlooked);
+        let (now, lease) = (BootTime::now(), self.config.lease);
+        let moves = self.with(|connection, _| {
             connection.execute("delete from schedulers where expires + grace < clock_timestamp()", &[])?;
             let there = "select id, weight, expires > clock_timestamp() as alive from schedulers";
             let mut members = BTreeMap::new();
@@ -165,8 +181,18 @@ impl Member {
                 plan.iter().filter(|(share, to)| **to != id && mine(share)).map(|(share, _)| *share);
             let take =
                 plan.iter().filter(|(share, to)| **to == id && free(share) && !waiting.contains(share));
-            Ok(Moves { give_up: give_up.collect(), take: take.map(|(share, _)| *share).collect() })
-        })
+            let take = take.map(|(share, _)| *share);
+            // Whoever should take a share may be unable to, for as long as something of it hangs there.
+            let others = |share: &u32| plan.get(share).is_some_and(|to| *to != id);
+            let left: Vec<u32> =
+                plan.keys().copied().filter(|s| others(s) && free(s) && !waiting.contains(s)).collect();
+            overlooked.retain(|share, _| left.contains(share));
+            let long = |share: &u32| overlooked.entry(*share).or_insert(now).plus(lease) < now;
+            let left = left.into_iter().filter(long).collect();
+            Ok(Moves { give_up: give_up.collect(), take: take.collect(), overlooked: left })
+        });
+        self.overlooked = overlooked;
+        moves
     }
 
     /// Takes those of the shares that nobody else owns, each under its next epoch.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use sched_core::store::{Ask, Entry, FleetNews, JobStore, ScheduleEntry};
 use sched_core::{Clock, JobId, JobSpec, Reason};
 use sched_store::shared::{Outcome, SharedStore};
-use sched_testbed::Postgres;
+use sched_testbed::{Postgres, wait_until};
 
 use crate::rig::{Desk, Peer, config};
+
+const SOON: Duration = Duration::from_secs(60);
 
 fn spec(instance: &str, host: &str) -> JobSpec {
     JobSpec::new(instance, "postgresql").host(host)
@@ -139,6 +141,27 @@ fn a_request_comes_again_with_its_share() {
     // Millions of requests leave room for millions of schedulers.
     let other = outside.submit(&spec("shop", "db-2")).unwrap();
     assert!(other.0 == ticket.0 + 1 && other.0 < 1 << 40, "{other:?}");
+}
+
+/// Whoever should have a share may be unable to take it, for example because something of it hangs there.
+#[test]
+#[ignore = "needs postgresql"]
+fn a_share_that_whoever_lacks_it_does_not_take_is_anybodys() {
+    let server = Postgres::start().unwrap();
+    let mut able = Peer::new(config(&server));
+    able.beat().unwrap();
+    let mut unable = Peer::new(config(&server));
+    unable.report.busy = (6..8).collect();
+    wait_until("the others have moved", SOON, || {
+        unable.beat().unwrap();
+        able.beat().unwrap();
+        // It takes what it can of those that are given up.
+        (unable.owned.len() == 4 && able.owned.len() == 4).then_some(())
+    })
+    .unwrap();
+    let has: Vec<u32> = able.owned.keys().chain(unable.owned.keys()).copied().collect();
+    assert_eq!(has.iter().filter(|share| **share >= 6).count(), 2);
+    assert!(able.owned.contains_key(&6) && able.owned.contains_key(&7));
 }
 
 /// An answer that nothing could be ended is no answer to whoever asks later.

@@ -410,7 +410,8 @@ impl Dispatcher {
     /// Does what another process asks for. The answer is written with what comes of it.
     fn answer(&mut self, now: Now, asking: Asking) {
         let Some(sharing) = &mut self.sharing else { return };
-        if !sharing.makes(asking.share) {
+        // One that is closing accepts nothing any more.
+        if !sharing.makes(asking.share) || self.closing.is_some() {
             // Its next owner hears of it.
             return;
         }
