@@ -27,7 +27,7 @@ pub(crate) struct Left {
     /// The newest, oldest first.
     pub(crate) audit: VecDeque<AuditEntry>,
     last_job: u64,
-    /// Jobs that stay in the store, because nobody makes backups of their technology.
+    /// Jobs that stay in the store, because nobody makes backups of their technology, or their instance is of another.
     pub(crate) left: usize,
 }
 
@@ -44,7 +44,28 @@ impl Left {
     pub(crate) fn read(store: &mut dyn JobStore, current: &Current) -> Result<Self, StoreError> {
         let mut left = Self::default();
         left.last_job = store.load(&mut |entry| left.take(entry, current))?.0;
+        left.leave_outlived();
         Ok(left)
+    }
+
+    /// An instance is of one technology at a time, and its newest job says of which. One that had stayed for want of an
+    /// executor, while its instance became another, stays on.
+    fn leave_outlived(&mut self) {
+        let mut newest = HashMap::new();
+        let mut outlived = HashSet::new();
+        // In ascending order: the newest comes last.
+        for record in self.records.iter().rev() {
+            let Record::Job(record) = record else { continue };
+            let (spec, key) = (&record.spec, (&record.spec.instance, record.spec.kind));
+            if *newest.entry(key).or_insert(&spec.technology) != &spec.technology {
+                outlived.insert(record.id);
+            }
+        }
+        if !outlived.is_empty() {
+            self.left += outlived.len();
+            self.jobs.retain(|job, _| !outlived.contains(job));
+            self.records.retain(|record| record.job().is_none_or(|job| !outlived.contains(&job)));
+        }
     }
 
     /// What another scheduler left in a share.

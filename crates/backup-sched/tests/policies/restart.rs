@@ -302,3 +302,38 @@ fn a_job_goes_on_though_what_it_was_accepted_under_is_gone() {
     run.end();
     next.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
 }
+
+#[test]
+fn a_job_that_had_stayed_stays_on_while_its_instance_is_of_another_technology() {
+    let store = MemoryStore::new();
+    let both = |store: &MemoryStore| {
+        let store = store.clone();
+        move |builder: SchedulerBuilder| {
+            let quick = |_: &backup_sched::RunContext| Ok(());
+            builder.executor("sqlite", quick).store(store)
+        }
+    };
+    let hold = |fleet: &Fleet| fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let fleet = fleet_with("", both(&store));
+    hold(&fleet);
+    let old = fleet.submit(JobSpec::new("a", "sqlite"));
+    let left = fleet.durable(&store);
+    // Nobody makes backups of SQLite here, and the instance is of another technology by now.
+    let second = fleet_at(fleet.clock.now().wall, "", with(&left));
+    let new = second.ask("a");
+    assert!(new.id() > old.id());
+    let left = second.durable(&left);
+    let third = fleet_at(fleet.clock.now().wall, "", both(&left));
+    let read = third.told(|kind| matches!(kind, EventKind::StoreRead { .. }));
+    assert!(matches!(read.kind, EventKind::StoreRead { jobs: 1, left: 1, .. }), "{}", read.kind);
+    third.scheduler.release(Scope::Fleet).unwrap();
+    let run = third.begun();
+    assert_eq!((run.instance.as_str(), run.spec.technology.as_str()), ("a", "generic"));
+    run.end();
+    third.wait_for(|kind| matches!(kind, EventKind::Succeeded { .. }));
+    // With the newer one done, its turn has come.
+    let left = third.durable(&left);
+    let fourth = fleet_at(fleet.clock.now().wall, "", both(&left));
+    let job = fourth.told(|kind| matches!(kind, EventKind::Succeeded { .. })).job.clone().unwrap();
+    assert_eq!((job.id, job.technology.as_str()), (old.id(), "sqlite"));
+}
