@@ -190,7 +190,11 @@ impl Dispatcher {
                 self.carry_out_all();
             }
             Command::Status(reply) => drop(reply.send(self.status())),
-            Command::Summary(reply) => drop(reply.send(self.summary())),
+            Command::Summary(reply) => {
+                // What is counted as ended is in the backlog of the store, or written.
+                self.carry_out_all();
+                let _ = reply.send(self.summary());
+            }
             Command::Metrics(reply) => drop(reply.send(self.measured())),
             Command::Records(ask) => ask(&self.records),
             Command::Subscribe(events, reply) => {
