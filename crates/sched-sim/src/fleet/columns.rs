@@ -17,6 +17,12 @@ impl Columns {
         head: &csv::StringRecord,
         error: &mut FleetError,
     ) -> Option<Self> {
+        let one = head.get(0).filter(|_| head.len() == 1).unwrap_or_default();
+        if let Some(other) = one.chars().find(|char| [';', '\t', '|'].contains(char)) {
+            let message = format!("columns are separated by {other:?} here; commas are wanted");
+            error.add(FleetProblem::new(1, None, message));
+            return None;
+        }
         let mut columns = Self { known, at: vec![None; known.len()] };
         for (at, name) in head.iter().enumerate() {
             let problem = |message: String| FleetProblem::new(1, Some((at + 1, name)), message);
@@ -49,8 +55,20 @@ impl Columns {
     }
 }
 
+/// Longer ones are like no name: a quote was left open.
+const LONGEST_NAME: usize = 200;
+
+/// A name as it is shown, however long it is.
+pub(super) fn shown(name: &str) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{:?} and so on", &name[..end]),
+        None => format!("{name:?}"),
+    }
+}
+
 /// The name that is most like another, if one is like it at all.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let known = known.filter(|_| name.len() <= LONGEST_NAME);
     let likeness = known.map(|known| (strsim::jaro(known, name), known)).filter(|(like, _)| *like > 0.75);
     likeness.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }

@@ -6,7 +6,7 @@ use std::io;
 use jiff::Timestamp;
 
 use super::Fleet;
-use super::columns::{Columns, Line, nearest};
+use super::columns::{Columns, Line, nearest, shown};
 use super::problem::{FleetError, FleetProblem};
 use crate::MONDAY;
 use crate::load::{RecordingError, Samples};
@@ -164,7 +164,7 @@ impl Reader {
             },
             |near| format!("did you mean {near:?}?"),
         );
-        line.problem(self.who, format!("{name:?} is no {} of the fleet; {hint}", self.who))
+        line.problem(self.who, format!("{} is no {} of the fleet; {hint}", shown(name), self.who))
     }
 
     /// Seconds from the simulation's Monday midnight.
@@ -271,6 +271,9 @@ mod tests {
         assert!(error("load,host,time,hours\n").contains("time, hours say the same"));
         assert!(error("host,hour,load\n").contains("did you mean \"hours\"?"));
         assert!(error("host,hours\n").contains("column \"load\" is missing"));
+        assert!(error("host;time;load\n").ends_with("separated by ';' here; commas are wanted"));
+        let open = format!("host,hours,load\n\"{}", "db-1,0,.2\n".repeat(5_000));
+        assert!(error(&open).len() < 400, "a quote that is left open is not shown with all that follows");
         assert!(error("host,hours,load\n").contains("there is no sample"));
     }
 }
