@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use backup_sched::{Cancellation, Clock, JobSpec, JobState, Reason, Scheduler, SubmitError, SystemClock};
+use backup_sched::{
+    Cancellation, Clock, JobSpec, JobState, Order, Reason, Scheduler, Scope, SubmitError, SystemClock,
+};
 use sched_store::shared::{Outcome, SharedStore};
 use sched_testbed::{Postgres, wait_until};
 
@@ -112,6 +114,33 @@ fn a_scheduler_that_is_shutting_down_leaves_requests_to_the_next() {
         _ => None,
     })
     .unwrap();
+}
+
+/// An order is written by whoever was given it: those who obey it would bring it back when it was taken back meanwhile.
+#[test]
+#[ignore = "needs postgresql"]
+fn whoever_obeys_an_order_does_not_write_it() {
+    let mut rig = Rig::new(1);
+    let here = here(&rig.server, rig.history_file(), Duration::from_millis(300));
+    here.hold(Scope::Fleet, Order::new("ada", "trying it out")).unwrap();
+    let written = "select changed from backup_sched.facts where key like '{\"orders\"%'";
+    let at = wait_until("the order is written", SOON, || Some(rig.sql(written)).filter(|at| !at.is_empty()))
+        .unwrap();
+    // Ten beats.
+    std::thread::park_timeout(Duration::from_secs(2));
+    let ticket = rig.ask(1);
+    wait_until("it was taken on", SOON, || {
+        matches!(rig.outside.outcome(ticket).unwrap(), Outcome::Accepted(_)).then_some(())
+    })
+    .unwrap();
+    assert_eq!(rig.sql(written), at);
+    assert!(rig.history().0.is_empty(), "all obey");
+    here.release(Scope::Fleet).unwrap();
+    wait_until("it is made", SOON, || {
+        matches!(rig.outside.outcome(ticket).unwrap(), Outcome::Ended(..)).then_some(())
+    })
+    .unwrap();
+    assert_eq!(rig.sql(written), "");
 }
 
 /// A server that is away for longer than the lease: whoever runs stops by itself, and goes on when it is back.

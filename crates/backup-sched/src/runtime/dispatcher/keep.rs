@@ -125,6 +125,8 @@ impl Dispatcher {
             return self.parts.engine.committed(self.parts.clock.now(), lsn);
         };
         let entry = match record {
+            // Whoever gave the order has written it down. Written again, it would outlive being taken back meanwhile.
+            Record::Orders(_) if keeping.taking_over && self.sharing.is_some() => return,
             Record::Job(record) => {
                 self.sharing.iter_mut().for_each(|sharing| sharing.place(record.id, &record.spec));
                 let known = self.jobs.0.get(&record.id);

@@ -453,6 +453,8 @@ impl Dispatcher {
     /// An order that another scheduler was given.
     fn obey(&mut self, now: Now, entry: Entry) {
         let Entry::Orders(standing) = entry else { return };
+        // What was ordered here before is written down.
+        self.carry_out_all();
         self.keeping.iter_mut().for_each(|keeping| keeping.taking_over = true);
         let engine = &mut self.parts.engine;
         let scope = standing.scope.clone();
