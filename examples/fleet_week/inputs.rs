@@ -84,8 +84,8 @@ fn known_before(fleet: &Fleet, days: u32, file: &impl std::fmt::Display) -> Opti
     let known = recorded().filter(|of| of.repeats_after_days() < days + LEARNED_DAYS).count();
     (known > 0).then(|| {
         format!(
-            "{file}: {known} of {} recordings are shorter than the {LEARNED_DAYS} days of which the scheduler learns and the {days} \
-             that are simulated. They repeat, so it has seen before what comes, and does better than it would.",
+            "{file}: {known} of {} recordings are shorter than the {LEARNED_DAYS} days of which the scheduler learns and those that \
+             are simulated. They repeat, so it has seen before what comes, and does better than it would.",
             recorded().count()
         )
     })

@@ -29,10 +29,12 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     let (instances, links) = (inputs.fleet.instances.len(), inputs.fleet.links.len());
     let about = format!(
-        "{} days of {} instances on {links} link{}: {}.",
+        "{} day{} of {} instance{} on {links} link{}: {}.",
         args.days,
+        plural(args.days as usize),
         table::number(instances as f64, 0),
-        if links == 1 { "" } else { "s" },
+        plural(instances),
+        plural(links),
         inputs.about
     );
     println!("{about}\n");
@@ -52,6 +54,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     std::fs::write(&out, page.html()).map_err(|error| format!("{}: {error}", out.display()))?;
     println!("The page:  {}", out.display());
     Ok(())
+}
+
+fn plural(number: usize) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }
 
 /// What the figures rest on.
