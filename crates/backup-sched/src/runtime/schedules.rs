@@ -151,38 +151,43 @@ impl Schedules {
         }
     }
 
-    /// A recurring backup goes on as another scheduler left it; its job is to be made where `goes_on`.
-    pub(crate) fn take_over(&mut self, wall: Timestamp, kept: &ScheduleEntry, goes_on: bool) {
-        let key = (kept.instance.clone(), kept.kind);
-        if let Some(point) = kept.recovery_point {
-            self.renewed(wall, key.clone(), point);
+    /// What recurs of an instance is this scheduler's from now on, as another one left it; its job is to be made where
+    /// `goes_on`. Where nothing is `kept` it begins as it stood when this scheduler began.
+    pub(crate) fn take_over(
+        &mut self,
+        wall: Timestamp,
+        key: &Key,
+        kept: Option<&ScheduleEntry>,
+        goes_on: bool,
+    ) {
+        if let Some(at) = kept.and_then(|kept| kept.recovery_point) {
+            let point = self.points.entry(key.clone()).or_insert(at);
+            *point = at.max(*point);
         }
-        let Some(id) = self.ids.get(&key).copied() else { return };
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let about = Arc::clone(&entry.about);
-        if about.recurrence.every != Every::Rpo
-            && let Some(last) = kept.dealt_with.max(kept.recovery_point)
-        {
-            // From there on slots were missed, not from when this scheduler began.
-            let recurrence = Arc::clone(&about.recurrence);
-            self.timetable.remove(id);
-            let new = self.timetable.add(
-                wall,
-                about.instance.as_str(),
-                recurrence,
-                about.rpo,
-                Some(last.min(wall)),
-            );
-            self.ids.insert(key.clone(), new);
-            if let Some(mut entry) = self.entries.remove(&id) {
-                entry.dealt_with = self.timetable.dealt_with(new);
-                entry.job.take().map(|job| self.jobs.remove(&job));
-                self.entries.insert(new, entry);
-            }
+        let Some(id) = self.ids.get(key).copied() else { return };
+        let Some(mut scheduled) = self.entries.remove(&id) else { return };
+        scheduled.job.take().map(|job| self.jobs.remove(&job));
+        // What was due while it was another's was put off again and again, and counts as handed out. So it begins anew.
+        self.timetable.remove(id);
+        let about = Arc::unwrap_or_clone(scheduled.about);
+        let point = self.points.get(key).copied();
+        let last = if about.recurrence.every == Every::Rpo {
+            point
+        } else {
+            kept.and_then(|kept| kept.dealt_with).or(scheduled.dealt_with).max(point)
+        };
+        self.add(wall, about, last.map(|at| at.min(wall)));
+        if let Some(kept) = kept {
+            self.go_on(key, kept, goes_on);
+            // Whoever keeps it has it so.
+            self.unkept.iter_mut().for_each(|unkept| _ = unkept.remove(key));
         }
-        self.go_on(&key, kept, goes_on);
-        // Whoever keeps it has it so.
-        self.unkept.iter_mut().for_each(|unkept| _ = unkept.remove(&key));
+    }
+
+    /// What recurs, by name and kind, with the technology.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Key, &sched_core::TechnologyName)> {
+        let about = |id: &ScheduleId| self.entries.get(id).map(|entry| &entry.about.technology);
+        self.ids.iter().filter_map(move |(key, id)| Some((key, about(id)?)))
     }
 
     /// A job is another scheduler's by now, and so is what recurs.

@@ -5,4 +5,5 @@ mod chaos;
 mod child;
 mod history;
 mod peers;
+mod recurring;
 mod rig;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Reason, Scope};
-use crate::name::ResourceName;
+use crate::name::{InstanceName, ResourceName};
 use crate::spec::{JobId, JobSpec};
 use crate::status::JobStatus;
 
@@ -40,6 +40,9 @@ pub trait FleetDesk: fmt::Debug + Send + Sync {
 
     /// From here on what is written of a share is left out.
     fn disown(&self, share: u32);
+
+    /// What is kept of an instance belongs to an owned share, whether it has a job or not.
+    fn place(&self, instance: &InstanceName, share: u32);
 }
 
 /// What a scheduler does with others.

@@ -27,7 +27,7 @@ pub(super) struct OwnedShares {
     pub(super) shares: BTreeMap<u32, i64>,
     /// Jobs that have not ended.
     pub(super) jobs: HashMap<JobId, u32>,
-    /// Instances that had a job.
+    /// Instances that had a job, or of which something is kept.
     instances: HashMap<InstanceName, u32>,
 }
 
@@ -63,6 +63,10 @@ impl FleetDesk for Desk {
         owned.shares.remove(&share);
         owned.jobs.retain(|_, place| *place != share);
         owned.instances.retain(|_, place| *place != share);
+    }
+
+    fn place(&self, instance: &InstanceName, share: u32) {
+        self.owned().know(share, instance);
     }
 }
 
@@ -101,7 +105,7 @@ pub(super) enum FactPlace {
     Fleet,
     /// To a share that is owned.
     Share(u32),
-    /// To a share that is not owned, or to an instance that had no job here: whoever has it writes that.
+    /// To a share that is not owned, or to an instance that is not known here: whoever has it writes that.
     Foreign,
 }
 

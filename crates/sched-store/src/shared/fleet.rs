@@ -57,6 +57,15 @@ impl Beats {
         Ok(self.member.id())
     }
 
+    /// What was learned of the load of places that are in no share.
+    pub(super) fn weeks(&mut self) -> Result<Vec<Entry>, SharedError> {
+        let weeks = "select fact from facts where share is null and key like '{\"week\"%'";
+        let rows = self.member.with(|connection, _| connection.query(weeks, &[]))?;
+        // One that cannot be read is learned anew.
+        let read = |row| Ok(serde_json::from_str(column::<&str>(row, "fact")?).ok());
+        rows.iter().filter_map(|row| read(row).transpose()).collect()
+    }
+
     fn do_all(&mut self, report: &FleetReport, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
         if self.join()? > 0 {
             self.member.renew()?;

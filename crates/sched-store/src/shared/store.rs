@@ -187,11 +187,17 @@ impl JobStore for SharedStore {
         self.writer.open().map_err(|error| error.into_store(&place))
     }
 
-    /// Nothing: what is kept comes with the shares that are taken. The number is the one before this scheduler's range.
-    fn load(&mut self, _: &mut dyn FnMut(Entry)) -> Result<JobId, StoreError> {
+    /// What was learned of the load of no single share; all else that is kept comes with the shares that are taken, and
+    /// orders with the first beat. The number is the one before this scheduler's range.
+    fn load(&mut self, take: &mut dyn FnMut(Entry)) -> Result<JobId, StoreError> {
         let place = self.place();
         let id = match &mut self.beats {
-            Some(beats) => beats.join().map_err(|error| error.into_store(&place))?,
+            Some(beats) => {
+                let joined = beats.join().and_then(|id| Ok((id, beats.weeks()?)));
+                let (id, weeks) = joined.map_err(|error| error.into_store(&place))?;
+                weeks.into_iter().for_each(take);
+                id
+            }
             None => 0,
         };
         Ok(JobId((id.cast_unsigned() << RANGE_BITS).saturating_sub(1)))

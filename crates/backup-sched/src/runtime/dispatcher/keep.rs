@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::store::{AuditEntry, Entry, JobEntry, StoreError};
-use sched_core::{Event, EventKind, JobId, JobSpec, Lsn, MonoTime, Now, Reason, Record};
+use sched_core::{Event, EventKind, JobId, Lsn, MonoTime, Now, Reason, Record};
 
 use super::Dispatcher;
 use crate::error::SubmitError;
@@ -182,12 +182,9 @@ impl Dispatcher {
     /// What recurs elsewhere is written down by whoever makes it.
     fn keeps_schedule(&mut self, entry: &Entry) -> bool {
         let Entry::Schedule(schedule) = entry else { return true };
-        let current = self.parts.current.read().clone();
-        let about = self.parts.schedules.technology(&(schedule.instance.clone(), schedule.kind));
-        self.makes_recurring(&schedule.instance, || {
-            let spec = JobSpec::new(&schedule.instance, about?).kind(schedule.kind);
-            current.resolve_one(spec, false).ok().map(|resolved| resolved.spec)
-        })
+        let key = (schedule.instance.clone(), schedule.kind);
+        let Some(technology) = self.parts.schedules.technology(&key) else { return true };
+        self.keeps_recurring(&key, &technology)
     }
 
     /// Who asked for these jobs is told when all up to now is durable. `None`: it is as durable as it will be.

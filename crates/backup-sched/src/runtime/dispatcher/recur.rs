@@ -64,6 +64,11 @@ impl Dispatcher {
 
     fn take_turn(&mut self, now: Now, wall: Timestamp, due: Due) {
         let Some(about) = self.parts.schedules.about(due.id) else { return };
+        if !self.makes_recurring(&(about.instance.clone(), about.kind), &about.technology) {
+            // Its own scheduler asks for it. That may be this one by then.
+            self.parts.schedules.postpone(&due, wall_plus(wall, NOT_OURS));
+            return;
+        }
         if let Some(job) = self.parts.schedules.active(due.id) {
             return self.give_way(now, wall, due, &about, job);
         }
@@ -115,11 +120,6 @@ impl Dispatcher {
         let by = deadline(due, about);
         let spec = JobSpec::new(&about.instance, &about.technology).kind(about.kind).deadline(by);
         let resolved = current.resolve_one(spec, false)?;
-        if !self.makes(&resolved.spec) {
-            // Its own scheduler asks for it. That may be this one by then.
-            self.parts.schedules.postpone(due, wall_plus(wall, NOT_OURS));
-            return Ok(());
-        }
         let start = self.levelled(wall, due, by, &resolved);
         if start > wall {
             let why = format!("it is {}, and so are others on its way", Late(due));
@@ -167,12 +167,7 @@ impl Dispatcher {
     fn tell_left_out(&mut self, now: Now, left_out: &LeftOut) {
         self.parts.schedules.left_out(left_out.id);
         let Some(about) = self.parts.schedules.about(left_out.id) else { return };
-        let current = self.parts.current.read().clone();
-        let spec = || {
-            let spec = JobSpec::new(&about.instance, &about.technology).kind(about.kind);
-            current.resolve_one(spec, false).ok().map(|resolved| resolved.spec)
-        };
-        if !self.makes_recurring(&about.instance, spec) {
+        if !self.makes_recurring(&(about.instance.clone(), about.kind), &about.technology) {
             return;
         }
         let why = format!("it was missed: due {}, and by its `misfire` it is too late for that", left_out.at);

@@ -9,16 +9,17 @@ use sched_core::store::{
 };
 use sched_core::{
     AttemptEnd, AttemptId, Cancellation, EventKind, InstanceName, JobId, JobSpec, JobState, JobStatus, Lsn,
-    Now, Reason, Record, RunError, UnknownJob,
+    Now, Reason, Record, RunError, Scope, TechnologyName, UnknownJob,
 };
 use sched_limits::Rate;
+use sched_workload::LearnedWeek;
 
 use super::Dispatcher;
 use crate::error::{AcquireError, SubmitError};
 use crate::handle::Outcome;
 use crate::runtime::fleet::{FleetMessage, FleetThread};
 use crate::runtime::left::Left;
-use crate::runtime::{Accepted, Request, Route};
+use crate::runtime::{Accepted, Key, Request, Route};
 
 /// How often the lease is looked at by a dispatcher with nothing else to do.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
@@ -150,22 +151,36 @@ impl Dispatcher {
     }
 
     /// Whether what recurs for an instance is this scheduler's business.
-    pub(super) fn makes_recurring(
-        &mut self,
-        instance: &InstanceName,
-        spec: impl FnOnce() -> Option<JobSpec>,
-    ) -> bool {
-        let Some(sharing) = &mut self.sharing else { return true };
-        let share = match sharing.instances.get(instance) {
-            Some(share) => *share,
-            None => {
-                let Some(spec) = spec() else { return true };
-                let share = sharing.desk.share_of(&spec);
-                sharing.instances.insert(instance.clone(), share);
-                share
+    pub(super) fn makes_recurring(&mut self, key: &Key, technology: &TechnologyName) -> bool {
+        let share = self.share_of_recurring(key, technology);
+        let sharing = self.sharing.as_ref();
+        sharing.zip(share).is_none_or(|(sharing, share)| sharing.makes(share))
+    }
+
+    /// Whether this scheduler writes down what becomes of what recurs: also while it gives the share up.
+    pub(super) fn keeps_recurring(&mut self, key: &Key, technology: &TechnologyName) -> bool {
+        let share = self.share_of_recurring(key, technology);
+        let sharing = self.sharing.as_ref();
+        sharing.zip(share).is_none_or(|(sharing, share)| {
+            let owned = sharing.owned.contains(&share);
+            if owned {
+                sharing.desk.place(&key.0, share);
             }
-        };
-        sharing.makes(share)
+            owned
+        })
+    }
+
+    /// The share of what recurs; `None` when the policies in force do not say where it is.
+    fn share_of_recurring(&mut self, key: &Key, technology: &TechnologyName) -> Option<u32> {
+        let sharing = self.sharing.as_mut()?;
+        if let Some(share) = sharing.instances.get(&key.0) {
+            return Some(*share);
+        }
+        let spec = JobSpec::new(&key.0, technology).kind(key.1);
+        let spec = self.parts.current.read().resolve_one(spec, false).ok()?.spec;
+        let share = sharing.desk.share_of(&spec);
+        sharing.instances.insert(key.0.clone(), share);
+        Some(share)
     }
 
     /// Other policies may put instances elsewhere.
@@ -190,11 +205,8 @@ impl Dispatcher {
             keeping.unclean.extend(left.jobs.iter().filter(|(_, job)| job.unclean).map(|(job, _)| *job));
             keeping.taking_over = true;
         });
-        let wall = self.parts.engine.trusted(now).wall;
-        for entry in std::mem::take(&mut left.schedules).into_values() {
-            let goes_on = entry.job.is_some_and(|job| left.jobs.contains_key(&job));
-            self.parts.schedules.take_over(wall, &entry, goes_on);
-        }
+        self.take_recurring(now, share, &mut left);
+        self.take_weeks(now, std::mem::take(&mut left.weeks));
         let (jobs, interrupted, stay) = (left.jobs.len(), left.interrupted(), left.left);
         if let Err(error) = left.take_over(&mut self.parts.engine, now, &current) {
             // Not told wrongly: it stays the store's, and nobody makes these backups before somebody looks.
@@ -219,6 +231,36 @@ impl Dispatcher {
         }
         self.carry_out_all();
         self.keeping.iter_mut().for_each(|keeping| keeping.taking_over = false);
+    }
+
+    /// What recurs in a share goes on as it was left. Of what was never written down it is written now how it stands.
+    fn take_recurring(&mut self, now: Now, share: u32, left: &mut Left) {
+        let wall = self.parts.engine.trusted(now).wall;
+        let all: Vec<(Key, TechnologyName)> =
+            self.parts.schedules.all().map(|(key, technology)| (key.clone(), technology.clone())).collect();
+        let mut kept = std::mem::take(&mut left.schedules);
+        for (key, technology) in all {
+            let entry = kept.remove(&key);
+            if entry.is_some() || self.share_of_recurring(&key, &technology) == Some(share) {
+                let goes_on = entry
+                    .as_ref()
+                    .and_then(|entry| entry.job)
+                    .is_some_and(|job| left.jobs.contains_key(&job));
+                self.parts.schedules.take_over(wall, &key, entry.as_ref(), goes_on);
+            }
+        }
+        // What recurs no more has recovery points all the same.
+        kept.iter().for_each(|(key, entry)| self.parts.schedules.take_over(wall, key, Some(entry), false));
+    }
+
+    /// What others have learned of the load there counts, unless more was seen from here.
+    fn take_weeks(&mut self, now: Now, weeks: Vec<(Scope, LearnedWeek)>) {
+        let (foresight, _, trusted) = self.parts.foresight(now);
+        for (scope, week) in weeks {
+            if foresight.weeks().week(&scope).is_none_or(|own| own.days() <= week.days()) {
+                foresight.put(trusted, &scope, week);
+            }
+        }
     }
 
     /// Goes on with leaving shares: what waits there is let go, and when nothing runs and all is written, others have them.

@@ -1,0 +1,139 @@
+//! What recurs is asked for once in the whole fleet, whoever owns its share by then.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backup_sched::{Clock, ManualClock, Policies, RunContext, RunError, Scheduler};
+use jiff::Timestamp;
+use sched_store::shared::SharedStore;
+use sched_testbed::{Postgres, wait_until};
+
+use crate::child::{address, config};
+use crate::rig::SOON;
+
+const HALF_AN_HOUR: Duration = Duration::from_secs(1_800);
+/// Instances that recur.
+const INSTANCES: usize = 8;
+
+/// Schedulers in this process, by one clock that is moved by hand, on a real server.
+struct Fleet {
+    server: Postgres,
+    outside: SharedStore,
+    clock: ManualClock,
+    members: BTreeMap<String, Scheduler>,
+    policies: Policies,
+}
+
+impl Fleet {
+    fn new(file: &str, members: &[&str]) -> Self {
+        let server = Postgres::start().unwrap();
+        let outside = SharedStore::connect(config(&address(&server), server.password(), "outside")).unwrap();
+        let policies = Policies::builtin().with_toml("policy.toml", file).unwrap();
+        let clock = ManualClock::default();
+        let mut fleet = Self { server, outside, clock, members: BTreeMap::new(), policies };
+        members.iter().for_each(|name| fleet.join(name));
+        fleet.divided();
+        fleet
+    }
+
+    fn join(&mut self, name: &str) {
+        let store = SharedStore::connect(config(&address(&self.server), self.server.password(), name));
+        let at_once = |_: &RunContext| -> Result<(), RunError> { Ok(()) };
+        let builder = Scheduler::builder().policies(self.policies.clone()).clock(self.clock.clone());
+        let builder = builder.executor("generic", at_once).store(store.unwrap()).max_running(64);
+        self.members.insert(name.to_owned(), builder.start().unwrap());
+    }
+
+    fn leave(&mut self, name: &str) {
+        self.members.remove(name).unwrap().shutdown(SOON);
+    }
+
+    fn divided(&mut self) {
+        let (outside, count) = (&mut self.outside, self.members.len());
+        wait_until("all have their parts", SOON, || {
+            let status = outside.status().ok()?;
+            let apart = status.members.iter().all(|member| member.shares.len() >= 16 / count);
+            (status.unowned.is_empty() && status.members.len() == count && apart).then_some(())
+        })
+        .unwrap();
+    }
+
+    /// When the backups of each instance began.
+    fn starts(&self) -> BTreeMap<String, Vec<Timestamp>> {
+        let ended = "select instance, outcome::json->>'started' from backup_sched.jobs
+                     where state = 'succeeded' order by 2";
+        let mut starts = BTreeMap::<String, Vec<Timestamp>>::new();
+        for line in self.server.sql(ended).unwrap().lines() {
+            let (instance, at) = line.split_once('|').unwrap();
+            starts.entry(instance.to_owned()).or_default().push(at.parse().unwrap());
+        }
+        starts
+    }
+
+    /// Waits until as many backups as that have been made of each instance whose name begins so, and no other is under way.
+    fn made(&self, sort: &str, slots: usize) {
+        let made = wait_until("every slot has its backup", SOON, || {
+            let starts = self.starts();
+            let mut made = starts.iter().filter(|(name, _)| name.starts_with(sort));
+            let all = made.clone().count() == INSTANCES && made.all(|(_, starts)| starts.len() >= slots);
+            (all && self.server.sql("select count(*) from backup_sched.jobs where live").unwrap() == "0")
+                .then_some(())
+        });
+        if let Err(error) = made {
+            let facts = self.server.sql("select key, share, fact from backup_sched.facts").unwrap();
+            panic!("{error}: {slots} at {}\n{:#?}\n{facts}", self.clock.now().wall, self.starts());
+        }
+        for (instance, starts) in self.starts().iter().filter(|(name, _)| name.starts_with(sort)) {
+            let told = || {
+                let facts = format!(
+                    "select key, share, fact, changed from backup_sched.facts where key like '%{instance}%'"
+                );
+                let jobs = format!(
+                    "select id, epoch, share, attempt, state, changed, outcome from backup_sched.jobs where instance = '{instance}'"
+                );
+                let shares = "select * from backup_sched.shares order by 1";
+                [facts.as_str(), &jobs, shares].map(|sql| self.server.sql(sql).unwrap()).join("\n")
+            };
+            assert_eq!(
+                starts.len(),
+                slots,
+                "{instance} by {}: {starts:?}\n{}",
+                self.clock.now().wall,
+                told()
+            );
+        }
+    }
+}
+
+fn file(sort: &str, lines: &str) -> String {
+    let instance =
+        |n| format!("[instances.{sort}-{n}]\ntechnology = 'generic'\nhost = '{sort}-host-{n}'\n{lines}\n");
+    (0..INSTANCES).map(instance).collect()
+}
+
+/// What was due while nobody was there is made by whoever comes, as if one scheduler had gone on.
+#[test]
+#[ignore = "needs postgresql"]
+fn a_slot_that_came_while_nobody_was_there_is_not_lost() {
+    let file = file("nightly", "schedule = '0 3 * * *'");
+    let mut fleet = Fleet::new(&file, &["a"]);
+    wait_until("it is written down how they stand, though no backup was made yet", SOON, || {
+        let facts = fleet.server.sql("select count(*) from backup_sched.facts").unwrap();
+        (facts == INSTANCES.to_string()).then_some(())
+    })
+    .unwrap();
+    fleet.clock.advance(HALF_AN_HOUR);
+    fleet.leave("a");
+    fleet.clock.advance(HALF_AN_HOUR * 6);
+    fleet.join("b");
+    fleet.made("nightly", 1);
+    // Another one that was there all the time knows no more of the former one's slots than one that came later.
+    fleet.join("c");
+    fleet.divided();
+    fleet.clock.advance(HALF_AN_HOUR * 47);
+    fleet.made("nightly", 2);
+    fleet.leave("b");
+    fleet.divided();
+    fleet.clock.advance(HALF_AN_HOUR);
+    fleet.made("nightly", 2);
+}
