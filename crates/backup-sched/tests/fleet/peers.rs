@@ -16,6 +16,29 @@ fn here(server: &Postgres, file: std::path::PathBuf, takes: Duration) -> Schedul
     scheduler(store, Clerk { file, takes })
 }
 
+/// Waits until both of two have their shares, and this one has heard of it: the store knows so a moment earlier.
+fn both_have_their_parts(rig: &mut Rig, here: &Scheduler) {
+    wait_until("both have their parts", SOON, || {
+        let status = rig.outside.status().ok()?;
+        (status.members.iter().filter(|member| member.shares.len() == 8).count() == 2).then_some(())
+    })
+    .unwrap();
+    let rounds = std::cell::Cell::new(0);
+    wait_until("this one has heard of its part", SOON, || {
+        let round = rounds.replace(rounds.get() + 1);
+        let later = SystemClock.now().wall + Duration::from_secs(3600);
+        let specs = (0..8).map(|n| {
+            let name = format!("probe-{round}-{n}");
+            JobSpec::new(name, "generic").host(format!("host-{n}")).not_before(later)
+        });
+        let handles: Vec<_> = here.submit_all(specs).into_iter().map(Result::unwrap).collect();
+        let heard = handles.iter().any(|handle| handle.explain().is_ok());
+        handles.iter().for_each(|handle| drop(handle.cancel()));
+        heard.then_some(())
+    })
+    .unwrap();
+}
+
 #[test]
 #[ignore = "needs postgresql"]
 fn whoever_is_asked_the_owner_makes_the_backup() {
@@ -57,12 +80,7 @@ fn whoever_is_asked_the_owner_makes_the_backup() {
 fn a_job_is_cancelled_from_wherever() {
     let mut rig = Rig::new(1);
     let here = here(&rig.server, rig.history_file(), Duration::from_secs(600));
-    wait_until("it has its part", SOON, || {
-        let status = rig.outside.status().ok()?;
-        (status.members.len() == 2 && status.members.iter().all(|member| member.shares.len() == 8))
-            .then_some(())
-    })
-    .unwrap();
+    both_have_their_parts(&mut rig, &here);
     let far = |handle: &backup_sched::JobHandle| handle.explain().is_err();
     let specs = (0..8).map(|n| {
         let later = SystemClock.now().wall + Duration::from_secs(3600);
@@ -87,11 +105,7 @@ fn a_job_is_cancelled_from_wherever() {
 fn a_scheduler_that_is_shutting_down_leaves_requests_to_the_next() {
     let mut rig = Rig::new(1);
     let here = here(&rig.server, rig.history_file(), Duration::from_secs(600));
-    wait_until("it has its part", SOON, || {
-        let status = rig.outside.status().ok()?;
-        (status.members.iter().filter(|member| member.shares.len() == 8).count() == 2).then_some(())
-    })
-    .unwrap();
+    both_have_their_parts(&mut rig, &here);
     let spec = |name: &str, n: u32| JobSpec::new(format!("{name}-{n}"), "generic").host(format!("host-{n}"));
     let handles: Vec<_> = (0..8).map(|n| here.submit(spec("db", n)).unwrap()).collect();
     let ours = (0..).zip(&handles).find(|(_, handle)| handle.explain().is_ok());
