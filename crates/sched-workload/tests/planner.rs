@@ -301,6 +301,8 @@ proptest! {
             }
         }
         let mut changes = Vec::new();
+        // What is left of an earlier slot's turn ends before the turn of this one begins.
+        fleet.replan(at(now), &Night, 100, &mut changes);
         fleet.replan(at(now), &Night, 100, &mut changes);
         told.extend(changes.into_iter().map(|change| (change.0, change.1.unwrap().start)));
         prop_assert!(fleet.next_replan(at(now)) > at(now), "nothing is left to plan");
