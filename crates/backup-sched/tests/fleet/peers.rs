@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backup_sched::{
-    Cancellation, Clock, JobSpec, JobState, Order, Reason, Scheduler, Scope, SubmitError, SystemClock,
+    Cancellation, Clock, JobId, JobSpec, JobState, Order, Reason, Scheduler, Scope, SubmitError, SystemClock,
 };
 use sched_store::shared::{Outcome, SharedStore};
 use sched_testbed::{Postgres, wait_until};
@@ -14,6 +14,16 @@ use crate::rig::{Rig, SOON};
 fn here(server: &Postgres, file: std::path::PathBuf, takes: Duration) -> Scheduler {
     let store = SharedStore::connect(config(&address(server), server.password(), "here")).unwrap();
     scheduler(store, Clerk { file, takes })
+}
+
+/// Waits until a request from outside has succeeded.
+fn succeeds(rig: &mut Rig, ticket: JobId, what: &str) {
+    wait_until(what, SOON, || match rig.outside.outcome(ticket).unwrap() {
+        Outcome::Ended(_, Some(status)) => (status.state == JobState::Succeeded).then_some(()),
+        Outcome::Refused(why) => panic!("{why}"),
+        _ => None,
+    })
+    .unwrap();
 }
 
 /// Waits until both of two have their shares, and this one has heard of it: the store knows so a moment earlier.
@@ -67,12 +77,7 @@ fn whoever_is_asked_the_owner_makes_the_backup() {
     let status = rig.outside.status().unwrap();
     assert_eq!(status.members.len(), 2);
     let ticket = rig.ask(99);
-    wait_until("a request from outside is done", SOON, || match rig.outside.outcome(ticket).unwrap() {
-        Outcome::Ended(_, Some(status)) => (status.state == JobState::Succeeded).then_some(()),
-        Outcome::Refused(why) => panic!("{why}"),
-        _ => None,
-    })
-    .unwrap();
+    succeeds(&mut rig, ticket, "a request from outside is done");
 }
 
 #[test]
@@ -122,12 +127,7 @@ fn a_scheduler_that_is_shutting_down_leaves_requests_to_the_next() {
         shutdown.join().unwrap().unwrap();
         ticket
     });
-    wait_until("the next one does it", SOON, || match rig.outside.outcome(ticket).unwrap() {
-        Outcome::Ended(_, Some(status)) => (status.state == JobState::Succeeded).then_some(()),
-        Outcome::Refused(why) => panic!("{why}"),
-        _ => None,
-    })
-    .unwrap();
+    succeeds(&mut rig, ticket, "the next one does it");
 }
 
 /// An order is written by whoever was given it: those who obey it would bring it back when it was taken back meanwhile.

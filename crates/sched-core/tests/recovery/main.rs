@@ -1,112 +1,19 @@
 //! The journal: whatever was durable when the scheduler crashed, the next one goes on with it legally.
 
+#[path = "../rig/mod.rs"]
 mod rig;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rig::{secs, spec, terms};
 use sched_core::{
-    AttemptEnd, AttemptId, Cancellation, Clock, Engine, EngineConfig, JobId, JobState, Lsn, ManualClock,
-    Order, Output, Priority, Reason, Record, RestoreError, RetryPolicy, RunError, SLOTS, Scope,
+    AttemptId, Cancellation, Clock, JobId, JobState, Lsn, ManualClock, Order, Output, Priority, Reason,
+    Record, RestoreError, RetryPolicy, RunError, Scope,
 };
 
-fn config() -> EngineConfig {
-    let mut config = EngineConfig::default();
-    config.resources.insert(SLOTS.into(), 2);
-    config.journal = true;
-    config
-}
-
-/// An engine, its store, and everything that has left it, in order.
-struct World {
-    engine: Engine,
-    clock: ManualClock,
-    /// The store acknowledges everything but the newest so many records.
-    lag: u64,
-    said: Vec<Output>,
-    /// Up to where each output may have been preceded by acknowledgements.
-    acknowledged: Vec<Lsn>,
-    committed: Lsn,
-    under_way: Vec<AttemptId>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::on(ManualClock::default())
-    }
-
-    fn on(clock: ManualClock) -> Self {
-        let engine = Engine::new(config(), clock.now());
-        let (said, acknowledged, under_way) = Default::default();
-        Self { engine, clock, lag: 0, said, acknowledged, committed: Lsn(0), under_way }
-    }
-
-    fn settle(&mut self) {
-        for _ in 0..10_000 {
-            self.engine.advance(self.clock.now());
-            while let Some(output) = self.engine.poll_output() {
-                self.hear(output);
-            }
-            let durable = Lsn(self.engine.journaled().0.saturating_sub(self.lag));
-            let news = durable > self.committed;
-            if news {
-                self.committed = durable;
-                self.engine.committed(self.clock.now(), durable);
-            }
-            if !news && self.engine.next_wakeup().is_none_or(|at| at > self.clock.now().mono) {
-                return;
-            }
-        }
-        panic!("the engine does not come to rest");
-    }
-
-    fn hear(&mut self, output: Output) {
-        match &output {
-            Output::Start(order) => {
-                assert!(self.engine.started(self.clock.now(), order.attempt));
-                self.under_way.push(order.attempt);
-            }
-            Output::Event(_) => return,
-            _ => {}
-        }
-        self.said.push(output);
-        self.acknowledged.push(self.committed);
-    }
-
-    fn finish(&mut self, attempt: AttemptId, result: Result<(), RunError>) {
-        self.under_way.retain(|other| *other != attempt);
-        assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result }));
-    }
-
-    /// Every job is let run until none is left.
-    fn run_out(&mut self) {
-        self.lag = 0;
-        for _ in 0..1_000 {
-            self.settle();
-            let instances: BTreeSet<_> =
-                self.engine.status().active_jobs.iter().map(|job| job.job.instance.clone()).collect();
-            assert_eq!(instances.len(), self.under_way.len(), "two attempts of one backup at once");
-            if let Some(attempt) = self.under_way.first().copied() {
-                self.finish(attempt, Ok(()));
-            } else if let Some(at) = self.engine.next_wakeup() {
-                self.clock.advance_to(at);
-            } else {
-                break;
-            }
-        }
-        let status = self.engine.status();
-        assert_eq!((status.waiting, status.active), (0, 0));
-        assert_eq!(status.resources[&SLOTS.into()].used, 0);
-    }
-
-    fn records(&self) -> Vec<Record> {
-        let record = |output: &Output| {
-            if let Output::Record(_, record) = output { Some(record.clone()) } else { None }
-        };
-        self.said.iter().filter_map(record).collect()
-    }
-}
+use crate::world::World;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -288,25 +195,15 @@ fn a_job_that_was_told_to_stop_does_not_run_again_after_a_crash() {
     let cancelled = world.engine.cancel(world.clock.now(), job, Reason::new("not needed"));
     assert_eq!(cancelled, Ok(Cancellation::Requested));
     world.settle();
-    let mut next = World::on(ManualClock::new(world.clock.now().wall));
-    next.engine.restore(next.clock.now(), world.records()).unwrap();
-    next.settle();
+    let next = world.restarted(world.clock.now().wall);
     assert_eq!(next.engine.explain(job).unwrap().state, JobState::Cancelled);
     assert!(next.under_way.is_empty());
 }
 
 #[test]
 fn retries_and_back_off_go_on_where_they_were() {
-    let mut world = World::new();
-    let mut twice = terms();
-    twice.retry = RetryPolicy::new(2, secs(600), secs(600));
-    let job = world.engine.submit(world.clock.now(), spec("a"), twice).unwrap().job();
-    world.settle();
-    world.finish(world.under_way[0], Err(RunError::Retryable("no route".into())));
-    world.settle();
-    let mut next = World::on(ManualClock::new(world.clock.now().wall));
-    next.engine.restore(next.clock.now(), world.records()).unwrap();
-    next.settle();
+    let (world, job) = World::with_a_failure();
+    let mut next = world.restarted(world.clock.now().wall);
     let explained = next.engine.explain(job).unwrap();
     assert_eq!(explained.state, JobState::Retryable);
     assert!(explained.to_string().contains("no route"), "{explained}");
@@ -337,9 +234,7 @@ fn the_end_of_a_window_and_an_order_outlast_a_crash() {
     assert_eq!(world.engine.run_now(world.clock.now(), b, Order::new("ana", "she waits")), Ok(true));
     world.engine.hold(world.clock.now(), Scope::Fleet, Order::new("ana", "until the crash"));
     world.settle();
-    let mut next = World::on(ManualClock::new(world.clock.now().wall));
-    next.engine.restore(next.clock.now(), world.records()).unwrap();
-    next.settle();
+    let mut next = world.restarted(world.clock.now().wall);
     assert!(next.under_way.is_empty(), "a hold is an order too");
     assert!(next.engine.release(next.clock.now(), &Scope::Fleet));
     next.settle();
@@ -361,9 +256,7 @@ fn orders_outlast_a_crash_until_they_expire() {
     world.engine.submit(now, spec("a").host("h1"), terms()).unwrap();
     world.settle();
     world.clock.advance(secs(300));
-    let mut next = World::on(ManualClock::new(world.clock.now().wall));
-    next.engine.restore(next.clock.now(), world.records()).unwrap();
-    next.settle();
+    let mut next = world.restarted(world.clock.now().wall);
     assert!(next.under_way.is_empty());
     let last = |world: &World, scope: &Scope| {
         let of = |record: Record| match record {
@@ -479,17 +372,9 @@ fn a_start_that_was_not_durable_yet_heeds_what_was_ordered_meanwhile() {
 
 #[test]
 fn a_back_off_is_no_longer_than_it_was_meant_however_the_wall_was_set_meanwhile() {
-    let mut world = World::new();
-    let mut twice = terms();
-    twice.retry = RetryPolicy::new(2, secs(600), secs(600));
-    let job = world.engine.submit(world.clock.now(), spec("a"), twice).unwrap().job();
-    world.settle();
-    world.finish(world.under_way[0], Err(RunError::Retryable("no route".into())));
-    world.settle();
+    let (world, job) = World::with_a_failure();
     // The wall had been a year ahead.
-    let mut next = World::on(ManualClock::new(world.clock.now().wall - secs(365 * 86_400)));
-    next.engine.restore(next.clock.now(), world.records()).unwrap();
-    next.settle();
+    let mut next = world.restarted(world.clock.now().wall - secs(365 * 86_400));
     next.clock.advance(secs(600));
     next.settle();
     assert_eq!(next.under_way, [AttemptId { job, number: 2 }]);
@@ -510,8 +395,6 @@ fn a_shutdown_waits_for_no_start_that_was_not_durable_and_the_next_engine_makes_
     world.settle();
     assert_eq!((world.engine.active_count(), world.engine.pending_count()), (0, 0));
     assert!(!world.said.iter().any(|output| matches!(output, Output::Start(_))));
-    let mut next = World::on(ManualClock::new(world.clock.now().wall));
-    next.engine.restore(next.clock.now(), world.records()).unwrap();
-    next.settle();
+    let next = world.restarted(world.clock.now().wall);
     assert_eq!(next.under_way, [AttemptId { job, number: 2 }]);
 }
