@@ -120,11 +120,15 @@ fn wait(fleet: &mut SharedStore, what: impl Fn(&FleetStatus) -> bool) -> Result<
 
 fn tell(status: &FleetStatus) {
     for member in &status.members {
+        // A part that is to shrink counts as it was until its scheduler has said that it uses no more.
         let parts = status.limits.values().filter_map(|limit| limit.parts.get(&member.id));
-        let slots: u64 = parts.map(|(amount, _)| amount).sum();
+        let (soon, now) = parts.fold((0, 0), |(soon, now), (amount, bound)| (soon + amount, now + bound));
+        let change = if soon == now { String::new() } else { format!(" ({soon} soon)") };
         let (name, shares) = (&member.name, member.shares.len());
         let (waiting, running) = (member.waiting, member.running);
-        println!("    {name}: {shares} shares, {running} backups run of {slots} that may, {waiting} wait");
+        println!(
+            "    {name}: {shares} shares, {running} backups run of {now}{change} that may, {waiting} wait"
+        );
     }
     println!("    jobs: {:?}", status.jobs);
 }

@@ -44,7 +44,7 @@ pub struct MemberStatus {
     pub alive: bool,
     /// The shares that it owns.
     pub shares: Vec<u32>,
-    /// Its jobs that wait.
+    /// Its jobs that wait, those among them that a former owner had begun.
     pub waiting: u64,
     /// Its jobs that run.
     pub running: u64,
@@ -86,7 +86,10 @@ pub(super) fn read(connection: &Connection) -> Result<FleetStatus, SharedError> 
                 None => status.unowned.push(share),
             }
         }
-        let counted = "select share, state, live, count(*) as n from jobs group by share, state, live";
+        // What ran under a former owner was cut off: the present one makes it again.
+        let counted = "select j.share, j.live, count(*) as n,
+                           case when j.live and j.epoch < s.epoch then 'waiting' else j.state end as state
+                       from jobs j join shares s using (share) group by 1, 2, 4";
         for row in &connection.query(counted, &[])? {
             let (state, live): (String, bool) = (column(row, "state")?, column(row, "live")?);
             let n = column::<i64>(row, "n")?.unsigned_abs();

@@ -78,6 +78,26 @@ fn whoever_was_taken_over_writes_nothing_any_more() {
     assert_eq!(second.jobs(&server), [(job, 0, "waiting".into())]);
 }
 
+#[test]
+#[ignore = "needs postgresql"]
+fn what_a_former_owner_had_begun_does_not_count_as_running() {
+    let server = Postgres::start().unwrap();
+    let mut peer = Peer::new(config(&server));
+    peer.beat().unwrap();
+    let mut desk = Desk::new(1);
+    desk.submit("orders", "db-1");
+    peer.store.commit(&desk.changes()).unwrap();
+    peer.store.commit(&desk.advance()).unwrap();
+    let mut counts = || {
+        let status = peer.store.status().unwrap();
+        let member = &status.members[0];
+        (member.running, member.waiting, status.jobs.get("running").copied().unwrap_or(0))
+    };
+    assert_eq!(counts(), (1, 0, 1));
+    server.sql("update backup_sched.shares set epoch = epoch + 1").unwrap();
+    assert_eq!(counts(), (0, 1, 0));
+}
+
 /// The server refuses by the epochs alone what a scheduler writes that believes in its lease.
 #[test]
 #[ignore = "needs postgresql"]
