@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backup_sched::SystemClock;
 use backup_sched::core::{Clock, MonoTime};
+use backup_sched::{ForegroundLatency, SystemClock};
 use indicatif::ProgressBar;
 
 use crate::Failure;
@@ -16,7 +16,7 @@ use crate::traffic::{Listener, Rate, Sample, Traffic};
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// The beginning of a block, which does not count: what the block before left is over by then.
+    /// The beginning of a block, which does not count.
     pub(crate) settle: Duration,
     /// What counts.
     pub(crate) measured: Duration,
@@ -26,6 +26,11 @@ pub(crate) struct Plan {
     pub(crate) narrow: f64,
 }
 
+/// The longest that is waited between blocks.
+const WASH_OUT: Duration = Duration::from_secs(20);
+/// Up to so many times the goal the foreground of a single second counts as undisturbed.
+const CALM: f64 = 1.3;
+
 /// One method's blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
@@ -33,12 +38,19 @@ pub(crate) struct Measured {
     pub(crate) blocks: Vec<Block>,
     /// Bytes a second in each block.
     pub(crate) rates: Vec<f64>,
-    /// Median and 99th percentile of each half second of the newest block, in µs.
-    pub(crate) course: Vec<(f64, f64)>,
+    /// Median and 99th percentile of each half second of each block, in µs.
+    pub(crate) courses: Vec<Vec<(f64, f64)>>,
+    /// When each block began, in seconds since the first.
+    pub(crate) begun: Vec<f64>,
     pub(crate) finished: u64,
 }
 
 impl Measured {
+    /// Of the newest block.
+    pub(crate) fn newest(&self) -> &[(f64, f64)] {
+        self.courses.last().map_or(&[], Vec::as_slice)
+    }
+
     /// Bytes a second over all blocks.
     pub(crate) fn rate(&self) -> f64 {
         self.rates.iter().sum::<f64>() / self.rates.len().max(1) as f64
@@ -86,11 +98,13 @@ pub(crate) fn compare(
             method: *method,
             blocks: Vec::new(),
             rates: Vec::new(),
-            course: Vec::new(),
+            courses: Vec::new(),
+            begun: Vec::new(),
             finished: 0,
         })
         .collect();
     let rate = Rate::new(per_second);
+    let first = SystemClock.mono();
     for round in 0..plan.most_rounds {
         let listener = Listener::default();
         let traffic = Traffic::start(technology, &rate, &listener, round as u64 + 1)?;
@@ -102,6 +116,7 @@ pub(crate) fn compare(
         for which in order {
             let contender = &contenders[which];
             progress.set_message(format!("round {}: {}", round + 1, contender.method.name()));
+            wash_out(&listener, setting.slo);
             listener.tell(contender.latency.clone());
             contender.run(true);
             rest(plan.settle);
@@ -122,7 +137,8 @@ pub(crate) fn compare(
             let measured = &mut measured[which];
             let mut histogram = stats::empty();
             block.clone().for_each(|sample| histogram.saturating_record(micros(sample)));
-            measured.course = course(block, from, to);
+            measured.courses.push(course(block, from, to));
+            measured.begun.push(from.since(first).as_secs_f64());
             measured.blocks.push(histogram);
             measured.rates.push(moved as f64 / to.since(from).as_secs_f64());
             measured.finished = contenders[which].finished.load(std::sync::atomic::Ordering::Relaxed);
@@ -135,6 +151,18 @@ pub(crate) fn compare(
         }
     }
     Ok(Comparison { per_second, methods: measured })
+}
+
+/// Waits until what the block before left in caches and logs no longer shows, at most [`WASH_OUT`].
+fn wash_out(listener: &Listener, slo: Duration) {
+    let latency = ForegroundLatency::new();
+    listener.tell(Some(latency.clone()));
+    let begun = SystemClock.mono();
+    let mut calm = 0;
+    while calm < 2 && SystemClock.mono().since(begun) < WASH_OUT {
+        rest(Duration::from_secs(1));
+        calm = if latency.drain().quantile(0.99) <= slo.mul_f64(CALM) { calm + 1 } else { 0 };
+    }
 }
 
 fn micros(sample: &Sample) -> u64 {

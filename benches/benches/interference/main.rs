@@ -1,10 +1,11 @@
 //! What backups do to a real server's foreground: nothing, the tool as fast as it can, at fixed rates, with the least
 //! weight, and this scheduler, told the SLO or knowing nothing; in random order, in the same run.
 //!
-//! `cargo bench -p sched-benches --bench interference -- [TECHNOLOGY…] [--load PERCENT]… [--part blocks|burst|ledger]…`
+//! `cargo bench -p sched-benches --bench interference -- [TECHNOLOGY…] [--load PERCENT]… [--part blocks|burst|ledger]…
+//! [--rounds N]`
 //!
-//! Without arguments: all technologies, 40 and 75 % of the measured capacity, all parts. Figures of several runs come
-//! together in one file.
+//! Without arguments: all technologies, 40 and 75 % of the measured capacity, all parts, at least ten rounds of blocks.
+//! Figures of several runs come together in one file, each with its number of rounds.
 
 mod blocks;
 mod burst;
@@ -18,6 +19,7 @@ mod stats;
 mod tech;
 mod traffic;
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,6 +38,8 @@ struct Wanted {
     technologies: Vec<String>,
     loads: Vec<u32>,
     parts: Vec<Part>,
+    /// Rounds of blocks, where it is not as many as make the figures sure.
+    rounds: Option<usize>,
 }
 
 /// What is measured.
@@ -64,7 +68,7 @@ impl std::str::FromStr for Part {
 
 fn wanted() -> Result<Wanted, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut wanted = Wanted { technologies: Vec::new(), loads: Vec::new(), parts: Vec::new() };
+    let mut wanted = Wanted { technologies: Vec::new(), loads: Vec::new(), parts: Vec::new(), rounds: None };
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
@@ -72,6 +76,7 @@ fn wanted() -> Result<Wanted, lexopt::Error> {
             Long("bench") => {}
             Long("load") => wanted.loads.push(args.value()?.parse()?),
             Long("part") => wanted.parts.push(args.value()?.parse()?),
+            Long("rounds") => wanted.rounds = Some(args.value()?.parse::<NonZeroUsize>()?.get()),
             Value(name) => wanted.technologies.push(name.string()?),
             other => return Err(other.unexpected()),
         }
@@ -109,7 +114,7 @@ const SWEEP: [f64; 4] = [0.03, 0.08, 0.2, 0.5];
 
 fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     let bytes = if quick() { 128 << 20 } else { 1 << 30 };
-    let plan = if quick() {
+    let mut plan = if quick() {
         Plan {
             settle: Duration::from_secs(1),
             measured: Duration::from_secs(4),
@@ -119,13 +124,16 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         }
     } else {
         Plan {
-            settle: Duration::from_secs(3),
-            measured: Duration::from_secs(12),
+            settle: Duration::from_secs(2),
+            measured: Duration::from_secs(10),
             least_rounds: 10,
             most_rounds: 20,
             narrow: 0.1,
         }
     };
+    if let Some(rounds) = wanted.rounds {
+        (plan.least_rounds, plan.most_rounds) = (rounds, rounds);
+    }
     let directory = tempfile::Builder::new().prefix("interference").tempdir_in(results::data_directory()?)?;
     let progress = ProgressBar::new(0);
     progress.set_style(ProgressStyle::with_template("{elapsed_precise} {msg}")?);

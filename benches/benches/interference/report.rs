@@ -62,10 +62,31 @@ pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
         )?;
     }
     page += "</html>\n";
+    for (load, comparison) in &outcome.loads {
+        let path = results_directory().join(format!("interference-{}-{load}.csv", outcome.technology));
+        std::fs::write(path, every_half_second(comparison))?;
+    }
     let path = results_directory().join(format!("interference-{}.html", outcome.technology));
     std::fs::write(&path, page)?;
     println!("page: {}", path.display());
     Ok(())
+}
+
+/// Everything in the order in which it was measured, for those who want to see more than the pictures show.
+fn every_half_second(comparison: &Comparison) -> String {
+    let mut rows = Vec::new();
+    for measured in &comparison.methods {
+        for (round, (begun, course)) in measured.begun.iter().zip(&measured.courses).enumerate() {
+            let rate = measured.rates[round] / 1e6;
+            rows.extend(course.iter().enumerate().map(|(at, (p50, p99))| {
+                (begun + 0.5 * at as f64, format!("{round},{},{rate:.2},{p50},{p99}", measured.method.name()))
+            }));
+        }
+    }
+    rows.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mut text = "second,round,method,block_mb_per_s,p50_us,p99_us\n".to_owned();
+    rows.iter().for_each(|(second, row)| text += &format!("{second:.1},{row}\n"));
+    text
 }
 
 fn machine() -> String {
@@ -188,12 +209,12 @@ fn frontier(comparison: &Comparison) -> String {
 fn courses(comparison: &Comparison) -> String {
     let shown: Vec<_> =
         comparison.methods.iter().filter(|measured| !matches!(measured.method, Method::Fixed(_))).collect();
-    let values = || shown.iter().flat_map(|measured| &measured.course).map(|(_, p99)| p99 / 1e3);
+    let values = || shown.iter().flat_map(|measured| measured.newest()).map(|(_, p99)| p99 / 1e3);
     let axes = Axes {
         x: (1.0, 2.0),
         y: (values().fold(f64::MAX, f64::min).max(0.01) / 1.2, values().fold(0.1, f64::max) * 1.2),
     };
-    let most = shown.iter().map(|measured| measured.course.len()).max().unwrap_or(1).max(2);
+    let most = shown.iter().map(|measured| measured.newest().len()).max().unwrap_or(1).max(2);
     let mut content = String::new();
     for tick in [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0] {
         if tick > axes.y.0 && tick < axes.y.1 {
@@ -212,7 +233,7 @@ fn courses(comparison: &Comparison) -> String {
         let color = color(measured.method);
         let step = (WIDTH - LEFT - 140.0) / (most - 1) as f64;
         let path: Vec<String> = measured
-            .course
+            .newest()
             .iter()
             .enumerate()
             .map(|(at, (_, p99))| format!("{:.1},{:.1}", LEFT + step * at as f64, axes.y(p99 / 1e3)))

@@ -17,6 +17,28 @@ use sched_drivers::server::Monitor;
 use crate::Failure;
 use crate::method::AnyExecutor;
 
+/// What a request of the foreground does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Reads a row or value by its key.
+    Read,
+    /// Reads forty rows in the order of their keys, where the technology has one.
+    Scan,
+    /// Changes a row or value, durably.
+    Write,
+}
+
+impl Kind {
+    /// Of twenty requests one writes and five scan: a p99 is what the slower writes take, which wait for the disk.
+    pub(crate) fn draw(rng: &mut fastrand::Rng) -> Self {
+        match rng.u8(..20) {
+            0 => Self::Write,
+            1..=5 => Self::Scan,
+            _ => Self::Read,
+        }
+    }
+}
+
 /// One connection of the application.
 pub(crate) trait Client: Send {
     /// Makes one request and waits for its answer.

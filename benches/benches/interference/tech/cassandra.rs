@@ -7,7 +7,7 @@ use sched_drivers::cassandra::{CassandraBackup, CassandraNode, CassandraStatus, 
 use sched_drivers::destination::Destination;
 use sched_drivers::server::{Monitor, MonitorConfig};
 
-use super::{Client, Technology};
+use super::{Client, Kind, Technology};
 use crate::Failure;
 use crate::method::AnyExecutor;
 
@@ -94,10 +94,9 @@ struct CassandraClient {
 }
 
 impl Client for CassandraClient {
-    /// Three reads to each write.
     fn request(&mut self) -> Result<(), Failure> {
         let id = self.rng.u64(0..self.rows);
-        let statement = if self.rng.u8(..4) == 0 {
+        let statement = if Kind::draw(&mut self.rng) == Kind::Write {
             format!("update shop.item set stock = {} where id = {id}", self.rng.u16(..))
         } else {
             format!("select stock, data from shop.item where id = {id}")

@@ -9,7 +9,7 @@ use sched_drivers::destination::Destination;
 use sched_drivers::etcd::{EtcdCluster, EtcdStatus, Snapshot};
 use sched_drivers::server::{Monitor, MonitorConfig};
 
-use super::{Client, Technology};
+use super::{Client, Kind, Technology};
 use crate::Failure;
 use crate::method::AnyExecutor;
 
@@ -104,10 +104,9 @@ fn name(key: u64) -> String {
 }
 
 impl Client for EtcdClient {
-    /// Three reads to each write.
     fn request(&mut self) -> Result<(), Failure> {
         let key = self.rng.u64(0..self.keys);
-        if self.rng.u8(..4) == 0 {
+        if Kind::draw(&mut self.rng) == Kind::Write {
             return self.put(key);
         }
         self.post("range", &format!("{{\"key\":\"{}\"}}", name(key)))

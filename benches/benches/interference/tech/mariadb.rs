@@ -11,7 +11,7 @@ use sched_drivers::secret::SecretString;
 use sched_drivers::server::{Monitor, MonitorConfig};
 use sched_testbed::MariaDb;
 
-use super::{Client, Technology};
+use super::{Client, Kind, Technology};
 use crate::Failure;
 use crate::method::AnyExecutor;
 
@@ -86,19 +86,18 @@ struct MariaClient {
 }
 
 impl Client for MariaClient {
-    /// Half reads by key, a quarter short range scans, a quarter updates of one row, each committed to disk.
     fn request(&mut self) -> Result<(), Failure> {
         let id = self.rng.i64(0..self.rows);
-        match self.rng.u8(..4) {
-            0 | 1 => {
+        match Kind::draw(&mut self.rng) {
+            Kind::Read => {
                 let read = "select stock from item where id = ?";
                 self.connection.exec_first::<i64, _, _>(read, (id,))?;
             }
-            2 => {
+            Kind::Scan => {
                 let scan = "select cast(sum(stock) as signed) from item where id between ? and ? + 40";
                 self.connection.exec_first::<Option<i64>, _, _>(scan, (id, id))?;
             }
-            _ => self.connection.exec_drop("update item set stock = stock + 1 where id = ?", (id,))?,
+            Kind::Write => self.connection.exec_drop("update item set stock = stock + 1 where id = ?", (id,))?,
         }
         Ok(())
     }

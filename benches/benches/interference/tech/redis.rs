@@ -11,7 +11,7 @@ use sched_drivers::destination::Destination;
 use sched_drivers::redis::{Rdb, RedisServer, RedisStatus};
 use sched_drivers::server::{Monitor, MonitorConfig};
 
-use super::{Client, Technology};
+use super::{Client, Kind, Technology};
 use crate::Failure;
 use crate::blocks::rest;
 use crate::method::AnyExecutor;
@@ -88,11 +88,10 @@ struct RedisClient {
 }
 
 impl Client for RedisClient {
-    /// Three reads to each write.
     fn request(&mut self) -> Result<(), Failure> {
         let key = format!("key:{}", self.rng.u64(0..self.keys));
         let mut request = Vec::new();
-        if self.rng.u8(..4) == 0 {
+        if Kind::draw(&mut self.rng) == Kind::Write {
             write!(request, "*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), self.value.len())?;
             request.extend_from_slice(&self.value);
             request.extend_from_slice(b"\r\n");

@@ -10,7 +10,7 @@ use sched_drivers::destination::Destination;
 use sched_drivers::server::{Monitor, MonitorConfig};
 use sched_drivers::sqlite::{SqliteBackup, SqliteStatus};
 
-use super::{Client, Technology};
+use super::{Client, Kind, Technology};
 use crate::Failure;
 use crate::method::AnyExecutor;
 
@@ -86,20 +86,19 @@ struct SqliteClient {
 }
 
 impl Client for SqliteClient {
-    /// Half reads by key, a quarter short range scans, a quarter updates of one row, each committed to disk.
     fn request(&mut self) -> Result<(), Failure> {
         let id = self.rng.i64(0..self.rows);
-        match self.rng.u8(..4) {
-            0 | 1 => {
+        match Kind::draw(&mut self.rng) {
+            Kind::Read => {
                 let mut read = self.db.prepare_cached("SELECT stock, data FROM item WHERE id = ?1")?;
                 read.query_row([id], |row| row.get::<_, i64>(0))?;
             }
-            2 => {
+            Kind::Scan => {
                 let mut scan =
                     self.db.prepare_cached("SELECT sum(stock) FROM item WHERE id BETWEEN ?1 AND ?1 + 40")?;
                 scan.query_row([id], |row| row.get::<_, Option<i64>>(0))?;
             }
-            _ => {
+            Kind::Write => {
                 let mut update = self.db.prepare_cached("UPDATE item SET stock = ?2 WHERE id = ?1")?;
                 update.execute(params![id, self.rng.u16(..)])?;
             }
