@@ -16,6 +16,10 @@ use crate::traffic::{Listener, Rate, Sample, Traffic};
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
+    /// How often the foreground is looked at alone, and the tool at full speed, before anything is compared.
+    pub(crate) calibrations: u32,
+    /// How long each scheduler works before the first block, as one does that has run for a while.
+    pub(crate) warm_up: Duration,
     /// The beginning of a block, which does not count.
     pub(crate) settle: Duration,
     /// What counts.
@@ -104,6 +108,17 @@ pub(crate) fn compare(
         })
         .collect();
     let rate = Rate::new(per_second);
+    let listener = Listener::default();
+    let traffic = Traffic::start(technology, &rate, &listener, 0)?;
+    for contender in contenders.iter().filter(|contender| contender.scheduler.is_some()) {
+        progress.set_message(format!("warming up: {}", contender.method.name()));
+        listener.tell(contender.latency.clone());
+        contender.run(true);
+        rest(plan.warm_up);
+        contender.run(false);
+        listener.tell(None);
+    }
+    traffic.stop()?;
     let first = SystemClock.mono();
     for round in 0..plan.most_rounds {
         let listener = Listener::default();

@@ -17,6 +17,8 @@ const LOW: f64 = 0.3;
 pub(crate) const HIGH: f64 = 0.8;
 /// How long each stretch lasts: low, high, low.
 const STRETCH: Duration = Duration::from_secs(30);
+/// How long the scheduler works at the low load before.
+const WARM_UP: Duration = Duration::from_secs(60);
 /// How often it is repeated, with and without a backup, by turns.
 const REPEATS: u64 = 4;
 /// Latencies are held against each other in windows that end so often.
@@ -45,6 +47,14 @@ pub(crate) fn measure(
 ) -> Result<Burst, Failure> {
     let contender = Contender::new(Method::Told, setting)?;
     let steps = (STRETCH.as_secs() * 3 / STEP.as_secs()) as usize;
+    let listener = Listener::default();
+    let traffic = Traffic::start(technology, &Rate::new(capacity * LOW), &listener, 499)?;
+    listener.tell(contender.latency.clone());
+    contender.run(true);
+    rest(WARM_UP);
+    contender.run(false);
+    listener.tell(None);
+    traffic.stop()?;
     let (mut with, mut without) = (vec![stats::empty(); steps], vec![stats::empty(); steps]);
     let mut moved = vec![0.0; steps];
     for repeat in 0..REPEATS {

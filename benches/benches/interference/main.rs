@@ -22,6 +22,8 @@ mod traffic;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use backup_sched::SystemClock;
+use backup_sched::core::Clock;
 use indicatif::{ProgressBar, ProgressStyle};
 use sched_benches::quick;
 
@@ -116,6 +118,8 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     let bytes = if quick() { 128 << 20 } else { 1 << 30 };
     let mut plan = if quick() {
         Plan {
+            calibrations: 2,
+            warm_up: Duration::from_secs(15),
             settle: Duration::from_secs(1),
             measured: Duration::from_secs(4),
             least_rounds: 3,
@@ -124,6 +128,8 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         }
     } else {
         Plan {
+            calibrations: 6,
+            warm_up: Duration::from_secs(90),
             settle: Duration::from_secs(2),
             measured: Duration::from_secs(10),
             least_rounds: 10,
@@ -181,33 +187,35 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// The foreground's p99 without any backup, and the bytes a second that the tool moves unthrottled beside it.
+/// The foreground's p99 without any backup, and the bytes a second that the tool moves unthrottled beside it: both by turns,
+/// as they will be in the blocks.
 fn calibrate(
     technology: &dyn Technology,
     per_second: f64,
     backups: &std::path::Path,
     plan: Plan,
 ) -> Result<(Duration, f64), Failure> {
-    let rate = Rate::new(per_second);
-    let traffic = Traffic::start(technology, &rate, &Listener::default(), 0)?;
-    rest(plan.settle + plan.measured);
-    let samples = traffic.stop()?;
-    let mut alone = stats::empty();
-    let begun = samples.first().map(|sample| sample.due).unwrap_or_default() + plan.settle;
-    for sample in samples.iter().filter(|sample| sample.due >= begun) {
-        alone.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
-    }
-    let p99 = Duration::from_micros(alone.value_at_quantile(0.99).max(1));
-
-    let setting = Setting { technology, directory: backups.to_owned(), slo: p99 };
+    let setting = Setting { technology, directory: backups.to_owned(), slo: Duration::MAX };
     let tool = Contender::new(Method::Unthrottled, &setting)?;
-    let traffic = Traffic::start(technology, &rate, &Listener::default(), 0)?;
-    tool.run(true);
+    let traffic = Traffic::start(technology, &Rate::new(per_second), &Listener::default(), 0)?;
     rest(plan.settle);
-    let (from, moved) = (tool.elapsed(), tool.moved());
-    rest(plan.measured);
-    let full_speed = (tool.moved() - moved) as f64 / (tool.elapsed() - from).as_secs_f64();
-    traffic.stop()?;
+    let mut alone = Vec::new();
+    for _ in 0..plan.calibrations {
+        tool.run(true);
+        rest(plan.measured / 2);
+        tool.run(false);
+        rest(plan.settle * 2);
+        let from = SystemClock.mono();
+        rest(plan.measured / 2);
+        alone.push(from..SystemClock.mono());
+    }
+    let full_speed = tool.moved() as f64 / tool.elapsed().as_secs_f64();
+    let mut latencies = stats::empty();
+    for sample in traffic.stop()?.iter().filter(|sample| alone.iter().any(|span| span.contains(&sample.due)))
+    {
+        latencies.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
+    }
+    let p99 = Duration::from_micros(latencies.value_at_quantile(0.99).max(1));
     match tool.failure() {
         Some(error) => Err(error.into()),
         None if full_speed > 0.0 => Ok((p99, full_speed)),

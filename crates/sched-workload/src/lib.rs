@@ -24,9 +24,9 @@ mod week;
 pub use detect::{
     AgainstHealthy, BusyEvent, BusyHours, Canary, Combined, DetectError, ErrorRate, ForegroundDetector,
     ForegroundLatency, Gauge, GaugeGoal, GaugeValue, GoalError, Hysteresis, Lasting, LatencyGoal,
-    LatencyReading, LatencyWindow, LatestValue, LevelThresholds, LevelThresholdsError, LoadDetector,
-    LoadDetectorExt, LoadReading, PerTechnology, Refine, Refined, RequestCounter, RequestRate, Steady,
-    TimeHint, WeightError,
+    LatencyReading, LatencySpread, LatencyWindow, LatestValue, LevelThresholds, LevelThresholdsError,
+    LoadDetector, LoadDetectorExt, LoadReading, PerTechnology, Refine, Refined, RequestCounter, RequestRate,
+    Steady, TimeHint, WeightError,
 };
 pub use forecast::{Forecast, ForecastSlot};
 pub use peak::{PeakDetector, PeakSettings, PeakSettingsError};

@@ -97,7 +97,9 @@ impl Client for MariaClient {
                 let scan = "select cast(sum(stock) as signed) from item where id between ? and ? + 40";
                 self.connection.exec_first::<Option<i64>, _, _>(scan, (id, id))?;
             }
-            Kind::Write => self.connection.exec_drop("update item set stock = stock + 1 where id = ?", (id,))?,
+            Kind::Write => {
+                self.connection.exec_drop("update item set stock = stock + 1 where id = ?", (id,))?
+            }
         }
         Ok(())
     }

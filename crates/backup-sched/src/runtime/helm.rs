@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sched_core::{MonoTime, Now, Reason, Scope, SignalName};
 use sched_limits::{PiConfig, PiLaw, PressureConfig, PressureLaw, Rate, Reading};
-use sched_workload::LatencyReading;
+use sched_workload::{LatencyReading, LatencySpread, LatencyWindow};
 
 use super::detectors::DetectorTerms;
 use super::rates::Rates;
@@ -15,6 +15,8 @@ use super::steering::{Heard, LawTerms, Scale, Steering};
 /// A goal is a promise to users, not the healthy latency: it is taken to lie this far above that. With a wider
 /// allowance the law counts in larger steps and takes free capacity sooner.
 const SLO_OVER_HEALTHY: f64 = 2.0;
+/// A goal is kept when it is hardly ever reached: what is aimed at lies a twentieth below it.
+const WITHIN_GOAL: f64 = 0.95;
 /// Readings that steer where nobody tells a latency. Not that of memory: slower backups free none.
 const PRESSURE: [&str; 2] = ["psi.cpu", "psi.io"];
 
@@ -28,6 +30,10 @@ pub(crate) struct Helm {
     full: BTreeMap<Scope, u64>,
     /// By how much latencies may grow where backups run.
     growth: BTreeMap<Scope, f64>,
+    /// Detectors whose latency the default law hears. A host's own law gets it as it is …
+    by_default: BTreeSet<SignalName>,
+    /// … and the default one as it counts over minutes.
+    spreads: BTreeMap<SignalName, LatencySpread>,
 }
 
 impl Helm {
@@ -38,8 +44,15 @@ impl Helm {
         detectors: &[DetectorTerms],
         (fleet, full): (Scale, BTreeMap<Scope, u64>),
     ) -> Self {
-        let mut this =
-            Self { places: BTreeMap::new(), told: BTreeSet::new(), fleet, full, growth: BTreeMap::new() };
+        let mut this = Self {
+            places: BTreeMap::new(),
+            told: BTreeSet::new(),
+            fleet,
+            full,
+            growth: BTreeMap::new(),
+            by_default: BTreeSet::new(),
+            spreads: BTreeMap::new(),
+        };
         for LawTerms { place, signal, law } in laws {
             let detector = detectors.iter().find(|detector| detector.name == signal);
             let at = place.clone().or_else(|| detector.map(|detector| steered(&detector.scope)));
@@ -85,16 +98,23 @@ impl Helm {
         self.hear(now, Heard { signal, of: &place, period, value }, rates);
     }
 
-    /// A detector told a latency.
+    /// A detector told a latency, and perhaps the requests that it is from.
     pub(crate) fn latency(
         &mut self,
         now: Now,
         terms: &DetectorTerms,
-        latency: &LatencyReading,
+        (latency, window): (&LatencyReading, Option<&LatencyWindow>),
         rates: &Rates,
     ) {
         self.steer_by_latency(now, terms, latency.target);
-        let (of, value) = (&steered(&terms.scope), latency.value.as_secs_f64());
+        let mut value = latency.value.as_secs_f64();
+        if let Some(window) = window.filter(|_| self.by_default.contains(&terms.name)) {
+            let spread = self.spreads.entry(terms.name.clone());
+            let spread = spread.or_insert_with(|| LatencySpread::new(latency.quantile));
+            spread.observe(window);
+            value *= spread.factor();
+        }
+        let of = &steered(&terms.scope);
         self.hear(now, Heard { signal: &terms.name, of, period: terms.period, value }, rates);
     }
 
@@ -150,12 +170,13 @@ impl Helm {
                 config.at_most = Some(target);
                 config
             }
-            None => PiConfig::goal(target, SLO_OVER_HEALTHY),
+            None => PiConfig::goal(target.mul_f64(WITHIN_GOAL), SLO_OVER_HEALTHY),
         };
         config.fail_slow.period = terms.period;
         // A detector of the host's with a target or period of zero cannot be steered by.
         if let Ok(law) = PiLaw::new(config) {
             self.at(place.clone()).add(now, (terms.name.clone(), Some(place)), Box::new(law));
+            self.by_default.insert(terms.name.clone());
         }
     }
 

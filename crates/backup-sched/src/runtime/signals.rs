@@ -196,7 +196,7 @@ impl Signals {
         let Some(detector) = self.detectors.get_mut(index) else { return vec![] };
         let mut directives = Vec::new();
         match result {
-            Ok(LoadReading { state, technologies, latency, .. }) => {
+            Ok(LoadReading { state, technologies, latency, window, .. }) => {
                 directives.extend(detector.heard(now.mono));
                 let terms = &detector.terms;
                 if let Some(measured) = &state.reason.measured
@@ -208,7 +208,7 @@ impl Signals {
                     self.limits.hear(told, &mut directives);
                 }
                 if let Some(latency) = latency {
-                    self.helm.latency(now, terms, &latency, rates);
+                    self.helm.latency(now, terms, (&latency, window.as_ref()), rates);
                 }
                 let said = detector.say(state, technologies);
                 self.loads.say_all(Source::Detector(index), said, &mut directives);

@@ -20,7 +20,7 @@ const DIGITS: u8 = 2;
 /// Windows that are pooled at most when requests are few.
 const POOLED: usize = 5;
 
-fn histogram() -> Histogram<u64> {
+pub(super) fn histogram() -> Histogram<u64> {
     // The bounds are constants that hdrhistogram accepts; should they not be, an empty range still records.
     let longest = u64::try_from(LONGEST.as_micros()).unwrap_or(u64::MAX);
     Histogram::new_with_bounds(1, longest, DIGITS).unwrap_or_else(|_| unreachable!("constant bounds"))
@@ -94,6 +94,11 @@ impl LatencyWindow {
         })
     }
 
+    /// Adds all of them to a histogram with the bounds of [`histogram`]; whether that was so.
+    pub(super) fn add_to(&self, pool: &mut Histogram<u64>) -> bool {
+        pool.add(&*self.0).is_ok()
+    }
+
     /// The latency that this share of the requests stayed within; zero when there were none.
     pub fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.0.value_at_quantile(quantile))
@@ -144,8 +149,8 @@ impl ForegroundDetector {
     fn pooled(&self) -> LatencyWindow {
         let mut pool = histogram();
         for window in self.windows.iter().rev() {
-            let added = pool.add(&*window.0);
-            debug_assert!(added.is_ok(), "histograms of the same bounds add up");
+            let added = window.add_to(&mut pool);
+            debug_assert!(added, "histograms of the same bounds add up");
             if pool.len() >= self.goal.min_samples {
                 break;
             }

@@ -12,6 +12,7 @@ mod hysteresis;
 mod lasting;
 mod refine;
 mod requests;
+mod spread;
 mod technology;
 
 pub use canary::Canary;
@@ -26,4 +27,5 @@ pub use hysteresis::{Hysteresis, LevelThresholds, LevelThresholdsError};
 pub use lasting::{Lasting, Steady};
 pub use refine::{LoadDetectorExt, Refine, Refined};
 pub use requests::{ErrorRate, RequestCounter, RequestRate};
+pub use spread::LatencySpread;
 pub use technology::PerTechnology;
