@@ -31,11 +31,20 @@ const UNHEARD: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum StoreNews {
     /// All that was put in up to there is durable.
-    Committed(Lsn),
+    Committed(Mark),
     /// A group could not be written: nothing that was not told to be durable is.
     Down(StoreError),
     /// It works again, after so long.
     Back(Duration),
+}
+
+/// How far what was put in has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    /// The newest record of the engine.
+    pub(crate) record: Lsn,
+    /// Calls of [`Keeper::put`]: not all that is put in is a record.
+    pub(crate) put: u64,
 }
 
 /// The dispatcher's end of the thread. Dropped, the thread writes what is left, as well as it can, and ends.
@@ -70,7 +79,7 @@ struct State {
 struct Backlog {
     entries: BTreeMap<Key, Entry>,
     /// Up to there it is complete.
-    upto: Lsn,
+    upto: Mark,
     is_news: bool,
 }
 
@@ -104,7 +113,7 @@ impl Backlog {
         }
     }
 
-    fn take(&mut self) -> (Vec<Entry>, Lsn) {
+    fn take(&mut self) -> (Vec<Entry>, Mark) {
         self.is_news = false;
         (std::mem::take(&mut self.entries).into_values().collect(), self.upto)
     }
@@ -138,20 +147,23 @@ impl Keeper {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has entries written together, and with them all that came before; `upto` is the newest record by then.
-    pub(crate) fn put(&self, entries: &mut Vec<Entry>, upto: Lsn) {
+    /// Has entries written together, and with them all that came before; `record` is the newest record by then. Returns
+    /// which call this is.
+    pub(crate) fn put(&self, entries: &mut Vec<Entry>, record: Lsn) -> u64 {
         let mut state = self.shared.state.lock();
-        if entries.is_empty() && upto == state.backlog.upto {
-            return;
+        if entries.is_empty() && record == state.backlog.upto.record {
+            return state.backlog.upto.put;
         }
         if state.waits_since.is_none() {
             state.waits_since = Some(SystemClock.mono());
         }
         let backlog = &mut state.backlog;
         entries.drain(..).for_each(|entry| backlog.put(entry));
-        (backlog.upto, backlog.is_news) = (upto, true);
+        let put = backlog.upto.put + 1;
+        (backlog.upto, backlog.is_news) = (Mark { record, put }, true);
         drop(state);
         self.shared.work.notify_one();
+        put
     }
 
     pub(crate) fn status(&self) -> StoreStatus {
@@ -215,7 +227,7 @@ impl Writer {
     }
 
     /// All that has gathered; `None` when nothing more will come.
-    fn next(&self) -> Option<(Vec<Entry>, Lsn)> {
+    fn next(&self) -> Option<(Vec<Entry>, Mark)> {
         let mut state = self.shared.state.lock();
         self.shared.work.wait_while(&mut state, |state| !state.backlog.is_news && !state.closing);
         if !state.backlog.is_news {
@@ -226,7 +238,7 @@ impl Writer {
         Some((group, upto))
     }
 
-    fn write(&mut self, group: Vec<Entry>, upto: Lsn) -> Result<(), StoreError> {
+    fn write(&mut self, group: Vec<Entry>, upto: Mark) -> Result<(), StoreError> {
         let begun = SystemClock.mono();
         // An empty group has nothing to be made durable.
         let written =
@@ -259,7 +271,9 @@ impl Writer {
             state.status.error = Some(error.to_string());
             state.status.failures += 1;
         }
-        let mut pause = if error.may_pass() { FIRST_PAUSE } else { LONGEST_PAUSE };
+        // What is lost to others concerns what was owned; there may be more at once.
+        let soon = error.may_pass() || matches!(error, StoreError::Lost { .. });
+        let mut pause = if soon { FIRST_PAUSE } else { LONGEST_PAUSE };
         self.tell(StoreNews::Down(error));
         loop {
             let mut state = self.shared.state.lock();

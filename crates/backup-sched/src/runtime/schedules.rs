@@ -22,6 +22,9 @@ const CATCH_UP_SHARE: f64 = 0.5;
 const IN_TIME: Duration = Duration::from_secs(60);
 /// A wall that is set back by less makes instances wait until it has caught up.
 const NOTICED_STEP: Duration = Duration::from_secs(60);
+/// Walls of schedulers that share a fleet differ by no more: what one of them has dealt with, however early that seems to
+/// the next, has been dealt with.
+const WALLS_DIFFER: Duration = Duration::from_secs(3600);
 /// The wall may be set while the dispatcher sleeps on the monotonic clock: it looks after so long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
@@ -39,6 +42,8 @@ pub(crate) struct Schedules {
     points: HashMap<Key, Timestamp>,
     catch_up: CatchUp,
     links: BTreeMap<Scope, LinkId>,
+    /// What was due while nothing could be made durable, and comes again.
+    need_store: BTreeMap<ScheduleId, Due>,
     /// Other policies are coming into force: nobody is handed out.
     held: bool,
     /// The last look at the wall.
@@ -107,6 +112,7 @@ impl Schedules {
             points: points.into_iter().map(|(key, at)| (key, at.min(now.wall))).collect(),
             catch_up: CatchUp::new(CATCH_UP_SHARE),
             links: BTreeMap::new(),
+            need_store: BTreeMap::new(),
             held: false,
             seen: now,
             unkept: kept.is_some().then(BTreeSet::new),
@@ -176,7 +182,8 @@ impl Schedules {
         } else {
             kept.and_then(|kept| kept.dealt_with).or(scheduled.dealt_with).max(point)
         };
-        self.add(wall, about, last.map(|at| at.min(wall)));
+        let ahead = |at: &Timestamp| wall_until(wall, *at) > WALLS_DIFFER;
+        self.add(wall, about, last.map(|at| if ahead(&at) { wall } else { at }));
         if let Some(kept) = kept {
             self.go_on(key, kept, goes_on);
             // Whoever keeps it has it so.
@@ -367,6 +374,22 @@ impl Schedules {
         self.timetable.postpone(due, until);
     }
 
+    /// What is [postponed](Self::postpone) need not wait so long if the store is back before.
+    pub(crate) fn needs_store(&mut self, due: &Due) {
+        self.need_store.insert(due.id, *due);
+    }
+
+    /// Jobs can be made durable again: what waited for that alone is due.
+    pub(crate) fn store_is_back(&mut self, wall: Timestamp) {
+        for (id, due) in std::mem::take(&mut self.need_store) {
+            // Unless it was made, or is another's, meanwhile.
+            let waits = self.timetable.due_at(id).is_some_and(|at| at > wall) && self.timetable.resume(id);
+            if waits {
+                self.timetable.postpone(&due, wall);
+            }
+        }
+    }
+
     /// What was handed out is to come again when a job has ended.
     pub(crate) fn wait_for(&mut self, due: Due, job: JobId) {
         if let Some(entry) = self.entries.get_mut(&due.id) {
@@ -529,5 +552,55 @@ mod tests {
         assert_eq!(in_minutes("3 0 * * *"), Some(3));
         assert_eq!(in_minutes("0 2 * * *"), Some(10));
         assert_eq!(in_minutes("none"), None);
+    }
+
+    /// What stands in a fleet's store of the one that recurs.
+    fn left(dealt_with: Timestamp) -> ScheduleEntry {
+        let mut left = ScheduleEntry::new("a".into(), BackupKind::Full);
+        left.dealt_with = Some(dealt_with);
+        left
+    }
+
+    #[test]
+    fn a_slot_that_another_one_has_made_is_not_made_again_by_a_wall_that_is_behind() {
+        let clock = ManualClock::default();
+        let key = ("a".into(), BackupKind::Full);
+        let file = policies("0 2 * * *");
+        let mut schedules =
+            Schedules::new(clock.now(), &file, HashMap::new(), Some(HashMap::new()), |_| false);
+        let slot = clock.now().wall + Duration::from_secs(2 * 3600);
+        clock.advance(Duration::from_secs(2 * 3600 - 5));
+        schedules.take_over(clock.now().wall, &key, Some(&left(slot)), false);
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(schedules.turn(clock.now().wall), None);
+        // What was dealt with long before its time was so by a wall that was wrong.
+        schedules.take_over(
+            clock.now().wall,
+            &key,
+            Some(&left(slot + 9 * Duration::from_secs(24 * 3600))),
+            false,
+        );
+        clock.advance(Duration::from_secs(24 * 3600));
+        assert!(matches!(schedules.turn(clock.now().wall), Some(Turn::Due(_))));
+    }
+
+    #[test]
+    fn what_waits_for_the_store_is_due_when_that_is_back() {
+        let clock = ManualClock::default();
+        let mut schedules =
+            Schedules::new(clock.now(), &policies("0 2 * * *"), HashMap::new(), None, |_| false);
+        clock.advance(Duration::from_secs(2 * 3600));
+        let wall = clock.now().wall;
+        let Some(Turn::Due(due)) = schedules.turn(wall) else { panic!("it is due") };
+        schedules.needs_store(&due);
+        schedules.postpone(&due, wall_plus(wall, Duration::from_secs(60)));
+        assert_eq!(schedules.turn(wall), None);
+        schedules.store_is_back(wall);
+        let Some(Turn::Due(again)) = schedules.turn(wall) else { panic!("it is due again") };
+        assert_eq!((again.id, again.at), (due.id, due.at));
+        // It is made now, and comes no more.
+        schedules.submitted(&again, JobId(1));
+        schedules.store_is_back(wall);
+        assert_eq!(schedules.turn(wall), None);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sched_testbed::wait_until;
 
 use crate::child::{GRACE, LEASE};
+use crate::history::taken_over_after;
 use crate::rig::{Rig, SOON};
 
 /// Instances that are backed up again and again.
@@ -36,13 +37,11 @@ fn no_job_is_lost_or_done_twice_whatever_happens() {
             1 => rig.freeze(victim, LEASE + GRACE + Duration::from_secs(2)),
             2 => {
                 for _ in 0..5 {
-                    rig.sql(
-                        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'backup-sched'",
-                    );
+                    rig.cut_connections();
                     std::thread::park_timeout(Duration::from_millis(300));
                 }
             }
-            _ => rig.server.crash_and_restart().unwrap(),
+            _ => rig.crash_server(),
         }
     }
     let waits = "select count(*) from backup_sched.requests where answered is null";
@@ -56,23 +55,9 @@ fn no_job_is_lost_or_done_twice_whatever_happens() {
         panic!("{error}\n{jobs}\n{:#?}", rig.outside.status());
     }
 
-    // Nothing lost: each request led to a job, and each job succeeded, once.
-    let lost = "select count(*) from backup_sched.requests r left join backup_sched.jobs j on j.id = r.job
-                where j.id is null or j.state <> 'succeeded'";
-    assert_eq!(rig.sql(lost), "0", "{}", rig.sql("select r.*, j.state, j.outcome from backup_sched.requests r left join backup_sched.jobs j on j.id = r.job where j.id is null or j.state <> 'succeeded'"));
-    let asked = rig.sql("select count(*) from backup_sched.requests").parse::<usize>().unwrap();
-    assert_eq!(asked, tickets.len());
     let history = rig.history();
-    history.check(&rig.fates);
-    // The attempt that the store has as the last one was done, and no earlier one of the job was by whoever owned it then.
-    let last = rig.sql("select id, attempt from backup_sched.jobs");
-    for line in last.lines() {
-        let (job, attempt) = line.split_once('|').unwrap();
-        let (job, attempt): (u64, u32) = (job.parse().unwrap(), attempt.parse().unwrap());
-        let done = history.0.iter().filter(|one| one.job == job && one.done);
-        let counted: Vec<u32> = done.map(|one| one.number).collect();
-        assert!(counted.contains(&attempt), "job {job} ended as attempt {attempt}, done were {counted:?}");
-    }
+    history.check();
+    assert_eq!(history.asked.len(), tickets.len());
 }
 
 #[test]
@@ -81,23 +66,22 @@ fn what_a_killed_scheduler_had_is_taken_over_when_its_lease_is_over() {
     let mut rig = Rig::new(2);
     (0..INSTANCES).for_each(|instance| _ = rig.ask(instance));
     let victim = wait_until("both work", SOON, || {
-        let history = rig.history();
-        let runs = |pid| history.0.iter().any(|attempt| attempt.pid == pid && attempt.to.is_none());
+        let attempts = rig.attempts();
+        let runs = |pid| attempts.iter().any(|attempt| attempt.pid == pid && attempt.to.is_none());
         rig.children.iter().position(|child| runs(child.pid()))
     })
     .unwrap();
     let (pid, killed) = rig.kill(victim);
-    let cut = rig.history().0.iter().any(|attempt| attempt.pid == pid && attempt.to.is_none());
+    let cut = rig.attempts().iter().any(|attempt| attempt.pid == pid && attempt.to.is_none());
     wait_until("the other one has all", SOON, || {
         let live = rig.sql("select count(*) from backup_sched.jobs where live");
         let open = rig.sql("select count(*) from backup_sched.requests where answered is null");
         (live == "0" && open == "0").then_some(())
     })
     .unwrap();
-    let history = rig.history();
-    history.check(&rig.fates);
+    rig.history().check();
     if cut {
-        let after = history.taken_over_after(pid, killed).expect("what was cut off was made again");
+        let after = taken_over_after(&rig.attempts(), pid, killed).expect("what was cut off was made again");
         println!("taken over {after:?} after the kill, with a lease of {LEASE:?}");
         assert!(after < LEASE + SOON);
     }

@@ -2,10 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use backup_sched::{Clock, Executor, RunContext, RunError, Scheduler, Scope, SystemClock};
+use backup_sched::{
+    Clock, Executor, ManualClock, Policies, RunContext, RunError, Scheduler, Scope, SystemClock,
+};
 use sched_store::shared::{SharedConfig, SharedStore};
 use sched_testbed::{Postgres, ServerProcess};
 
@@ -69,14 +72,46 @@ pub(crate) fn scheduler(store: SharedStore, clerk: Clerk) -> Scheduler {
 const ADDRESS: &str = "FLEET_CHILD_ADDRESS";
 const PASSWORD: &str = "FLEET_CHILD_PASSWORD";
 const HISTORY: &str = "FLEET_CHILD_HISTORY";
+const POLICIES: &str = "FLEET_CHILD_POLICIES";
+const CLOCK: &str = "FLEET_CHILD_CLOCK";
+/// How often a scheduler looks at what it is told by files.
+const LOOKS_EVERY: Duration = Duration::from_millis(5);
+
+/// What recurs in all processes of a fleet, by one clock that is moved by hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Recurs {
+    pub(crate) policies: String,
+    /// A file that tells how far the clock has come, in seconds.
+    pub(crate) clock: PathBuf,
+}
+
+/// The file that has a scheduler shut down and its process end.
+pub(crate) fn leave_file(history: &Path, pid: u32) -> PathBuf {
+    history.with_file_name(format!("leave-{pid}"))
+}
 
 /// Starts a scheduler as a process.
-pub(crate) fn spawn(server: &Postgres, history: &std::path::Path, number: u32) -> ServerProcess {
+pub(crate) fn spawn(
+    server: &Postgres,
+    history: &Path,
+    number: u32,
+    recurs: Option<&Recurs>,
+) -> ServerProcess {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child::runs_until_it_is_killed", "--nocapture", "--include-ignored"]);
     command.env(ADDRESS, address(server)).env(PASSWORD, server.password()).env(HISTORY, history);
+    if let Some(Recurs { policies, clock }) = recurs {
+        command.env(POLICIES, policies).env(CLOCK, clock);
+    }
     let log = history.with_file_name(format!("child-{number}.log"));
     ServerProcess::start(command, &log).unwrap()
+}
+
+/// Moves a clock to where the file says it is.
+fn follow(clock: &ManualClock, file: &str) {
+    let seconds: u64 = std::fs::read_to_string(file).unwrap().parse().unwrap();
+    let so_far = Duration::from_nanos(clock.now().mono.as_nanos());
+    clock.advance(Duration::from_secs(seconds).saturating_sub(so_far));
 }
 
 /// Not a test by itself: what the others start.
@@ -94,8 +129,22 @@ fn runs_until_it_is_killed() {
             Err(error) => panic!("{error}"),
         }
     };
-    let _scheduler = scheduler(store, Clerk { file: history.into(), takes: Duration::from_millis(300) });
-    loop {
-        std::thread::park();
+    let leave = leave_file(Path::new(&history), std::process::id());
+    let clerk = |millis| Clerk { file: history.into(), takes: Duration::from_millis(millis) };
+    let (Ok(policies), Ok(file)) = (std::env::var(POLICIES), std::env::var(CLOCK)) else {
+        let _scheduler = scheduler(store, clerk(300));
+        loop {
+            std::thread::park();
+        }
+    };
+    let clock = ManualClock::default();
+    follow(&clock, &file);
+    let policies = Policies::builtin().with_toml("policy.toml", &policies).unwrap();
+    let builder = Scheduler::builder().policies(policies).clock(clock.clone());
+    let scheduler = builder.executor("generic", clerk(60)).store(store).max_running(64).start().unwrap();
+    while !leave.exists() {
+        follow(&clock, &file);
+        std::thread::park_timeout(LOOKS_EVERY);
     }
+    scheduler.shutdown(LEASE);
 }

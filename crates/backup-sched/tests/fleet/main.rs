@@ -7,3 +7,4 @@ mod history;
 mod peers;
 mod recurring;
 mod rig;
+mod slots;

@@ -68,9 +68,9 @@ fn whoever_is_asked_the_owner_makes_the_backup() {
         assert_eq!(status.state, JobState::Succeeded, "{status:?}");
     }
     let history = rig.history();
-    history.check(&rig.fates);
-    assert_eq!(history.0.len(), 12);
-    let pids: std::collections::BTreeSet<u32> = history.0.iter().map(|attempt| attempt.pid).collect();
+    history.check();
+    assert_eq!(history.attempts.len(), 12);
+    let pids: std::collections::BTreeSet<u32> = history.attempts.iter().map(|attempt| attempt.pid).collect();
     assert_eq!(pids.len(), 3, "each made some");
     // It leaves, and others go on at once: without that they would wait out the lease.
     here.shutdown(Duration::ZERO).unwrap();
@@ -116,7 +116,7 @@ fn a_scheduler_that_is_shutting_down_leaves_requests_to_the_next() {
     let ours = (0..).zip(&handles).find(|(_, handle)| handle.explain().is_ok());
     let n = ours.expect("some are made here").0;
     wait_until("something runs here", SOON, || {
-        let runs = rig.history().0.iter().any(|attempt| attempt.pid == std::process::id());
+        let runs = rig.attempts().iter().any(|attempt| attempt.pid == std::process::id());
         runs.then_some(())
     })
     .unwrap();
@@ -148,7 +148,7 @@ fn whoever_obeys_an_order_does_not_write_it() {
     })
     .unwrap();
     assert_eq!(rig.sql(written), at);
-    assert!(rig.history().0.is_empty(), "all obey");
+    assert!(rig.attempts().is_empty(), "all obey");
     here.release(Scope::Fleet).unwrap();
     wait_until("it is made", SOON, || {
         matches!(rig.outside.outcome(ticket).unwrap(), Outcome::Ended(..)).then_some(())
@@ -171,15 +171,15 @@ fn without_the_store_all_stop_by_themselves() {
     let specs = (0..8).map(|n| JobSpec::new(format!("db-{n}"), "generic").host(format!("host-{n}")));
     let _handles: Vec<_> = long.submit_all(specs).into_iter().map(Result::unwrap).collect();
     wait_until("something runs here", SOON, || {
-        let runs = rig.history().0.iter().any(|attempt| attempt.pid == std::process::id());
+        let runs = rig.attempts().iter().any(|attempt| attempt.pid == std::process::id());
         runs.then_some(())
     })
     .unwrap();
     rig.server.process().kill();
     let stopped = crate::rig::now();
     wait_until("it stops by itself", LEASE + SOON, || {
-        let history = rig.history();
-        let mut ours = history.0.iter().filter(|attempt| attempt.pid == std::process::id());
+        let attempts = rig.attempts();
+        let mut ours = attempts.iter().filter(|attempt| attempt.pid == std::process::id());
         ours.all(|attempt| attempt.to.is_some()).then_some(())
     })
     .unwrap();

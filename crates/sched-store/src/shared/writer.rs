@@ -132,10 +132,21 @@ impl Writer {
     /// is passing it is not known whether the entries are durable: the same ones can be committed again.
     pub(super) fn commit(&mut self, entries: &[Entry]) -> Result<usize, SharedError> {
         let desk = Arc::clone(&self.desk);
-        let (group, foreign) = group(&mut desk.owned(), entries, desk.shares)?;
+        loop {
+            let (group, foreign) = group(&mut desk.owned(), entries, desk.shares)?;
+            match self.send(&desk, &group) {
+                Ok(()) => return Ok(foreign),
+                // What was lost was given up meanwhile, and is nobody's business here.
+                Err(SharedError::Lost { .. }) if !group.is_of(&desk.owned()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn send(&mut self, desk: &Desk, group: &Group) -> Result<(), SharedError> {
         let scheduler = group.scheduler;
         if group.is_empty() {
-            return Ok(foreign);
+            return Ok(());
         }
         // A process that was stopped for long goes on here.
         if !desk.lease.holds() && !group.shares.is_empty() {
@@ -156,7 +167,7 @@ impl Writer {
                 for job in &group.ended.ids {
                     owned.jobs.remove(&JobId(job.cast_unsigned()));
                 }
-                Ok(foreign)
+                Ok(())
             }
             Err(error) => {
                 if error.is_passing() {
@@ -272,6 +283,13 @@ impl Group {
             && self.facts.keys.is_empty()
             && self.audit.is_empty()
             && self.asked.tickets.is_empty()
+    }
+
+    /// Whether all that it is of is still owned as it was.
+    fn is_of(&self, owned: &OwnedShares) -> bool {
+        let mut shares = self.shares.iter().zip(&self.epochs);
+        self.scheduler == owned.scheduler
+            && shares.all(|(share, epoch)| owned.shares.get(&share.unsigned_abs()) == Some(epoch))
     }
 
     /// Takes note of what must be owned for this.

@@ -25,8 +25,10 @@ pub(crate) struct Keeping {
     keeper: Keeper,
     /// Entries of this round.
     outgoing: Vec<Entry>,
-    /// Up to there everything has been handed on.
+    /// Up to this record everything has been handed on …
     upto: Lsn,
+    /// … and with this call.
+    pub(super) handed_on: u64,
     /// Who waits until what he asked for is durable, the oldest first.
     waiting: VecDeque<Waiting>,
     /// Why nothing can be made durable.
@@ -63,6 +65,7 @@ impl Keeping {
             keeper,
             outgoing: Vec::new(),
             upto: Lsn::default(),
+            handed_on: 0,
             waiting: VecDeque::new(),
             down: None,
             unclean,
@@ -175,7 +178,7 @@ impl Dispatcher {
         let upto = self.parts.engine.journaled();
         if !keeping.outgoing.is_empty() || keeping.upto != upto {
             keeping.upto = upto;
-            keeping.keeper.put(&mut keeping.outgoing, upto);
+            keeping.handed_on = keeping.keeper.put(&mut keeping.outgoing, upto);
         }
     }
 
@@ -200,11 +203,11 @@ impl Dispatcher {
         let Some(keeping) = &mut self.keeping else { return };
         match news {
             StoreNews::Committed(upto) => {
-                while let Some(done) = keeping.waiting.pop_front_if(|waiting| waiting.upto <= upto) {
+                while let Some(done) = keeping.waiting.pop_front_if(|waiting| waiting.upto <= upto.record) {
                     done.confirmation.tell(Ok(()));
                 }
-                self.fleet_committed(now, upto);
-                self.parts.engine.committed(now, upto);
+                self.fleet_committed(now, upto.put);
+                self.parts.engine.committed(now, upto.record);
             }
             StoreNews::Down(error) => {
                 keeping.down = Some(error.clone());
@@ -222,6 +225,8 @@ impl Dispatcher {
                 let store = keeping.keeper.status().place;
                 self.parts.engine.note(now, EventKind::StoreBack { store, down_for });
                 self.answer_postponed(now);
+                let wall = self.parts.engine.trusted(now).wall;
+                self.parts.schedules.store_is_back(wall);
             }
         }
         self.carry_out_all();

@@ -18,7 +18,7 @@ use crate::runtime::{Request, Route};
 const PORTION: usize = 64;
 /// How long it takes until it is seen that what another scheduler made is this one's business.
 const NOT_OURS: Duration = Duration::from_secs(30);
-/// How long a backup waits for which there is no room in the queue.
+/// How long a backup waits for which there is no room in the queue, or no store.
 const QUEUE_AGAIN: Duration = Duration::from_secs(60);
 
 impl Dispatcher {
@@ -79,6 +79,7 @@ impl Dispatcher {
                 self.postpone(now, &due, &about, wall_plus(wall, QUEUE_AGAIN), why);
             }
             Err(SubmitError::Store(error)) => {
+                self.parts.schedules.needs_store(&due);
                 self.postpone(now, &due, &about, wall_plus(wall, QUEUE_AGAIN), error.to_string());
             }
             Err(error) => {
@@ -165,11 +166,11 @@ impl Dispatcher {
     }
 
     fn tell_left_out(&mut self, now: Now, left_out: &LeftOut) {
-        self.parts.schedules.left_out(left_out.id);
         let Some(about) = self.parts.schedules.about(left_out.id) else { return };
         if !self.makes_recurring(&(about.instance.clone(), about.kind), &about.technology) {
             return;
         }
+        self.parts.schedules.left_out(left_out.id);
         let why = format!("it was missed: due {}, and by its `misfire` it is too late for that", left_out.at);
         self.tell_skipped(now, &about, left_out.slots, why);
     }

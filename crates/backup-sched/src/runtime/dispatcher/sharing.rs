@@ -8,8 +8,8 @@ use sched_core::store::{
     Entry, FleetDesk, FleetNews, Request as Asking, SharedLimit, StoreError, TakenShare,
 };
 use sched_core::{
-    AttemptEnd, AttemptId, EventKind, InstanceName, JobId, JobSpec, JobState, JobStatus, Lsn, Now, Reason,
-    Record, RunError,
+    AttemptEnd, AttemptId, EventKind, InstanceName, JobId, JobSpec, JobState, JobStatus, Now, Reason, Record,
+    RunError,
 };
 
 use super::Dispatcher;
@@ -31,8 +31,8 @@ pub(crate) struct Sharing {
     desk: Arc<dyn FleetDesk>,
     thread: FleetThread,
     owned: BTreeSet<u32>,
-    /// Shares that are not its own any more, or soon, with the record up to which all must be written.
-    leaving: BTreeMap<u32, Option<Lsn>>,
+    /// Shares that are not its own any more, or soon, with the group up to which all must be written.
+    leaving: BTreeMap<u32, Option<u64>>,
     /// The shares of the jobs that the engine knows.
     places: HashMap<JobId, u32>,
     jobs: BTreeMap<u32, BTreeSet<JobId>>,
@@ -43,7 +43,8 @@ pub(crate) struct Sharing {
     elsewhere: BTreeMap<JobId, Elsewhere>,
     /// Requests of others that came while nothing could be made durable, by number: they come again with their share.
     postponed: BTreeMap<i64, Asking>,
-    committed: Lsn,
+    /// Groups that are written.
+    committed: u64,
 }
 
 /// A job that another scheduler makes.
@@ -66,7 +67,7 @@ impl Sharing {
             limits: limits.into_iter().map(|limit| (limit, 0)).collect(),
             elsewhere: BTreeMap::new(),
             postponed: BTreeMap::new(),
-            committed: Lsn::default(),
+            committed: 0,
         }
     }
 
@@ -217,14 +218,15 @@ impl Dispatcher {
             }
         }
         self.carry_out_all();
-        let journaled = self.parts.engine.journaled();
+        // Not all that is written of a share is a record of the engine: how its recurring backups stand, for example.
+        let handed_on = self.keeping.as_ref().map_or(0, |keeping| keeping.handed_on);
         let Some(sharing) = &mut self.sharing else { return };
         if sharing.jobs.contains_key(&share) {
             return;
         }
         let committed = sharing.committed;
         let Some(upto) = sharing.leaving.get_mut(&share) else { return };
-        let upto = *upto.get_or_insert(journaled);
+        let upto = *upto.get_or_insert(handed_on);
         if upto <= committed {
             sharing.leaving.remove(&share);
             sharing.owned.remove(&share);
@@ -235,7 +237,7 @@ impl Dispatcher {
     }
 
     /// Everything that came before is durable.
-    pub(super) fn fleet_committed(&mut self, now: Now, upto: Lsn) {
+    pub(super) fn fleet_committed(&mut self, now: Now, upto: u64) {
         if let Some(sharing) = &mut self.sharing {
             sharing.committed = upto;
             self.leave_shares(now);
@@ -267,7 +269,6 @@ impl Dispatcher {
 
     /// Others may have taken over: what waits is let go, what runs is stopped, and nothing is written any more.
     pub(super) fn lose_all(&mut self, now: Now, error: &StoreError) {
-        let journaled = self.parts.engine.journaled();
         let Some(sharing) = &mut self.sharing else { return };
         let limits: Vec<String> = sharing.limits.iter().map(|(limit, _)| limit.name()).collect();
         let owned = std::mem::take(&mut sharing.owned);
@@ -278,7 +279,7 @@ impl Dispatcher {
         }
         for share in owned {
             sharing.desk.disown(share);
-            sharing.leaving.insert(share, Some(journaled));
+            sharing.leaving.insert(share, None);
         }
         let jobs: Vec<JobId> = sharing.places.keys().copied().collect();
         let told = EventKind::StoreDown { store: "the fleet".into(), error: error.to_string() };
