@@ -122,8 +122,8 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
             warm_up: Duration::from_secs(15),
             settle: Duration::from_secs(1),
             measured: Duration::from_secs(4),
-            least_rounds: 3,
-            most_rounds: 3,
+            least_rounds: 2,
+            most_rounds: 2,
             narrow: 0.1,
         }
     } else {

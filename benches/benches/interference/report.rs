@@ -65,6 +65,8 @@ pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
     for (load, comparison) in &outcome.loads {
         let path = results_directory().join(format!("interference-{}-{load}.csv", outcome.technology));
         std::fs::write(path, every_half_second(comparison))?;
+        let path = results_directory().join(format!("interference-{}-{load}.svg", outcome.technology));
+        std::fs::write(path, frontier(comparison))?;
     }
     let path = results_directory().join(format!("interference-{}.html", outcome.technology));
     std::fs::write(&path, page)?;
@@ -127,7 +129,7 @@ impl Axes {
 
 fn svg(label_x: &str, label_y: &str, content: &str) -> String {
     format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>{content}\
          <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{label_x}</text>\
          <text x=\"14\" y=\"{}\" transform=\"rotate(-90 14 {})\" text-anchor=\"middle\">{label_y}</text></svg>",
