@@ -319,6 +319,12 @@ impl JobSpec {
         self
     }
 
+    /// The hosts on which it may run: those of its members, or its own.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostName> {
+        let own = self.members.is_empty().then_some(&self.host);
+        self.members.iter().map(|member| &member.host).chain(own)
+    }
+
     /// Adds a group whose limit the job counts against.
     #[must_use]
     pub fn group(mut self, group: impl Into<GroupName>) -> Self {

@@ -44,6 +44,8 @@ pub(crate) struct Schedules {
     links: BTreeMap<Scope, LinkId>,
     /// What was due while nothing could be made durable, and comes again.
     need_store: BTreeMap<ScheduleId, Due>,
+    /// Counts what began to recur, or does no more.
+    changes: u64,
     /// Other policies are coming into force: nobody is handed out.
     held: bool,
     /// The last look at the wall.
@@ -113,6 +115,7 @@ impl Schedules {
             catch_up: CatchUp::new(CATCH_UP_SHARE),
             links: BTreeMap::new(),
             need_store: BTreeMap::new(),
+            changes: 0,
             held: false,
             seen: now,
             unkept: kept.is_some().then(BTreeSet::new),
@@ -189,6 +192,11 @@ impl Schedules {
             // Whoever keeps it has it so.
             self.unkept.iter_mut().for_each(|unkept| _ = unkept.remove(key));
         }
+    }
+
+    /// How often something began to recur, or did no more.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// What recurs, by name and kind, with the technology.
@@ -284,6 +292,7 @@ impl Schedules {
 
     /// Something recurs otherwise, or no longer. What was asked for stays.
     pub(crate) fn follow(&mut self, wall: Timestamp, change: ScheduleChange) {
+        self.changes += 1;
         match change {
             ScheduleChange::Remove(key) => {
                 let Some(id) = self.ids.remove(&key) else { return };

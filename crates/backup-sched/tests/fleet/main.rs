@@ -4,7 +4,10 @@
 mod chaos;
 mod child;
 mod history;
+mod inside;
+mod learned;
 mod peers;
+mod rates;
 mod recurring;
 mod rig;
 mod slots;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use backup_sched::{Clock, ManualClock, Policies, RunContext, RunError, Scheduler};
+use backup_sched::{Clock, ManualClock};
 use jiff::Timestamp;
-use sched_store::shared::SharedStore;
-use sched_testbed::{Postgres, wait_until};
+use sched_testbed::wait_until;
 
-use crate::child::{GRACE, LEASE, address, config};
+use crate::child::{GRACE, LEASE};
+use crate::inside::Fleet;
 use crate::rig::{Rig, SOON};
 use crate::slots::{Made, Wrong, check};
 
@@ -16,49 +16,7 @@ const HALF_AN_HOUR: Duration = Duration::from_secs(1_800);
 /// Instances that recur.
 const INSTANCES: usize = 8;
 
-/// Schedulers in this process, by one clock that is moved by hand, on a real server.
-struct Fleet {
-    server: Postgres,
-    outside: SharedStore,
-    clock: ManualClock,
-    members: BTreeMap<String, Scheduler>,
-    policies: Policies,
-}
-
 impl Fleet {
-    fn new(file: &str, members: &[&str]) -> Self {
-        let server = Postgres::start().unwrap();
-        let outside = SharedStore::connect(config(&address(&server), server.password(), "outside")).unwrap();
-        let policies = Policies::builtin().with_toml("policy.toml", file).unwrap();
-        let clock = ManualClock::default();
-        let mut fleet = Self { server, outside, clock, members: BTreeMap::new(), policies };
-        members.iter().for_each(|name| fleet.join(name));
-        fleet.divided();
-        fleet
-    }
-
-    fn join(&mut self, name: &str) {
-        let store = SharedStore::connect(config(&address(&self.server), self.server.password(), name));
-        let at_once = |_: &RunContext| -> Result<(), RunError> { Ok(()) };
-        let builder = Scheduler::builder().policies(self.policies.clone()).clock(self.clock.clone());
-        let builder = builder.executor("generic", at_once).store(store.unwrap()).max_running(64);
-        self.members.insert(name.to_owned(), builder.start().unwrap());
-    }
-
-    fn leave(&mut self, name: &str) {
-        self.members.remove(name).unwrap().shutdown(SOON);
-    }
-
-    fn divided(&mut self) {
-        let (outside, count) = (&mut self.outside, self.members.len());
-        wait_until("all have their parts", SOON, || {
-            let status = outside.status().ok()?;
-            let apart = status.members.iter().all(|member| member.shares.len() >= 16 / count);
-            (status.unowned.is_empty() && status.members.len() == count && apart).then_some(())
-        })
-        .unwrap();
-    }
-
     /// When the backups of each instance began.
     fn starts(&self) -> BTreeMap<String, Vec<Timestamp>> {
         let ended = "select instance, outcome::json->>'started' from backup_sched.jobs

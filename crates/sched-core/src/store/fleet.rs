@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Reason, Scope};
-use crate::name::{InstanceName, ResourceName};
+use crate::name::{HostName, InstanceName, ResourceName};
 use crate::spec::{JobId, JobSpec};
 use crate::status::JobStatus;
 
@@ -43,6 +43,10 @@ pub trait FleetDesk: fmt::Debug + Send + Sync {
 
     /// What is kept of an instance belongs to an owned share, whether it has a job or not.
     fn place(&self, instance: &InstanceName, share: u32);
+
+    /// What is learned of a host's load belongs to a share, whoever owns that: its cluster's, where it is in one. Without
+    /// this call it is the one that the host's own name says.
+    fn place_host(&self, host: &HostName, share: u32);
 }
 
 /// What a scheduler does with others.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use sched_core::store::{Entry, FleetDesk, JobEntry, TakenShare};
-use sched_core::{InstanceName, JobId, JobSpec, Scope};
+use sched_core::{HostName, InstanceName, JobId, JobSpec, Scope};
 
 use super::lease::{BootTime, Lease};
 use super::{share_of, share_of_name};
@@ -29,6 +29,8 @@ pub(super) struct OwnedShares {
     pub(super) jobs: HashMap<JobId, u32>,
     /// Instances that had a job, or of which something is kept.
     instances: HashMap<InstanceName, u32>,
+    /// Hosts that are known, wherever they are: a host of a cluster is in its cluster's share.
+    hosts: HashMap<HostName, u32>,
 }
 
 impl Desk {
@@ -56,6 +58,11 @@ impl FleetDesk for Desk {
         owned.shares.insert(taken.share, taken.epoch);
         taken.jobs.iter().for_each(|job| owned.hold(taken.share, job));
         taken.facts.iter().filter_map(instance_of).for_each(|instance| owned.know(taken.share, instance));
+        for fact in &taken.facts {
+            if let Entry::Week(Scope::Host(host), _) = fact {
+                owned.hosts.entry(host.clone()).or_insert(taken.share);
+            }
+        }
     }
 
     fn disown(&self, share: u32) {
@@ -68,6 +75,10 @@ impl FleetDesk for Desk {
     fn place(&self, instance: &InstanceName, share: u32) {
         self.owned().know(share, instance);
     }
+
+    fn place_host(&self, host: &HostName, share: u32) {
+        self.owned().hosts.insert(host.clone(), share);
+    }
 }
 
 impl OwnedShares {
@@ -76,6 +87,11 @@ impl OwnedShares {
         let record = &job.record;
         self.jobs.insert(record.id, share);
         self.know(share, &record.spec.instance);
+        for host in record.spec.hosts() {
+            if !self.hosts.contains_key(host) {
+                self.hosts.insert(host.clone(), share);
+            }
+        }
     }
 
     fn know(&mut self, share: u32, instance: &InstanceName) {
@@ -88,7 +104,10 @@ impl OwnedShares {
     pub(super) fn place_of_fact(&self, entry: &Entry, shares: u32) -> FactPlace {
         let share = match entry {
             Entry::Week(Scope::Group(group), _) => Some(share_of_name(group.as_str(), shares)),
-            Entry::Week(Scope::Host(host), _) => Some(share_of_name(host.as_str(), shares)),
+            Entry::Week(Scope::Host(host), _) => {
+                let known = self.hosts.get(host).copied();
+                Some(known.unwrap_or_else(|| share_of_name(host.as_str(), shares)))
+            }
             entry => match instance_of(entry) {
                 Some(instance) => self.instances.get(instance).copied(),
                 None => return FactPlace::Fleet,
@@ -116,5 +135,38 @@ fn instance_of(entry: &Entry) -> Option<&InstanceName> {
         Entry::Schedule(schedule) => Some(&schedule.instance),
         Entry::Week(Scope::Instance(instance), _) => Some(instance),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sched_core::GroupName;
+
+    use super::*;
+
+    #[test]
+    fn a_week_of_a_host_is_where_its_cluster_is() {
+        let desk = Desk::new(64, Lease::new(Duration::from_secs(15)));
+        let (host, cluster): (HostName, GroupName) = ("db-1".into(), "pg-main".into());
+        let of = |name: &str| share_of_name(name, 64);
+        let own = |share| {
+            desk.own(&TakenShare { share, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() });
+        };
+        let place = || {
+            let week = Entry::Week(Scope::Host(host.clone()), None);
+            desk.owned().place_of_fact(&week, 64)
+        };
+        assert_ne!(of("db-1"), of("pg-main"));
+        own(of("pg-main"));
+        assert_eq!(place(), FactPlace::Foreign);
+        desk.place_host(
+            &host,
+            desk.share_of(&JobSpec::new("orders", "generic").host("db-1").group(&cluster)),
+        );
+        assert_eq!(place(), FactPlace::Share(of("pg-main")));
+        // Whoever owns the share that the host's name alone would say leaves it to the others.
+        desk.disown(of("pg-main"));
+        own(of("db-1"));
+        assert_eq!(place(), FactPlace::Foreign);
     }
 }

@@ -8,8 +8,7 @@ use sched_core::store::{
     Entry, FleetDesk, FleetNews, Request as Asking, SharedLimit, StoreError, TakenShare,
 };
 use sched_core::{
-    AttemptEnd, AttemptId, EventKind, InstanceName, JobId, JobSpec, JobState, JobStatus, Now, Reason, Record,
-    RunError,
+    AttemptEnd, AttemptId, EventKind, JobId, JobSpec, JobState, JobStatus, Now, Reason, Record, RunError,
 };
 
 use super::Dispatcher;
@@ -36,8 +35,7 @@ pub(crate) struct Sharing {
     /// The shares of the jobs that the engine knows.
     places: HashMap<JobId, u32>,
     jobs: BTreeMap<u32, BTreeSet<JobId>>,
-    /// Instances that recur, with their shares.
-    instances: HashMap<InstanceName, u32>,
+    recurring: recurring::Places,
     limits: Vec<(SharedLimit, u64)>,
     /// Jobs that others make and somebody here waits for.
     elsewhere: BTreeMap<JobId, Elsewhere>,
@@ -63,7 +61,7 @@ impl Sharing {
             leaving: BTreeMap::new(),
             places: HashMap::new(),
             jobs: BTreeMap::new(),
-            instances: HashMap::new(),
+            recurring: recurring::Places::default(),
             limits: limits.into_iter().map(|limit| (limit, 0)).collect(),
             elsewhere: BTreeMap::new(),
             postponed: BTreeMap::new(),

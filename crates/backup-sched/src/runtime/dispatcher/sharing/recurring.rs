@@ -1,11 +1,23 @@
 //! What recurs in a scheduler's shares, and what was learned of the load there.
 
-use sched_core::{JobSpec, Now, Scope, TechnologyName};
+use std::collections::{BTreeMap, HashMap};
+
+use sched_core::store::ScheduleEntry;
+use sched_core::{InstanceName, JobSpec, Now, Scope, TechnologyName};
 use sched_workload::LearnedWeek;
 
 use super::Dispatcher;
 use crate::runtime::Key;
 use crate::runtime::left::Left;
+
+/// Where what recurs is, by the policies in force.
+#[derive(Default)]
+pub(super) struct Places {
+    instances: HashMap<InstanceName, u32>,
+    by_share: HashMap<u32, Vec<Key>>,
+    /// The [changes](crate::runtime::Schedules::changes) by which all was looked at.
+    indexed: Option<u64>,
+}
 
 impl Dispatcher {
     /// Whether what recurs for an instance is this scheduler's business.
@@ -29,41 +41,74 @@ impl Dispatcher {
     }
 
     /// The share of what recurs; `None` when the policies in force do not say where it is.
-    pub(super) fn share_of_recurring(&mut self, key: &Key, technology: &TechnologyName) -> Option<u32> {
+    fn share_of_recurring(&mut self, key: &Key, technology: &TechnologyName) -> Option<u32> {
         let sharing = self.sharing.as_mut()?;
-        if let Some(share) = sharing.instances.get(&key.0) {
+        if let Some(share) = sharing.recurring.instances.get(&key.0) {
             return Some(*share);
         }
         let spec = JobSpec::new(&key.0, technology).kind(key.1);
         let spec = self.parts.current.read().resolve_one(spec, false).ok()?.spec;
         let share = sharing.desk.share_of(&spec);
-        sharing.instances.insert(key.0.clone(), share);
+        spec.hosts().for_each(|host| sharing.desk.place_host(host, share));
+        sharing.recurring.instances.insert(key.0.clone(), share);
         Some(share)
     }
 
     /// Other policies may put instances elsewhere.
     pub(in super::super) fn forget_shares_of_instances(&mut self) {
-        self.sharing.iter_mut().for_each(|sharing| sharing.instances.clear());
+        self.sharing.iter_mut().for_each(|sharing| sharing.recurring = Places::default());
+    }
+
+    /// What recurs in a share. All is looked at once, and again when something else recurs.
+    fn recurring_in(&mut self, share: u32) -> Vec<Key> {
+        let changes = self.parts.schedules.changes();
+        if self.sharing.as_ref().is_some_and(|sharing| sharing.recurring.indexed != Some(changes)) {
+            let all: Vec<(Key, TechnologyName)> = self
+                .parts
+                .schedules
+                .all()
+                .map(|(key, technology)| (key.clone(), technology.clone()))
+                .collect();
+            self.place_members();
+            let mut by_share = HashMap::<u32, Vec<Key>>::new();
+            for (key, technology) in all {
+                if let Some(share) = self.share_of_recurring(&key, &technology) {
+                    by_share.entry(share).or_default().push(key);
+                }
+            }
+            self.sharing.iter_mut().for_each(|sharing| {
+                sharing.recurring.by_share = std::mem::take(&mut by_share);
+                sharing.recurring.indexed = Some(changes);
+            });
+        }
+        let here = self.sharing.as_ref().and_then(|sharing| sharing.recurring.by_share.get(&share));
+        here.cloned().unwrap_or_default()
+    }
+
+    /// Hosts of clusters are where these are, also if nothing recurs there.
+    fn place_members(&self) {
+        let Some(sharing) = &self.sharing else { return };
+        for (name, instance) in self.parts.current.read().policies.instances() {
+            let Some(cluster) = &instance.cluster else { continue };
+            let host = instance.host.clone().unwrap_or_else(|| name.as_str().into());
+            let technology = instance.technology.clone().unwrap_or_else(|| "any".into());
+            let spec = JobSpec::new(name, &technology).host(&host).group(cluster);
+            sharing.desk.place_host(&host, sharing.desk.share_of(&spec));
+        }
     }
 
     /// What recurs in a share goes on as it was left. Of what was never written down it is written now how it stands.
     pub(super) fn take_recurring(&mut self, now: Now, share: u32, left: &mut Left) {
         let wall = self.parts.engine.trusted(now).wall;
-        let all: Vec<(Key, TechnologyName)> =
-            self.parts.schedules.all().map(|(key, technology)| (key.clone(), technology.clone())).collect();
-        let mut kept = std::mem::take(&mut left.schedules);
-        for (key, technology) in all {
-            let entry = kept.remove(&key);
-            if entry.is_some() || self.share_of_recurring(&key, &technology) == Some(share) {
-                let goes_on = entry
-                    .as_ref()
-                    .and_then(|entry| entry.job)
-                    .is_some_and(|job| left.jobs.contains_key(&job));
-                self.parts.schedules.take_over(wall, &key, entry.as_ref(), goes_on);
-            }
+        let mut all: BTreeMap<Key, Option<ScheduleEntry>> =
+            self.recurring_in(share).into_iter().map(|key| (key, None)).collect();
+        // Also what the policies have elsewhere by now, and what recurs no more: it has recovery points all the same.
+        all.extend(std::mem::take(&mut left.schedules).into_iter().map(|(key, entry)| (key, Some(entry))));
+        for (key, entry) in all {
+            let job = entry.as_ref().and_then(|entry| entry.job);
+            let goes_on = job.is_some_and(|job| left.jobs.contains_key(&job));
+            self.parts.schedules.take_over(wall, &key, entry.as_ref(), goes_on);
         }
-        // What recurs no more has recovery points all the same.
-        kept.iter().for_each(|(key, entry)| self.parts.schedules.take_over(wall, key, Some(entry), false));
     }
 
     /// What others have learned of the load there counts, unless more was seen from here.
