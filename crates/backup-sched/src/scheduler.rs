@@ -305,7 +305,7 @@ impl Scheduler {
     }
 
     /// At most `most` of the newest 1000 things that operators did, or that became of their orders, newest first; those of
-    /// former schedulers too. Empty without a [store](SchedulerBuilder::store), and where no
+    /// former schedulers too, and of others that share the store, where each has numbers of its own. Empty without a [store](SchedulerBuilder::store), and where no
     /// [events](sched_core::EngineConfig::events) are made.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use sched_store::shared::{Outcome, SharedStore};
 use sched_testbed::{Postgres, wait_until};
 
 use crate::child::{Clerk, LEASE, address, config, scheduler};
+use crate::inside::Fleet;
 use crate::rig::{Rig, SOON};
 
 fn here(server: &Postgres, file: std::path::PathBuf, takes: Duration) -> Scheduler {
@@ -194,4 +195,27 @@ fn without_the_store_all_stop_by_themselves() {
         .then_some(())
     })
     .unwrap();
+}
+
+/// Whoever is asked tells what operators did, wherever that was, once; also whoever comes later.
+#[test]
+#[ignore = "needs postgresql"]
+fn the_audit_tells_what_was_ordered_elsewhere() {
+    let mut fleet = Fleet::new("", &["a", "b"]);
+    fleet.members["a"].hold(Scope::Fleet, Order::new("ada", "trying it out")).unwrap();
+    let told = |fleet: &Fleet, name: &str, what: &[&str]| {
+        wait_until("it is told", SOON, || {
+            let audit = fleet.members[name].audit(10).unwrap();
+            let told: Vec<&str> = audit.iter().map(|entry| entry.what.as_str()).collect();
+            (told == what).then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{name}: {error}: {:?}", fleet.members[name].audit(10)));
+    };
+    told(&fleet, "b", &["hold"]);
+    fleet.clock.advance(Duration::from_secs(60));
+    fleet.members["b"].release(Scope::Fleet).unwrap();
+    fleet.join("c");
+    ["a", "b", "c"].iter().for_each(|name| told(&fleet, name, &["release", "hold"]));
+    let by = fleet.members["c"].audit(10).unwrap();
+    assert_eq!(by[1].order.as_ref().map(|order| order.author.as_str()), Some("ada"));
 }

@@ -191,7 +191,7 @@ impl ScheduleEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuditEntry {
-    /// Counts the entries of a store, from 1.
+    /// Counts the entries of a store, from 1; where several schedulers share it, those of each.
     pub number: u64,
     /// When.
     pub at: Timestamp,

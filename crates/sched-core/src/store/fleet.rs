@@ -15,7 +15,7 @@ use crate::name::{HostName, InstanceName, ResourceName};
 use crate::spec::{JobId, JobSpec};
 use crate::status::JobStatus;
 
-use super::{Entry, JobEntry, StoreError};
+use super::{AuditEntry, Entry, JobEntry, StoreError};
 
 /// A place in a fleet, of a store that is [shared](super::JobStore::fleet).
 #[derive(Debug)]
@@ -96,6 +96,8 @@ pub enum FleetNews {
     Asked(Box<Request>),
     /// An order of an operator stands, or does not any more, for all.
     Orders(Box<Entry>),
+    /// Something that an operator did, or that became of an order, as it is written down. It may have been done here.
+    Audit(Box<AuditEntry>),
     /// It may use so much of a limit.
     Part(String, u64),
     /// A job that it asked others for has ended; `None`: nobody knows how.

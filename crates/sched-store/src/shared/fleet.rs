@@ -18,6 +18,10 @@ const PAGE: u32 = 5_000;
 const REQUESTS: i64 = 1_000;
 /// Rows that are thrown away at once.
 const PORTION: i64 = 10_000;
+/// Audit entries that are told to whoever joins.
+const AUDIT: i64 = 1_000;
+/// Entries are committed in another order than they are numbered, but nobody waits while so many others are.
+const AUDIT_OUT_OF_ORDER: i64 = 100;
 /// Beats between two looks for what is to be thrown away.
 const SWEEPS_EVERY: u32 = 60;
 
@@ -37,14 +41,16 @@ pub(super) struct Beats {
     told: HashMap<i64, u32>,
     /// What is known of orders that concern the whole fleet, by key: when it was written.
     orders: BTreeMap<String, i64>,
+    /// The newest audit entries that were told, by number.
+    audited: BTreeSet<i64>,
     /// Beats until the next look for what is to be thrown away.
     sweeps_in: u32,
 }
 
 impl Beats {
     pub(super) fn new(member: Member, limits: Vec<SharedLimit>) -> Self {
-        let (joined, held, leaving, unwanted, told, orders, sweeps_in) = Default::default();
-        Self { member, limits, joined, held, leaving, unwanted, told, orders, sweeps_in }
+        let (joined, held, leaving, unwanted, told, orders, audited, sweeps_in) = Default::default();
+        Self { member, limits, joined, held, leaving, unwanted, told, orders, audited, sweeps_in }
     }
 
     /// Joins if it has not.
@@ -100,6 +106,7 @@ impl Beats {
             }
         }
         self.tell_orders(tell)?;
+        self.tell_audit(tell)?;
         self.tell_requests(tell)?;
         self.tell_outcomes(report, tell)?;
         self.divide(report, tell)?;
@@ -160,6 +167,27 @@ impl Beats {
             }
         }
         self.orders = found;
+        Ok(())
+    }
+
+    /// What operators did anywhere, once.
+    fn tell_audit(&mut self, tell: &mut dyn FnMut(FleetNews)) -> Result<(), SharedError> {
+        let new = "select id, entry from audit
+                   where id > coalesce($1, (select max(id) from audit) - $2) and id <> all($3) order by id";
+        let after = self.audited.last().map(|newest| newest - AUDIT_OUT_OF_ORDER);
+        let told: Vec<i64> = self.audited.iter().copied().collect();
+        let rows = self.member.with(|connection, _| connection.query(new, &[&after, &AUDIT, &told]))?;
+        for row in &rows {
+            let number: i64 = column(row, "id")?;
+            self.audited.insert(number);
+            match read(format!("audit entry {number}"), column(row, "entry")?) {
+                Ok(entry) => tell(FleetNews::Audit(Box::new(entry))),
+                Err(error) => self.tell_unreadable(error, tell),
+            }
+        }
+        if let Some(newest) = self.audited.last().copied() {
+            self.audited.retain(|number| *number > newest - AUDIT_OUT_OF_ORDER);
+        }
         Ok(())
     }
 

@@ -91,6 +91,18 @@ impl Keeping {
         self.audit.iter().rev().take(most).cloned().collect()
     }
 
+    /// What an operator did, perhaps elsewhere.
+    pub(super) fn hear_audit(&mut self, entry: &AuditEntry) {
+        if self.audit.contains(entry) {
+            return;
+        }
+        let at = self.audit.partition_point(|other| other.at <= entry.at);
+        self.audit.insert(at, entry.clone());
+        if self.audit.len() > AUDIT_TOLD {
+            self.audit.pop_front();
+        }
+    }
+
     pub(super) fn add(&mut self, entry: Entry) {
         self.outgoing.push(entry);
     }

@@ -110,6 +110,9 @@ impl Dispatcher {
             }
             FleetMessage::News(FleetNews::Asked(asking)) => self.answer(now, *asking),
             FleetMessage::News(FleetNews::Orders(entry)) => self.obey(now, *entry),
+            FleetMessage::News(FleetNews::Audit(entry)) => {
+                self.keeping.iter_mut().for_each(|keeping| keeping.hear_audit(&entry));
+            }
             FleetMessage::News(FleetNews::Part(limit, amount)) => self.set_part(now, &limit, amount),
             FleetMessage::News(FleetNews::Ended(job, status)) => {
                 self.ended_elsewhere(job, status.map(|s| *s))
