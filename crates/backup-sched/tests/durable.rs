@@ -280,3 +280,57 @@ fn a_wall_that_jumps_across_a_restart_makes_nothing_twice_and_no_storm() {
     back.advance(Duration::from_secs(3_600));
     settle(&third, 1);
 }
+
+/// A store that tells what it is given, group by group.
+#[derive(Debug)]
+struct Told(MemoryStore, Sender<Vec<Entry>>);
+
+impl JobStore for Told {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn open(&mut self) -> Result<(), StoreError> {
+        self.0.open()
+    }
+
+    fn load(&mut self, take: &mut dyn FnMut(Entry)) -> Result<JobId, StoreError> {
+        self.0.load(take)
+    }
+
+    fn commit(&mut self, group: &[Entry]) -> Result<(), StoreError> {
+        self.1.send(group.to_vec()).ok();
+        self.0.commit(group)
+    }
+}
+
+/// Between two groups a process may be killed: its successor would make the slot again, or never.
+#[test]
+fn a_slot_counts_as_dealt_with_in_the_group_that_has_its_job() {
+    let policies = "[instances.a]\ntechnology = 'sqlite'\nschedule = '30m'\njitter = '0s'\n";
+    let policies = Policies::builtin().with_toml("policy.toml", policies).unwrap();
+    let clock = ManualClock::default();
+    let (told, groups) = unbounded();
+    let at_once = |_: &RunContext| -> Result<(), RunError> { Ok(()) };
+    let builder = Scheduler::builder().policies(policies).clock(clock.clone()).executor("sqlite", at_once);
+    let scheduler = builder.store(Told(MemoryStore::new(), told)).start().unwrap();
+    let events = scheduler.subscribe(10_000).unwrap();
+    for _ in 0..50 {
+        clock.advance(Duration::from_secs(1_800));
+        wait_for(&events, |kind| matches!(kind, EventKind::Succeeded { .. }));
+    }
+    scheduler.shutdown(LONG);
+    let (mut made, mut jobs) = (0, std::collections::BTreeSet::new());
+    for group in groups {
+        for entry in &group {
+            let Entry::Job(job) = entry else { continue };
+            let id = job.record.id;
+            let deals_with = |other: &Entry| matches!(other, Entry::Schedule(kept) if kept.job == Some(id));
+            if jobs.insert(id) {
+                assert!(group.iter().any(deals_with), "{group:#?}");
+                made += 1;
+            }
+        }
+    }
+    assert_eq!(made, 50);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sched_core::store::{Entry, ScheduleEntry};
+use sched_core::store::ScheduleEntry;
 use sched_core::{
     BackupKind, InstanceName, JobId, JobState, JobStatus, MonoTime, Now, Scope, wall_minus, wall_plus,
     wall_until,
@@ -16,15 +16,14 @@ use sched_policy::{Timetable, Turn};
 
 use crate::recurring::{NextRun, RecurringStatus};
 
+mod handover;
+
 /// The part of each link that is for what is overdue; the rest is for what becomes due meanwhile.
 const CATCH_UP_SHARE: f64 = 0.5;
 /// Later than this it is overdue: a dispatcher that is busy is always a little late.
 const IN_TIME: Duration = Duration::from_secs(60);
 /// A wall that is set back by less makes instances wait until it has caught up.
 const NOTICED_STEP: Duration = Duration::from_secs(60);
-/// Walls of schedulers that share a fleet differ by no more: what one of them has dealt with, however early that seems to
-/// the next, has been dealt with.
-const WALLS_DIFFER: Duration = Duration::from_secs(3600);
 /// The wall may be set while the dispatcher sleeps on the monotonic clock: it looks after so long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
@@ -144,56 +143,6 @@ impl Schedules {
         this
     }
 
-    /// A recurring backup goes on as it stood.
-    fn go_on(&mut self, key: &Key, kept: &ScheduleEntry, goes_on: bool) {
-        let Some(id) = self.ids.get(key).copied() else { return };
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if let Some(job) = kept.job.filter(|_| goes_on) {
-            entry.job = Some(job);
-            self.jobs.insert(job, id);
-            self.timetable.resume(id);
-        } else if let Some(at) = kept.not_before {
-            // The wall may have been ahead: nothing is put off for longer than there may be between two.
-            let at = at.min(wall_plus(self.seen.wall, entry.about.rpo));
-            entry.not_before = Some(at);
-            self.timetable.delay(id, at);
-        }
-    }
-
-    /// What recurs of an instance is this scheduler's from now on, as another one left it; its job is to be made where
-    /// `goes_on`. Where nothing is `kept` it begins as it stood when this scheduler began.
-    pub(crate) fn take_over(
-        &mut self,
-        wall: Timestamp,
-        key: &Key,
-        kept: Option<&ScheduleEntry>,
-        goes_on: bool,
-    ) {
-        if let Some(at) = kept.and_then(|kept| kept.recovery_point) {
-            let point = self.points.entry(key.clone()).or_insert(at);
-            *point = at.max(*point);
-        }
-        let Some(id) = self.ids.get(key).copied() else { return };
-        let Some(mut scheduled) = self.entries.remove(&id) else { return };
-        scheduled.job.take().map(|job| self.jobs.remove(&job));
-        // What was due while it was another's was put off again and again, and counts as handed out. So it begins anew.
-        self.timetable.remove(id);
-        let about = Arc::unwrap_or_clone(scheduled.about);
-        let point = self.points.get(key).copied();
-        let last = if about.recurrence.every == Every::Rpo {
-            point
-        } else {
-            kept.and_then(|kept| kept.dealt_with).or(scheduled.dealt_with).max(point)
-        };
-        let ahead = |at: &Timestamp| wall_until(wall, *at) > WALLS_DIFFER;
-        self.add(wall, about, last.map(|at| if ahead(&at) { wall } else { at }));
-        if let Some(kept) = kept {
-            self.go_on(key, kept, goes_on);
-            // Whoever keeps it has it so.
-            self.unkept.iter_mut().for_each(|unkept| _ = unkept.remove(key));
-        }
-    }
-
     /// How often something began to recur, or did no more.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
@@ -205,40 +154,10 @@ impl Schedules {
         self.ids.iter().filter_map(move |(key, id)| Some((key, about(id)?)))
     }
 
-    /// A job is another scheduler's by now, and so is what recurs.
-    pub(crate) fn let_go(&mut self, job: JobId) {
-        let Some(id) = self.jobs.remove(&job) else { return };
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        (entry.job, entry.active, entry.after) = (None, None, None);
-        self.timetable.finished(self.seen.wall, id, Outcome::Failed);
-    }
-
     /// The technology of what recurs.
     pub(crate) fn technology(&self, key: &Key) -> Option<sched_core::TechnologyName> {
         let entry = self.ids.get(key).and_then(|id| self.entries.get(id))?;
         Some(entry.about.technology.clone())
-    }
-
-    /// What has changed since the last call, for whoever keeps it.
-    pub(crate) fn news(&mut self) -> Vec<Entry> {
-        let unkept = self.unkept.as_mut().map(std::mem::take).unwrap_or_default();
-        unkept.into_iter().map(|key| Entry::Schedule(Box::new(self.kept(key)))).collect()
-    }
-
-    fn kept(&self, key: Key) -> ScheduleEntry {
-        let point = self.points.get(&key).copied();
-        let scheduled = self.ids.get(&key).and_then(|id| self.entries.get(id));
-        let mut kept = ScheduleEntry::new(key.0, key.1);
-        kept.recovery_point = point;
-        match scheduled {
-            Some(scheduled) => {
-                // A slot that waits for somebody else's job has not been dealt with.
-                kept.job = scheduled.job.filter(|_| scheduled.after.is_none());
-                (kept.dealt_with, kept.not_before) = (scheduled.dealt_with, scheduled.not_before);
-            }
-            None => kept.is_gone = point.is_none(),
-        }
-        kept
     }
 
     fn mark_unkept(&mut self, key: &Key) {
@@ -383,22 +302,6 @@ impl Schedules {
         self.timetable.postpone(due, until);
     }
 
-    /// What is [postponed](Self::postpone) need not wait so long if the store is back before.
-    pub(crate) fn needs_store(&mut self, due: &Due) {
-        self.need_store.insert(due.id, *due);
-    }
-
-    /// Jobs can be made durable again: what waited for that alone is due.
-    pub(crate) fn store_is_back(&mut self, wall: Timestamp) {
-        for (id, due) in std::mem::take(&mut self.need_store) {
-            // Unless it was made, or is another's, meanwhile.
-            let waits = self.timetable.due_at(id).is_some_and(|at| at > wall) && self.timetable.resume(id);
-            if waits {
-                self.timetable.postpone(&due, wall);
-            }
-        }
-    }
-
     /// What was handed out is to come again when a job has ended.
     pub(crate) fn wait_for(&mut self, due: Due, job: JobId) {
         if let Some(entry) = self.entries.get_mut(&due.id) {
@@ -527,89 +430,4 @@ pub(crate) fn is_skipped(about: &Recurring) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sched_core::{Clock, ManualClock};
-
-    fn policies(schedule: &str) -> Policies {
-        let file = format!("[instances.a]\ntechnology = 'generic'\nschedule = '{schedule}'\n");
-        Policies::builtin().with_toml("policy.toml", &file).unwrap()
-    }
-
-    #[test]
-    fn nobody_is_handed_out_while_other_policies_come_into_force() {
-        let clock = ManualClock::default();
-        let (old, new) = (policies("0 2 * * *"), policies("0 4 * * *"));
-        let mut schedules = Schedules::new(clock.now(), &old, HashMap::new(), None, |_| false);
-        schedules.hold();
-        clock.advance(Duration::from_secs(3 * 3600));
-        let now = clock.now();
-        assert_eq!((schedules.turn(now.wall), schedules.next_look(now)), (None, None));
-        schedule_changes(&old, &new).into_iter().for_each(|change| schedules.follow(now.wall, change));
-        schedules.release();
-        let Some(Turn::Due(due)) = schedules.turn(now.wall) else { panic!("what was due stays due") };
-        assert_eq!(due.at, clock.now().wall - Duration::from_secs(3600));
-    }
-
-    #[test]
-    fn it_looks_when_something_is_due_and_at_the_wall_now_and_then() {
-        let clock = ManualClock::default();
-        let in_minutes = |schedule: &str| {
-            let schedules = Schedules::new(clock.now(), &policies(schedule), HashMap::new(), None, |_| false);
-            Some(schedules.next_look(clock.now())?.since(clock.mono()).as_secs() / 60)
-        };
-        assert_eq!(in_minutes("3 0 * * *"), Some(3));
-        assert_eq!(in_minutes("0 2 * * *"), Some(10));
-        assert_eq!(in_minutes("none"), None);
-    }
-
-    /// What stands in a fleet's store of the one that recurs.
-    fn left(dealt_with: Timestamp) -> ScheduleEntry {
-        let mut left = ScheduleEntry::new("a".into(), BackupKind::Full);
-        left.dealt_with = Some(dealt_with);
-        left
-    }
-
-    #[test]
-    fn a_slot_that_another_one_has_made_is_not_made_again_by_a_wall_that_is_behind() {
-        let clock = ManualClock::default();
-        let key = ("a".into(), BackupKind::Full);
-        let file = policies("0 2 * * *");
-        let mut schedules =
-            Schedules::new(clock.now(), &file, HashMap::new(), Some(HashMap::new()), |_| false);
-        let slot = clock.now().wall + Duration::from_secs(2 * 3600);
-        clock.advance(Duration::from_secs(2 * 3600 - 5));
-        schedules.take_over(clock.now().wall, &key, Some(&left(slot)), false);
-        clock.advance(Duration::from_secs(3600));
-        assert_eq!(schedules.turn(clock.now().wall), None);
-        // What was dealt with long before its time was so by a wall that was wrong.
-        schedules.take_over(
-            clock.now().wall,
-            &key,
-            Some(&left(slot + 9 * Duration::from_secs(24 * 3600))),
-            false,
-        );
-        clock.advance(Duration::from_secs(24 * 3600));
-        assert!(matches!(schedules.turn(clock.now().wall), Some(Turn::Due(_))));
-    }
-
-    #[test]
-    fn what_waits_for_the_store_is_due_when_that_is_back() {
-        let clock = ManualClock::default();
-        let mut schedules =
-            Schedules::new(clock.now(), &policies("0 2 * * *"), HashMap::new(), None, |_| false);
-        clock.advance(Duration::from_secs(2 * 3600));
-        let wall = clock.now().wall;
-        let Some(Turn::Due(due)) = schedules.turn(wall) else { panic!("it is due") };
-        schedules.needs_store(&due);
-        schedules.postpone(&due, wall_plus(wall, Duration::from_secs(60)));
-        assert_eq!(schedules.turn(wall), None);
-        schedules.store_is_back(wall);
-        let Some(Turn::Due(again)) = schedules.turn(wall) else { panic!("it is due again") };
-        assert_eq!((again.id, again.at), (due.id, due.at));
-        // It is made now, and comes no more.
-        schedules.submitted(&again, JobId(1));
-        schedules.store_is_back(wall);
-        assert_eq!(schedules.turn(wall), None);
-    }
-}
+mod tests;
