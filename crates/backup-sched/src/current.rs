@@ -1,14 +1,18 @@
 //! What requests are resolved by: the policies in force, and who makes backups.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sched_core::{Executor, JobSpec, JobTerms, Needs, TechnologyName};
 use sched_policy::{Policies, PolicyError};
 
 use crate::builder::Executors;
 use crate::error::SubmitError;
 use crate::runtime::ROOM;
+
+/// Terms that were handed out last; so many does an engine remember.
+const HANDED_OUT: usize = 16;
 
 /// The policies in force. They are exchanged as a whole, on the dispatcher, so that no request which was resolved by former
 /// ones is accepted after those that took their place.
@@ -22,13 +26,15 @@ pub(crate) struct Current {
     executors: Executors,
     /// Whether every job takes one of the room that is measured.
     takes_room: bool,
+    handed_out: Mutex<VecDeque<Arc<JobTerms>>>,
 }
 
 /// A request with all that the policies say of it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Resolved {
     pub(crate) spec: JobSpec,
-    pub(crate) terms: JobTerms,
+    /// One and the same for requests that come to the same.
+    pub(crate) terms: Arc<JobTerms>,
     pub(crate) needs: Needs,
     /// What was asked for; `None` if that was no more than instance, technology and kind.
     pub(crate) asked: Option<Box<JobSpec>>,
@@ -48,7 +54,7 @@ impl Current {
             Ok((name, executor.clone()))
         });
         let executors = canonical.collect::<Result<_, PolicyError>>()?;
-        Ok(Self { epoch, policies, executors, takes_room })
+        Ok(Self { epoch, policies, executors, takes_room, handed_out: Mutex::default() })
     }
 
     /// These with other policies: the next epoch.
@@ -81,9 +87,23 @@ impl Current {
                 Box::new(asked)
             });
             let needs = Needs { limits: request.limits, resources: request.host_limits };
-            Ok(Resolved { spec: request.spec, terms, needs, asked })
+            Ok(Resolved { spec: request.spec, terms: self.shared(terms), needs, asked })
         });
         resolved.collect()
+    }
+
+    /// Terms that engine and store find again without looking into them, if the like were handed out lately.
+    fn shared(&self, terms: JobTerms) -> Arc<JobTerms> {
+        let mut handed_out = self.handed_out.lock();
+        if let Some(same) = handed_out.iter().find(|other| ***other == terms) {
+            return same.clone();
+        }
+        if handed_out.len() == HANDED_OUT {
+            handed_out.pop_front();
+        }
+        let terms = Arc::new(terms);
+        handed_out.push_back(terms.clone());
+        terms
     }
 
     /// [`resolve`](Self::resolve) for a request that is to be one job.
@@ -102,5 +122,26 @@ impl Current {
             let registered = if registered.is_empty() { "none".to_owned() } else { registered.join(", ") };
             SubmitError::NoExecutor { technology: technology.clone(), registered }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_come_to_the_same_have_the_same_terms() {
+        let current = Current::new(0, Policies::builtin(), &Executors::default(), false).unwrap();
+        let terms = |name: &str, hours| {
+            let spec = JobSpec::new(name, "sqlite").rpo(std::time::Duration::from_secs(3600 * hours));
+            current.resolve_one(spec, false).unwrap().terms
+        };
+        let first = terms("a", 1);
+        assert!(Arc::ptr_eq(&first, &terms("b", 1)));
+        assert_ne!(first, terms("a", 2));
+        // Many others are handed out: it is forgotten, and nothing grows.
+        (3..3 + HANDED_OUT as u64).for_each(|hours| drop(terms("a", hours)));
+        assert!(!Arc::ptr_eq(&first, &terms("a", 1)));
+        assert_eq!(current.handed_out.lock().len(), HANDED_OUT);
     }
 }

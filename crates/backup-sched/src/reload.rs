@@ -158,7 +158,7 @@ impl Reload<'_> {
                 };
                 if self.old.resolve_one(spec, pull).as_ref() != Ok(&after) {
                     let Resolved { spec, terms, needs, .. } = after;
-                    renewals.renewed.push((job, Renewed { spec, terms: terms.into(), needs }));
+                    renewals.renewed.push((job, Renewed { spec, terms, needs }));
                 }
             }
         }

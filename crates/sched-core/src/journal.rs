@@ -1,6 +1,6 @@
 //! What must survive a crash: [`Record`], made by the engine for whoever stores it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -100,7 +100,7 @@ pub struct JobRecord {
     /// The request, with the class and the deadline that count.
     pub spec: JobSpec,
     /// The terms. Left out where they are the default ones.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default = "default_terms", skip_serializing_if = "are_default")]
     pub terms: Arc<JobTerms>,
     /// 90th percentile of the run time, as asked for or learned.
     pub expected_duration: Duration,
@@ -144,6 +144,16 @@ pub struct JobRecord {
 /// What most jobs have alike is not written.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// The same for all that leave theirs out.
+fn default_terms() -> Arc<JobTerms> {
+    static TERMS: LazyLock<Arc<JobTerms>> = LazyLock::new(Arc::default);
+    TERMS.clone()
+}
+
+fn are_default(terms: &Arc<JobTerms>) -> bool {
+    *terms == default_terms()
 }
 
 fn one() -> u16 {

@@ -93,7 +93,7 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn new(resolved: Resolved, route: Route) -> Self {
         let Resolved { spec, terms, needs, asked } = resolved;
-        Self { spec, terms: terms.into(), needs, asked, route }
+        Self { spec, terms, needs, asked, route }
     }
 }
 

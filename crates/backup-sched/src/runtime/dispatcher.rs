@@ -170,6 +170,8 @@ impl Dispatcher {
     fn take_waiting_messages(&mut self) {
         for _ in 0..BATCH {
             let Ok(message) = self.parts.inbox.try_recv() else { return };
+            // What came before is written while this one is decided.
+            self.hand_on_much();
             self.take(message);
         }
     }

@@ -160,7 +160,7 @@ impl Left {
             provide(engine, now, &resolved, &mut provided);
             if differs(record, &resolved) {
                 let Resolved { spec, terms, needs, .. } = resolved;
-                renewed.push((record.id, Renewed { spec, terms: terms.into(), needs }));
+                renewed.push((record.id, Renewed { spec, terms, needs }));
             }
         }
         take(engine, records)?;
@@ -198,7 +198,7 @@ fn provide(engine: &mut Engine, now: Now, resolved: &Resolved, provided: &mut Ha
 /// and start are the job's own by now.
 fn differs(record: &JobRecord, resolved: &Resolved) -> bool {
     let (is, asked) = (&record.spec, &resolved.spec);
-    *record.terms != resolved.terms
+    record.terms != resolved.terms
         || (is.members.is_empty() && is.host != asked.host)
         || is.volume != asked.volume
         || is.destination != asked.destination

@@ -156,7 +156,7 @@ impl Engine {
     ) -> JobId {
         let id = JobId(self.next_id);
         self.next_id += 1;
-        let ix = self.insert_job(now, id, found, spec, terms);
+        let ix = self.insert_job(now, id, found, &spec, terms);
         self.heed_windows(ix);
         self.rekey(ix);
         self.tell_submitted(now, ix);
@@ -194,10 +194,10 @@ impl Engine {
         now: Now,
         id: JobId,
         found: Option<TargetIx>,
-        spec: JobSpec,
+        spec: &JobSpec,
         terms: Arc<JobTerms>,
     ) -> JobIx {
-        let target = self.target(found, &spec);
+        let target = self.target(found, spec);
         let estimate = self.targets[target.at()].estimate;
         let expected = match spec.expected_duration {
             Some(expected) => expected,
@@ -208,10 +208,10 @@ impl Engine {
             Some(deadline) => deadline.as_millisecond(),
             None => now.wall.as_millisecond().saturating_add(millis(terms.rpo)),
         };
-        let extras = self.extras(&spec, &terms);
+        let extras = self.extras(spec, &terms);
         let (terms, demand) = self.intern_terms(&terms);
-        let marks = Marks::asked_by(&spec);
-        let place = self.place_for(&spec, self.targets[target.at()].place);
+        let marks = Marks::asked_by(spec);
+        let place = self.place_for(spec, self.targets[target.at()].place);
         self.targets[target.at()].place = place;
         let ix = JobIx::new(self.jobs.insert(Job {
             key: OrderKey::new(2, 0, 0, size, id),

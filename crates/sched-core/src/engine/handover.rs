@@ -41,18 +41,19 @@ impl Engine {
         now: Now,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<usize, RestoreError> {
-        let mut jobs: Vec<JobRecord> = Vec::new();
+        let mut jobs: Vec<Box<JobRecord>> = Vec::new();
         let mut others = Vec::new();
         for record in records {
             match record {
-                Record::Job(record) => jobs.push(*record),
+                Record::Job(record) => jobs.push(record),
                 Record::Ended(_) => {}
                 other => others.push(other),
             }
         }
         // Who has begun stands before its successor, whatever their numbers: those come from several ranges.
         jobs.sort_by_key(|record| (record.attempt == 0, record.id));
-        for (at, JobRecord { id, attempt, .. }) in jobs.iter().enumerate() {
+        for (at, record) in jobs.iter().enumerate() {
+            let JobRecord { id, attempt, .. } = &**record;
             if id.0 > MOST_JOBS || *attempt > MOST_ATTEMPTS {
                 return Err(RestoreError::TooLarge { job: *id, attempt: *attempt });
             }

@@ -16,7 +16,8 @@ use crate::time::{Now, wall_until};
 use super::domain::Shut;
 use super::index::{DomainIx, JobIx, TargetIx};
 use super::job::{Stop, wall};
-use super::{AttemptEnd, AttemptId, Engine, Output, StartOrder};
+use super::requests::hash_target;
+use super::{AttemptEnd, AttemptId, Engine, Output, StartOrder, hash_id};
 
 /// The largest numbers that are taken over: nobody has counted that far, and as many are left.
 pub(super) const MOST_JOBS: u64 = u64::MAX / 2;
@@ -90,17 +91,26 @@ impl Engine {
         if self.next_id > first {
             return Err(RestoreError::InUse(self.next_id - first));
         }
-        let mut jobs: BTreeMap<JobId, Option<Box<JobRecord>>> = BTreeMap::new();
+        let mut jobs: Vec<(JobId, Option<Box<JobRecord>>)> = Vec::new();
         let mut orders = BTreeMap::new();
         let mut estimates = Vec::new();
         for record in records {
             match record {
-                Record::Job(record) => _ = jobs.insert(record.id, Some(record)),
-                Record::Ended(id) => _ = jobs.insert(id, None),
+                Record::Job(record) => jobs.push((record.id, Some(record))),
+                Record::Ended(id) => jobs.push((id, None)),
                 Record::Orders(standing) => _ = orders.insert(standing.scope.clone(), standing),
                 Record::Estimate(record) => estimates.push(record),
             }
         }
+        // The last record of each counts. Those of a store are in order already.
+        jobs.sort_by_key(|(id, _)| *id);
+        jobs.dedup_by(|later, earlier| {
+            let is_same = later.0 == earlier.0;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
         let attempt = |record: &Option<Box<JobRecord>>| record.as_ref().map_or(0, |record| record.attempt);
         if let Some((job, record)) =
             jobs.iter().find(|(job, record)| job.0 > MOST_JOBS || attempt(record) > MOST_ATTEMPTS)
@@ -108,15 +118,26 @@ impl Engine {
             return Err(RestoreError::TooLarge { job: *job, attempt: attempt(record) });
         }
         let now = self.observe(now);
-        self.next_id = jobs.keys().next_back().map_or(first, |id| first.max(id.0 + 1));
+        self.next_id = jobs.last().map_or(first, |(id, _)| first.max(id.0 + 1));
+        self.reserve_for(jobs.len());
         orders.into_values().for_each(|standing| self.restore_orders(now, *standing));
         estimates.into_iter().for_each(|record| self.restore_estimate(*record));
         let mut count = 0;
-        for record in jobs.into_values().flatten() {
-            self.restore_job(now, *record);
+        for record in jobs.into_iter().filter_map(|(_, record)| record) {
+            self.restore_job(now, record);
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Room for so many jobs of as many instances: nothing is moved while they come.
+    fn reserve_for(&mut self, jobs: usize) {
+        let (known, targets) = (&self.jobs, &self.targets);
+        self.ids.reserve(jobs, |ix| hash_id(known[ix.at()].id()));
+        let rehash = |ix: &TargetIx| hash_target(&targets[ix.at()].instance, targets[ix.at()].kind);
+        self.target_index.reserve(jobs, rehash);
+        self.jobs.reserve(jobs);
+        self.targets.reserve(jobs);
     }
 
     /// Orders that have expired meanwhile end with the next [`advance`](Self::advance), as they would have.
@@ -148,12 +169,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn restore_job(&mut self, now: Now, record: JobRecord) {
+    pub(super) fn restore_job(&mut self, now: Now, record: Box<JobRecord>) {
         let under_way = record.under_way;
         let target = self.find_target(&record.spec.instance, record.spec.kind);
         // An earlier job of the same backup had begun: this is its successor.
         let begun = target.map(|target| self.targets[target.at()].waiting).and_then(JobIx::some);
-        let ix = self.insert_job(now, record.id, target, record.spec, record.terms);
+        let ix = self.insert_job(now, record.id, target, &record.spec, record.terms);
         let job = &mut self.jobs[ix.at()];
         (job.attempt, job.failures, job.requesters) = (record.attempt, record.failures, record.requesters);
         job.submitted_ms = record.submitted.as_millisecond();

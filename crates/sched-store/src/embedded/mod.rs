@@ -7,6 +7,7 @@ mod compact;
 mod fault;
 mod file;
 mod format;
+mod load;
 mod migrate;
 #[cfg(test)]
 mod tests;
@@ -159,17 +160,9 @@ impl Open {
     fn load(&mut self, place: &Place, take: &mut dyn FnMut(Entry)) -> Result<u64, StoreError> {
         let read = |error: redb::Error| place.failed("read", error);
         let transaction = self.database.begin_read().map_err(|error| read(error.into()))?;
-        let mut live = 0;
-        let mut used = std::collections::HashSet::new();
         let known = self.terms.numbered(place)?;
         let jobs = transaction.open_table(JOBS).map_err(|error| read(error.into()))?;
-        for row in jobs.iter().map_err(|error| read(error.into()))? {
-            let (key, value) = row.map_err(|error| read(error.into()))?;
-            let (entry, terms) = Terms::decode_job(place, &known, key.value(), value.value())?;
-            live += value.value().len() as u64 + 8;
-            used.insert(terms);
-            take(entry);
-        }
+        let (mut live, used) = load::jobs(&jobs, place, &known, take)?;
         let facts = transaction.open_table(FACTS).map_err(|error| read(error.into()))?;
         for row in facts.iter().map_err(|error| read(error.into()))? {
             let (key, value) = row.map_err(|error| read(error.into()))?;

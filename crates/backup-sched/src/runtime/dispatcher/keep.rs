@@ -17,6 +17,8 @@ use crate::runtime::{Keeper, Route, StoreNews};
 const WEEKS_EVERY: Duration = Duration::from_secs(3600);
 /// Weeks that are written down between two looks at messages.
 const WEEKS_A_TIME: usize = 64;
+/// So many records are worth a commit of their own; fewer wait for the others of their round.
+const WORTH_WRITING: u64 = 64;
 /// How long the last group may take at a shutdown.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -191,6 +193,16 @@ impl Dispatcher {
         if !keeping.outgoing.is_empty() || keeping.upto != upto {
             keeping.upto = upto;
             keeping.handed_on = keeping.keeper.put(&mut keeping.outgoing, upto);
+        }
+    }
+
+    /// [`hand_on`](Self::hand_on) between two messages of a round: with much to write, the store need not stand still until
+    /// all are decided.
+    pub(super) fn hand_on_much(&mut self) {
+        let journaled = self.parts.engine.journaled();
+        let is_much = |keeping: &Keeping| journaled.0 - keeping.upto.0 >= WORTH_WRITING;
+        if self.keeping.as_ref().is_some_and(is_much) {
+            self.carry_out_all();
         }
     }
 

@@ -19,7 +19,7 @@ use crate::runtime::{Accepted, Request, Route};
 
 /// Jobs that somebody may wait for. Should the dispatcher itself fail, nobody waits for ever.
 #[derive(Default)]
-pub(super) struct Jobs(pub(super) BTreeMap<JobId, Entry>);
+pub(super) struct Jobs(pub(super) BTreeMap<JobId, Box<Entry>>);
 
 pub(super) struct Entry {
     pub(super) route: Route,
@@ -42,7 +42,8 @@ impl Entry {
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        for (_, Entry { outcome, mut last, .. }) in std::mem::take(&mut self.0) {
+        for (_, entry) in std::mem::take(&mut self.0) {
+            let Entry { outcome, mut last, .. } = *entry;
             last.state = JobState::Failed;
             last.error = Some("the scheduler ended before the job did".into());
             outcome.tell(last);
@@ -79,7 +80,7 @@ impl Dispatcher {
                 && let Ok(Resolved { spec, terms, needs, .. }) =
                     self.parts.current.read().resolve_one(entry.spec(), matches!(entry.route, Route::Pull(_)))
             {
-                let mut renewed = Renewed { spec, terms: terms.into(), needs };
+                let mut renewed = Renewed { spec, terms, needs };
                 _ = engine.renew(now, entry.last.job.id, &mut renewed);
             }
             let placement = self.parts.foresight.place(&spec, &self.parts.rates);
@@ -121,7 +122,7 @@ impl Dispatcher {
             let Ok(executor) = current.executor(&technology) else { continue };
             let route = Route::Push(executor);
             let entry = Entry { route, instead: None, asked, outcome: Arc::default(), last };
-            self.jobs.0.insert(job, entry);
+            self.jobs.0.insert(job, Box::new(entry));
         }
     }
 
@@ -135,7 +136,8 @@ impl Dispatcher {
         }
         let outcome = Arc::<Outcome>::default();
         if let Ok(last) = self.parts.engine.job_status(job) {
-            self.jobs.0.insert(job, Entry { route, instead: None, asked, outcome: outcome.clone(), last });
+            let entry = Entry { route, instead: None, asked, outcome: outcome.clone(), last };
+            self.jobs.0.insert(job, Box::new(entry));
         }
         outcome
     }
@@ -143,7 +145,7 @@ impl Dispatcher {
     /// What was asked for of the jobs that have not ended, from the one after `after` on.
     pub(super) fn asked(&self, after: Option<JobId>, most: usize) -> Vec<Asked> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let asked = |(job, entry): (&JobId, &Entry)| Asked {
+        let asked = |(job, entry): (&JobId, &Box<Entry>)| Asked {
             job: *job,
             spec: entry.spec(),
             pull: matches!(entry.route, Route::Pull(_)),
