@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod files;
+mod load;
 mod power;
 
 use std::collections::BTreeMap;

@@ -145,12 +145,13 @@ impl Dispatcher {
     /// What was asked for of the jobs that have not ended, from the one after `after` on.
     pub(super) fn asked(&self, after: Option<JobId>, most: usize) -> Vec<Asked> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let asked = |(job, entry): (&JobId, &Box<Entry>)| Asked {
+        let some = self.jobs.0.range((from, Bound::Unbounded)).take(most);
+        let asked = some.map(|(job, entry)| Asked {
             job: *job,
             spec: entry.spec(),
             pull: matches!(entry.route, Route::Pull(_)),
-        };
-        self.jobs.0.range((from, Bound::Unbounded)).take(most).map(asked).collect()
+        });
+        asked.collect()
     }
 
     /// The host waits no longer for a permit. Nobody else loses the job: if others have asked for the backup, their
