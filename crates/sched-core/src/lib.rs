@@ -69,7 +69,7 @@ pub use resource::{Capacity, DemandError, PlaceError};
 pub use run::{AsyncPacedReader, AsyncPacedWriter};
 pub use run::{
     Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress, RECHECK, RunContext,
-    RunControl, RunError, RunParts, RunPhase, Unpaced,
+    RunControl, RunError, RunLease, RunParts, RunPhase, Unpaced,
 };
 pub use spec::{BackupKind, JobId, JobSpec, MAX_MEMBERS, MAX_SIZE_BYTES, Member, Priority, SpecError};
 pub use state::JobState;

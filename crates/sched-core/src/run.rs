@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 mod control;
+mod lease;
 mod paced;
 #[cfg(feature = "tokio")]
 mod paced_async;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::control::{PauseMark, Progress, RunControl};
+pub use self::lease::RunLease;
 pub use self::paced::{PacedReader, PacedWriter};
 #[cfg(feature = "tokio")]
 pub use self::paced_async::{AsyncPacedReader, AsyncPacedWriter};
@@ -178,6 +180,7 @@ pub struct RunContext {
     control: Arc<RunControl>,
     pacer: Arc<dyn Pacer>,
     clock: Arc<dyn Clock>,
+    lease: Option<Arc<dyn RunLease>>,
 }
 
 /// What a [`RunContext`] is made of.
@@ -206,7 +209,15 @@ impl RunContext {
     pub fn new(parts: RunParts) -> Self {
         let RunParts { job, attempt, spec, terms, member, control, pacer, clock } = parts;
         let started = clock.now().wall;
-        Self { job, attempt, started, spec, terms, member, control, pacer, clock }
+        Self { job, attempt, started, spec, terms, member, control, pacer, clock, lease: None }
+    }
+
+    /// The same attempt under a lease, for runtimes that share a store with others. Default: none, and no other scheduler
+    /// would ever make the same backup.
+    #[must_use]
+    pub fn under(mut self, lease: Arc<dyn RunLease>) -> Self {
+        self.lease = Some(lease);
+        self
     }
 
     /// A context outside any scheduler: never paused, cancelled or slowed. For trying out an executor.
@@ -256,6 +267,12 @@ impl RunContext {
     /// The scheduler's clock, so that executors need none of their own.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// The lease under which the attempt runs: `None` unless several schedulers share its store. The attempt is cancelled
+    /// when it is over; only what works outside the scheduler's process needs to look at it.
+    pub fn lease(&self) -> Option<&dyn RunLease> {
+        self.lease.as_deref()
     }
 
     /// Returns when the attempt may go on: at once, or after a pause.

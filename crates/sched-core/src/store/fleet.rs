@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::{Reason, Scope};
 use crate::name::{HostName, InstanceName, ResourceName};
+use crate::run::RunLease;
 use crate::spec::{JobId, JobSpec};
 use crate::status::JobStatus;
 
@@ -31,9 +32,9 @@ pub trait FleetDesk: fmt::Debug + Send + Sync {
     /// The share that a job belongs to.
     fn share_of(&self, spec: &JobSpec) -> u32;
 
-    /// How long the lease still holds, by a clock that goes on while the machine is suspended; zero when it is over.
-    /// Nothing starts from then on, and what runs is stopped: others take over a little later.
-    fn lease_left(&self) -> Duration;
+    /// The lease as it stands: what is started now runs under it. Nothing starts when it is over, and what runs is stopped:
+    /// others take over a little later. Once it was lost to others it never holds again, and this gives the next one.
+    fn lease(&self) -> Arc<dyn RunLease>;
 
     /// From here on what is written of a share counts.
     fn own(&self, taken: &TakenShare);

@@ -99,16 +99,18 @@ impl SharedConfig {
         self
     }
 
-    /// How long a scheduler that cannot be heard keeps what it has, 3 s to 10 min: others take over that much, and the
-    /// [`grace`](Self::grace), after its last sign of life. It stops itself when two thirds of that have passed. The
-    /// shorter, the sooner others take over, and the shorter an outage of the store that is slept through. Default 15 s.
+    /// How long a scheduler that cannot be heard keeps what it has, 3 s to 10 min. Others take over the lease *plus* the
+    /// [`grace`](Self::grace) after its last sign of life, so 16 s by default, and never sooner. It stops itself when two
+    /// thirds of the lease have passed; its tools are killed when fourteen fifteenths have, even if its process stands
+    /// still. The shorter, the sooner others take over, and the shorter an outage of the store that is slept through.
+    /// Default 15 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How long others wait once a lease has run out, for those children of a stopped scheduler that are not gone yet: up
-    /// to 1 min. Default 1 s.
+    /// How long others wait once this one's [`lease`](Self::lease) has run out, up to 1 min: for what is late. That is what
+    /// watches its tools, on a machine that is very busy, and what was killed and is not gone yet. Default 1 s.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

@@ -1,13 +1,13 @@
 //! What a scheduler owns, as all its threads see it: [`Desk`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use sched_core::store::{Entry, FleetDesk, JobEntry, TakenShare};
-use sched_core::{HostName, InstanceName, JobId, JobSpec, Scope};
+use sched_core::{HostName, InstanceName, JobId, JobSpec, RunLease, Scope};
 
-use super::lease::{BootTime, Lease};
+use super::lease::Lease;
 use super::{share_of, share_of_name};
 
 /// What a scheduler owns. The thread that decides changes it, the one that writes looks at it.
@@ -48,8 +48,8 @@ impl FleetDesk for Desk {
         share_of(spec, self.shares)
     }
 
-    fn lease_left(&self) -> Duration {
-        self.lease.until().0.saturating_sub(BootTime::now().0)
+    fn lease(&self) -> Arc<dyn RunLease> {
+        Arc::new(self.lease.tenure())
     }
 
     fn own(&self, taken: &TakenShare) {
@@ -140,6 +140,8 @@ fn instance_of(entry: &Entry) -> Option<&InstanceName> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use sched_core::GroupName;
 
     use super::*;

@@ -21,7 +21,7 @@ mod writer;
 pub use config::SharedConfig;
 pub use divide::{Division, Part, Use, Wish};
 pub use error::SharedError;
-pub use lease::{BootTime, Lease};
+pub use lease::{BootTime, Lease, Tenure};
 pub use member::{Member, Moves, Owned};
 pub use place::{share_of, share_of_name};
 pub use rebalance::rebalance;

@@ -61,7 +61,7 @@ fn whoever_was_taken_over_writes_nothing_any_more() {
     assert_eq!(taken, [job]);
 
     // It was stopped for long, and goes on where it was.
-    assert!(late.desk.lease_left().is_zero());
+    assert!(late.desk.lease().left().is_zero());
     let start = desk.advance();
     assert!(matches!(late.store.commit(&start), Err(StoreError::Lost { .. })), "its own clock says so");
     assert!(matches!(late.beat(), Err(StoreError::Lost { .. })));
@@ -72,7 +72,7 @@ fn whoever_was_taken_over_writes_nothing_any_more() {
         (server.sql("select count(*) from backup_sched.shares where owner = 3").unwrap() == "4").then_some(())
     })
     .unwrap();
-    assert!(!late.desk.lease_left().is_zero());
+    assert!(!late.desk.lease().left().is_zero());
     let moved = late.owned.keys().filter(|share| second.owned.contains_key(share)).count();
     assert_eq!(moved, 4, "it has not been told that it lost the others");
     assert_eq!(second.jobs(&server), [(job, 0, "waiting".into())]);
@@ -173,7 +173,7 @@ fn tables_of_one_version_later_do_and_those_of_another_generation_are_refused() 
     server.sql("update backup_sched.meta set oldest_reader = 2").unwrap();
     let error = peer.beat().unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
-    assert!(peer.desk.lease_left().is_zero());
+    assert!(peer.desk.lease().left().is_zero());
     let error = SharedStore::connect(config(&server)).unwrap_err();
     assert!(matches!(error, SharedError::Version { found: 2, oldest_reader: 2, ours: 1, .. }), "{error}");
 }

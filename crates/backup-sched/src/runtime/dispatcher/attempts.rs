@@ -93,7 +93,7 @@ impl Dispatcher {
             // Nobody waits to tell this: when the dispatcher is behind, the next tenth will do.
             .on_progress(move |done| drop(progress.try_send(Command::Progress(attempt, done))));
         let clock = self.parts.clock.clone();
-        RunContext::new(RunParts {
+        let ctx = RunContext::new(RunParts {
             job: attempt.job,
             attempt: attempt.number,
             spec,
@@ -102,7 +102,11 @@ impl Dispatcher {
             member,
             pacer,
             clock,
-        })
+        });
+        match &self.sharing {
+            Some(sharing) => ctx.under(sharing.lease()),
+            None => ctx,
+        }
     }
 
     /// Another part of an attempt begins, with a floor of its own.

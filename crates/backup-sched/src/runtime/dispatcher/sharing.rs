@@ -9,6 +9,7 @@ use sched_core::store::{
 };
 use sched_core::{
     AttemptEnd, AttemptId, EventKind, JobId, JobSpec, JobState, JobStatus, Now, Reason, Record, RunError,
+    RunLease,
 };
 
 use super::Dispatcher;
@@ -94,7 +95,12 @@ impl Sharing {
     }
 
     pub(super) fn next_look(&self) -> Option<Duration> {
-        (!self.owned.is_empty()).then(|| self.desk.lease_left().min(LOOKS_EVERY))
+        (!self.owned.is_empty()).then(|| self.desk.lease().left().min(LOOKS_EVERY))
+    }
+
+    /// The lease under which what starts now runs.
+    pub(super) fn lease(&self) -> Arc<dyn RunLease> {
+        self.desk.lease()
     }
 }
 
@@ -248,7 +254,7 @@ impl Dispatcher {
     /// Stops all when the lease has run out.
     pub(super) fn watch_lease(&mut self, now: Now) {
         let Some(sharing) = &self.sharing else { return };
-        if !sharing.owned.is_empty() && sharing.desk.lease_left().is_zero() {
+        if !sharing.owned.is_empty() && sharing.lease().left().is_zero() {
             let error = StoreError::Lost {
                 place: "its part of the fleet".into(),
                 reason: "the store could not be reached for so long that the lease has run out".into(),
@@ -259,7 +265,7 @@ impl Dispatcher {
 
     /// Whether an attempt may start. One that may not is ended, as one of a share that is lost.
     pub(super) fn may_start(&mut self, now: Now, attempt: AttemptId) -> bool {
-        let left = self.sharing.as_ref().is_none_or(|sharing| !sharing.desk.lease_left().is_zero());
+        let left = self.sharing.as_ref().is_none_or(|sharing| !sharing.lease().left().is_zero());
         if !left {
             self.watch_lease(now);
             let end = AttemptEnd { bytes: 0, result: Err(RunError::Cancelled) };
