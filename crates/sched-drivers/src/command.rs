@@ -1,8 +1,11 @@
 //! Tools that make backups, as processes on a leash: [`ExternalCommand`].
 
+mod deadman;
+mod error;
 mod leash;
 mod mark;
 mod output;
+mod running;
 mod said;
 mod watch;
 
@@ -11,22 +14,21 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use sched_core::{Cancelled, RunContext};
 
+use self::deadman::DeadManSwitch;
+pub use self::error::CommandError;
 use self::leash::{Ended, Leash};
 pub use self::mark::ProcessMark;
 pub use self::output::ToolOutput;
+use self::running::Running;
 use self::said::{Listener, Said};
 use self::watch::Watch;
-
-/// How long what was killed may take to be gone, in ms. Where nobody reaps orphans, as in some containers, their numbers
-/// stay for ever.
-const DYING_MS: u32 = 100;
 
 /// A tool that makes a backup: a program with its arguments, and how it is kept in hand.
 ///
@@ -37,6 +39,10 @@ const DYING_MS: u32 = 100;
 /// - On Linux it dies with this process, even of a `kill -9` and even while it is stopped: it is started through
 ///   `setpriv --pdeathsig` (util-linux). Processes that it starts itself are in its group; those end when their pipes
 ///   close.
+/// - Under a [lease](RunContext::lease) the whole group ends in time when that is not renewed, even while this process is
+///   stopped or hangs: a `/bin/sh` beside each tool, in a group of its own, ends it when it has not heard that the lease
+///   still holds. Told to end, such a tool has two fifths of [`ends_within`](sched_core::RunLease::ends_within) before it is
+///   killed, or the grace if that is shorter.
 ///
 /// ```
 /// use std::io::Read;
@@ -227,10 +233,17 @@ impl ExternalCommand {
             running.watch.give_up();
         }
         let (status, ended, said) = running.finish().map_err(|source| self.io_error("wait for", source))?;
+        // It may have been ended while this process stood still.
+        let ended = ended.or((!status.success() && is_over(ctx)).then_some(Ended::LeaseOver));
         match (ended, outcome) {
             (Some(Ended::Cancelled), _) => Err(CommandError::Cancelled { tool: self.name() }),
             (Some(Ended::TimedOut), _) => {
                 Err(CommandError::TimedOut { tool: self.name(), limit: self.timeout.unwrap_or_default() })
+            }
+            (Some(Ended::LeaseOver), _) => Err(CommandError::LeaseOver { tool: self.name() }),
+            (Some(Ended::Unguarded), _) => {
+                let gone = "what would end it with its lease is gone";
+                Err(self.io_error("go on with", io::Error::other(gone)))
             }
             (_, Err(error)) if error.get_ref().is_some_and(|inner| inner.is::<Cancelled>()) => {
                 Err(CommandError::Cancelled { tool: self.name() })
@@ -264,11 +277,22 @@ impl ExternalCommand {
 
     fn start(&self, ctx: &RunContext) -> Result<Running, CommandError> {
         let mut command = self.command()?;
+        if is_over(ctx) {
+            return Err(CommandError::LeaseOver { tool: self.name() });
+        }
+        let guard = |source| self.io_error("guard", source);
+        let mut switch = ctx.lease().map(DeadManSwitch::start).transpose().map_err(guard)?;
         let (killed, kills) = io::pipe().map_err(|source| self.io_error("watch", source))?;
         let mut child = command.spawn().map_err(|source| self.io_error("start", source))?;
         let (stderr, group) = (child.stderr.take(), Pid::from_child(&child));
-        let leash = Leash::new(ctx.clock().now().mono, self.timeout, self.grace, self.stops_for);
-        let watch = match Watch::start(ctx.clone(), group, leash, kills) {
+        let mark = ProcessMark::of(child.id());
+        let mut leash = Leash::new(ctx.clock().now().mono, self.timeout, self.grace, self.stops_for);
+        if let (Some(lease), Some(switch)) = (ctx.lease(), &mut switch) {
+            leash = leash.impatient(deadman::patience(lease));
+            // The watch looks at once whether this has worked.
+            let _ = switch.tell(lease, &mark);
+        }
+        let watch = match Watch::start(ctx.clone(), (group, mark.clone()), leash, switch, kills) {
             Ok(watch) => watch,
             Err(source) => {
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -276,7 +300,6 @@ impl ExternalCommand {
                 return Err(self.io_error("watch", source));
             }
         };
-        let mark = ProcessMark::of(child.id());
         let output = child.stdout.take().map(|stdout| ToolOutput::new(stdout, killed));
         let mut running = Running { child, mark, output, watch, said: Said::default(), reaped: false };
         running.said = Said::listen(stderr, self.listener.clone())
@@ -323,6 +346,11 @@ impl ExternalCommand {
     }
 }
 
+/// Whether the attempt's lease is over.
+fn is_over(ctx: &RunContext) -> bool {
+    ctx.lease().is_some_and(|lease| lease.left().is_zero())
+}
+
 fn inherited() -> impl Iterator<Item = (&'static str, OsString)> {
     ["PATH", "HOME", "TMPDIR"]
         .into_iter()
@@ -338,126 +366,5 @@ impl fmt::Debug for ExternalCommand {
             .field("args", &self.args)
             .field("env", &env)
             .finish_non_exhaustive()
-    }
-}
-
-/// A tool at work. Dropping it kills its group.
-struct Running {
-    child: Child,
-    mark: ProcessMark,
-    output: Option<ToolOutput>,
-    watch: Watch,
-    said: Said,
-    reaped: bool,
-}
-
-impl Running {
-    fn finish(mut self) -> io::Result<(ExitStatus, Option<Ended>, String)> {
-        let status = self.reap()?;
-        Ok((status, self.watch.ended(), std::mem::take(&mut self.said).text()))
-    }
-
-    /// Waits for the end of the tool, ends what it left behind, and only then gives its number back to the system: no
-    /// signal can reach a stranger.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        use rustix::process::{WaitId, WaitIdOptions, waitid};
-        self.reaped = true;
-        let pid = Pid::from_child(&self.child);
-        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let ended = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), ended));
-        self.watch.stop();
-        // A host that waits for all its children took the number away: it may be a stranger's by now.
-        ended?;
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-        let status = self.child.wait();
-        for _ in 0..DYING_MS {
-            if rustix::process::test_kill_process_group(pid).is_err() {
-                break;
-            }
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-        status
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.reaped {
-            let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-            let _ = self.reap();
-        }
-    }
-}
-
-/// Why a tool did not do its work.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CommandError {
-    /// It is not installed.
-    #[error("{tool} is not there; {remedy}")]
-    Missing {
-        /// Its name.
-        tool: String,
-        /// What helps.
-        remedy: String,
-    },
-    /// The system did not let it be started or waited for.
-    #[error("cannot {what} {tool}: {source}")]
-    Io {
-        /// Its name.
-        tool: String,
-        /// What was tried.
-        what: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// It ended with an error.
-    #[error("{tool} failed ({status}): {said}")]
-    Failed {
-        /// Its name.
-        tool: String,
-        /// How it ended.
-        status: ExitStatus,
-        /// The end of what it wrote to its standard error.
-        said: String,
-    },
-    /// Whoever read its output failed.
-    #[error("the output of {tool} could not be used: {source}")]
-    Reader {
-        /// Its name.
-        tool: String,
-        /// Why.
-        source: io::Error,
-        /// The end of what it wrote to its standard error.
-        said: String,
-    },
-    /// It took longer than it may.
-    #[error("{tool} was ended after {limit:?}")]
-    TimedOut {
-        /// Its name.
-        tool: String,
-        /// How long it may take.
-        limit: Duration,
-    },
-    /// The attempt was told to stop.
-    #[error("{tool} was cancelled")]
-    Cancelled {
-        /// Its name.
-        tool: String,
-    },
-}
-
-impl CommandError {
-    /// Whether only a change from outside can help.
-    pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Missing { .. })
-    }
-
-    /// The end of what it wrote to its standard error; empty when it said nothing.
-    pub fn said(&self) -> &str {
-        match self {
-            Self::Failed { said, .. } | Self::Reader { said, .. } => said,
-            _ => "",
-        }
     }
 }

@@ -11,6 +11,10 @@ pub(super) enum Ended {
     TimedOut,
     /// Its reader failed.
     GivenUp,
+    /// Others may soon make the same backup.
+    LeaseOver,
+    /// Nobody would end it with its lease.
+    Unguarded,
 }
 
 /// What is done to the tool.
@@ -42,6 +46,8 @@ enum State {
 pub(super) struct Leash {
     deadline: Option<MonoTime>,
     grace: Duration,
+    /// What is left of the grace when the lease is over.
+    patience: Duration,
     stops_for: Option<Duration>,
     state: State,
     ended: Option<Ended>,
@@ -55,7 +61,14 @@ impl Leash {
         stops_for: Option<Duration>,
     ) -> Self {
         let deadline = timeout.map(|timeout| now + timeout);
-        Self { deadline, grace, stops_for, state: State::Running, ended: None }
+        let (patience, state) = (grace, State::Running);
+        Self { deadline, grace, patience, stops_for, state, ended: None }
+    }
+
+    /// One that kills no later than that after the end of the lease.
+    pub(super) fn impatient(mut self, patience: Duration) -> Self {
+        self.patience = patience.min(self.grace);
+        self
     }
 
     /// Why it was ended, if it was.
@@ -69,12 +82,15 @@ impl Leash {
         let end = end.or(late.then_some(Ended::TimedOut));
         match (self.state, end) {
             (State::Killed, _) => None,
-            (State::Ending { kill_at }, _) => {
+            (State::Ending { kill_at }, end) => {
+                let kill_at = kill_at.min(now + self.grace_of(end));
+                self.state = State::Ending { kill_at };
                 (now >= kill_at).then(|| self.enter(State::Killed, Order::Kill))
             }
             (_, Some(why)) => {
                 self.ended = Some(why);
-                Some(self.enter(State::Ending { kill_at: now + self.grace }, Order::Terminate))
+                let kill_at = now + self.grace_of(end);
+                Some(self.enter(State::Ending { kill_at }, Order::Terminate))
             }
             (State::Running, None) => {
                 let stops_for = self.stops_for.filter(|_| paused)?;
@@ -101,6 +117,10 @@ impl Leash {
             State::Ending { kill_at } => Some(kill_at),
             State::Killed => None,
         }
+    }
+
+    fn grace_of(&self, end: Option<Ended>) -> Duration {
+        if end == Some(Ended::LeaseOver) { self.patience } else { self.grace }
     }
 
     fn enter(&mut self, state: State, order: Order) -> Order {
@@ -146,6 +166,22 @@ mod tests {
         assert_eq!(leash.look(at(33), None, false), None);
         assert_eq!(leash.look(at(34), None, true), Some(Order::Stop));
         assert_eq!(leash.look(at(35), None, false), Some(Order::Continue));
+    }
+
+    #[test]
+    fn the_end_of_the_lease_leaves_less_time() {
+        let mut over = leash(None, None).impatient(Duration::from_secs(2));
+        assert_eq!(over.look(at(5), Some(Ended::LeaseOver), false), Some(Order::Terminate));
+        assert_eq!(over.wake_at(), Some(at(7)));
+        assert_eq!(over.look(at(6), Some(Ended::LeaseOver), false), None);
+        assert_eq!(over.look(at(7), Some(Ended::LeaseOver), false), Some(Order::Kill));
+
+        let mut cancelled = leash(None, None).impatient(Duration::from_secs(2));
+        assert_eq!(cancelled.look(at(0), Some(Ended::Cancelled), false), Some(Order::Terminate));
+        assert_eq!(cancelled.look(at(3), Some(Ended::LeaseOver), false), None);
+        assert_eq!(cancelled.wake_at(), Some(at(5)));
+        assert_eq!(cancelled.look(at(5), Some(Ended::LeaseOver), false), Some(Order::Kill));
+        assert_eq!(cancelled.ended(), Some(Ended::Cancelled));
     }
 
     #[test]

@@ -7,8 +7,10 @@ use std::thread::{self, JoinHandle, Thread};
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
-use sched_core::RunContext;
+use sched_core::{MonoTime, RunContext};
 
+use super::ProcessMark;
+use super::deadman::DeadManSwitch;
 use super::leash::{Ended, Leash, Order};
 
 /// Looks at a tool whenever the attempt gets an order, or its leash says so.
@@ -20,11 +22,14 @@ pub(super) struct Watch {
 struct Shared {
     ctx: RunContext,
     group: Pid,
+    mark: ProcessMark,
     state: Mutex<State>,
 }
 
 struct State {
     leash: Leash,
+    /// Under a lease, until the tool is gone.
+    switch: Option<DeadManSwitch>,
     gives_up: bool,
     /// Closed when the tool was killed: nobody waits for its output any more.
     kills: Option<PipeWriter>,
@@ -41,9 +46,15 @@ impl Wake for Unpark {
 }
 
 impl Watch {
-    pub(super) fn start(ctx: RunContext, group: Pid, leash: Leash, kills: PipeWriter) -> io::Result<Self> {
-        let state = Mutex::new(State { leash, gives_up: false, kills: Some(kills), over: false });
-        let shared = Arc::new(Shared { ctx, group, state });
+    pub(super) fn start(
+        ctx: RunContext,
+        (group, mark): (Pid, ProcessMark),
+        leash: Leash,
+        switch: Option<DeadManSwitch>,
+        kills: PipeWriter,
+    ) -> io::Result<Self> {
+        let state = Mutex::new(State { leash, switch, gives_up: false, kills: Some(kills), over: false });
+        let shared = Arc::new(Shared { ctx, group, mark, state });
         let watching = Arc::clone(&shared);
         let thread = thread::Builder::new().name("backup-watch".into()).spawn(move || watching.watch())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -55,9 +66,13 @@ impl Watch {
         self.wake();
     }
 
-    /// The tool has ended. No signal is sent after this returns.
+    /// The tool has ended. No signal is sent after this returns, by nobody.
     pub(super) fn stop(&mut self) {
-        self.shared.state.lock().over = true;
+        let mut state = self.shared.state.lock();
+        state.over = true;
+        let switch = state.switch.take();
+        drop(state);
+        drop(switch);
         self.wake();
         if let Some(thread) = self.thread.take() {
             // It does nothing that panics; if it did, there would be nobody left to send signals.
@@ -86,11 +101,12 @@ impl Shared {
             if state.over {
                 return;
             }
-            let cancelled = self.ctx.is_cancelled().then_some(Ended::Cancelled);
-            let end = cancelled.or(state.gives_up.then_some(Ended::GivenUp));
             let now = self.ctx.clock().now().mono;
+            let (lease_end, look_at) = self.look_at_lease(now, &mut state);
+            let cancelled = self.ctx.is_cancelled().then_some(Ended::Cancelled);
+            let end = lease_end.or(cancelled).or(state.gives_up.then_some(Ended::GivenUp));
             let order = state.leash.look(now, end, self.ctx.control().is_paused());
-            let wake_at = state.leash.wake_at();
+            let wake_at = state.leash.wake_at().into_iter().chain(look_at).min();
             for signal in order.map(signals).unwrap_or_default() {
                 // It may have ended already; then it is about to be reaped.
                 let _ = kill_process_group(self.group, *signal);
@@ -104,6 +120,19 @@ impl Shared {
                 None => thread::park(),
             }
         }
+    }
+}
+
+impl Shared {
+    /// Whether the tool must end for its lease, and when to look again. Says so to what would end it in this one's place.
+    fn look_at_lease(&self, now: MonoTime, state: &mut State) -> (Option<Ended>, Option<MonoTime>) {
+        let (Some(lease), Some(switch)) = (self.ctx.lease(), &mut state.switch) else { return (None, None) };
+        let left = lease.left();
+        if left.is_zero() {
+            return (Some(Ended::LeaseOver), None);
+        }
+        let unguarded = switch.tell(lease, &self.mark).is_err().then_some(Ended::Unguarded);
+        (unguarded, Some(now + left.min(switch.every())))
     }
 }
 
