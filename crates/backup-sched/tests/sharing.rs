@@ -1,12 +1,13 @@
 //! What a scheduler does for its fleet, with others that do as they are told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backup_sched::core::store::{
     Entry, Fleet, FleetDesk, FleetMember, FleetNews, FleetReport, JobStore, MemoryStore, SharedLimit,
     StoreError, TakenShare,
 };
-use backup_sched::core::{HostName, InstanceName, JobSpec};
+use backup_sched::core::{HostName, InstanceName, JobSpec, RunLease};
 use backup_sched::{JobId, ManualClock, Policies, RunContext, RunError, Scheduler};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -23,8 +24,8 @@ impl FleetDesk for Desk {
         0
     }
 
-    fn lease_left(&self) -> Duration {
-        LONG
+    fn lease(&self) -> Arc<dyn RunLease> {
+        Arc::new(Holds)
     }
 
     fn own(&self, _: &TakenShare) {}
@@ -34,6 +35,23 @@ impl FleetDesk for Desk {
     fn place(&self, _: &InstanceName, _: u32) {}
 
     fn place_host(&self, _: &HostName, _: u32) {}
+}
+
+#[derive(Debug)]
+struct Holds;
+
+impl RunLease for Holds {
+    fn left(&self) -> Duration {
+        LONG
+    }
+
+    fn length(&self) -> Duration {
+        LONG
+    }
+
+    fn ends_within(&self) -> Duration {
+        LONG
+    }
 }
 
 /// Tells what it is given to tell, and passes on which shares are clear.

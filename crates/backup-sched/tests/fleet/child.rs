@@ -12,6 +12,8 @@ use backup_sched::{
 use sched_store::shared::{SharedConfig, SharedStore};
 use sched_testbed::{Postgres, ServerProcess};
 
+use crate::tools::{TECHNOLOGY, Tooling};
+
 /// As short as is allowed: tests wait it out.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
@@ -32,7 +34,7 @@ pub(crate) fn address(server: &Postgres) -> String {
 
 /// Writes down when its attempts begin and end, whoever has stopped its process meanwhile.
 pub(crate) struct Clerk {
-    pub(crate) file: std::path::PathBuf,
+    pub(crate) file: PathBuf,
     pub(crate) takes: Duration,
 }
 
@@ -65,8 +67,14 @@ impl Executor for Clerk {
 }
 
 pub(crate) fn scheduler(store: SharedStore, clerk: Clerk) -> Scheduler {
-    let builder = Scheduler::builder().executor("generic", clerk).store(store);
+    let tooling = Tooling { directory: tools(&clerk.file) };
+    let builder = Scheduler::builder().executor("generic", clerk).executor(TECHNOLOGY, tooling).store(store);
     builder.max_running(64).start().unwrap()
+}
+
+/// Where the tools of schedulers with that history write.
+pub(crate) fn tools(history: &Path) -> PathBuf {
+    history.with_file_name("tools")
 }
 
 const ADDRESS: &str = "FLEET_CHILD_ADDRESS";

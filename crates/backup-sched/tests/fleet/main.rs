@@ -11,3 +11,4 @@ mod rates;
 mod recurring;
 mod rig;
 mod slots;
+mod tools;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use sched_store::shared::{FleetStatus, SharedError, SharedStore};
 use sched_testbed::{Postgres, ServerProcess, wait_until};
 
-use crate::child::{Recurs, address, config, leave_file, spawn};
+use crate::child::{Recurs, address, config, leave_file, spawn, tools};
 use crate::history::{self, Attempt, Fate, History, Job};
 
 /// On a machine that is busy with something else.
@@ -58,6 +58,11 @@ impl Rig {
 
     pub(crate) fn history_file(&self) -> PathBuf {
         self.directory.path().join("history")
+    }
+
+    /// Where tools write down how long they live.
+    pub(crate) fn tools(&self) -> PathBuf {
+        tools(&self.history_file())
     }
 
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
@@ -151,8 +156,11 @@ impl Rig {
 
     /// Asks from outside, again and again while the server is away.
     pub(crate) fn ask(&mut self, instance: u32) -> backup_sched::JobId {
-        let spec = JobSpec::new(format!("db-{instance}"), "generic").host(format!("host-{instance}"));
-        self.insist(|store| store.submit(&spec))
+        self.ask_for(&JobSpec::new(format!("db-{instance}"), "generic").host(format!("host-{instance}")))
+    }
+
+    pub(crate) fn ask_for(&mut self, spec: &JobSpec) -> backup_sched::JobId {
+        self.insist(|store| store.submit(spec))
     }
 
     pub(crate) fn insist<T>(
