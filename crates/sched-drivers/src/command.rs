@@ -233,8 +233,6 @@ impl ExternalCommand {
             running.watch.give_up();
         }
         let (status, ended, said) = running.finish().map_err(|source| self.io_error("wait for", source))?;
-        // It may have been ended while this process stood still.
-        let ended = ended.or((!status.success() && is_over(ctx)).then_some(Ended::LeaseOver));
         match (ended, outcome) {
             (Some(Ended::Cancelled), _) => Err(CommandError::Cancelled { tool: self.name() }),
             (Some(Ended::TimedOut), _) => {

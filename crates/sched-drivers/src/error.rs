@@ -133,11 +133,14 @@ impl DriverError {
     }
 
     /// What the scheduler is to make of it: errors of a destination that the job names count as that destination's,
-    /// so that its breaker trips and no retry is spent.
+    /// so that its breaker trips and no retry is spent. An attempt that ends with its lease has not failed.
     pub fn into_run_error(self, ctx: &RunContext) -> RunError {
         let destination = ctx.spec().destination.clone();
         match (self, destination) {
-            (Self::Cancelled | Self::Command(CommandError::Cancelled { .. }), _) => RunError::Cancelled,
+            (Self::Cancelled, _)
+            | (Self::Command(CommandError::Cancelled { .. } | CommandError::LeaseOver { .. }), _) => {
+                RunError::Cancelled
+            }
             (error @ Self::Destination { .. }, Some(destination)) => {
                 RunError::Unavailable { what: Scope::Destination(destination), error: error.to_string() }
             }

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use rig::{Attempt, RealClock, until};
+use rig::{Attempt, RealClock, still, until};
 use rustix::process::{Pid, Signal, kill_process};
-use sched_core::{Clock, JobSpec, MonoTime, RunContext, RunLease};
+use sched_core::{Clock, JobSpec, MonoTime, RunContext, RunError, RunLease};
+use sched_drivers::DriverError;
 use sched_drivers::command::{CommandError, ExternalCommand, ProcessMark};
 
 const LENGTH: Duration = Duration::from_millis(1000);
@@ -224,8 +225,37 @@ fn a_lease_that_is_not_renewed_ends_the_tool_from_within() {
     assert!(matches!(result, Err(CommandError::LeaseOver { .. })), "{result:?}");
     assert!(lease.left().is_zero() && !tool.unwrap().runs());
     // And nothing is started any more.
-    let late = ExternalCommand::new("true").output(&under(lease), 100);
+    let ctx = under(lease);
+    let late = ExternalCommand::new("true").output(&ctx, 100);
     assert!(matches!(late, Err(CommandError::LeaseOver { .. })), "{late:?}");
+    assert_eq!(DriverError::from(late.unwrap_err()).into_run_error(&ctx), RunError::Cancelled);
+}
+
+/// As far as anybody here can see it holds.
+#[derive(Debug)]
+struct Holds;
+
+impl RunLease for Holds {
+    fn left(&self) -> Duration {
+        ENDS_WITHIN
+    }
+
+    fn length(&self) -> Duration {
+        LENGTH
+    }
+
+    fn ends_within(&self) -> Duration {
+        ENDS_WITHIN
+    }
+}
+
+/// On a clock that stands nobody tells a second time that the lease holds, as in a process that is stopped.
+#[test]
+fn what_a_tool_wrote_before_it_was_ended_is_no_backup_though_it_ends_well() {
+    let polite = "trap 'exit 0' TERM; echo half; while :; do sleep 0.01; done";
+    let ctx = still(JobSpec::new("files", "generic")).under(Arc::new(Holds));
+    let result = ExternalCommand::new("sh").arg("-c").arg(polite).output(&ctx, 100);
+    assert!(matches!(result, Err(CommandError::LeaseOver { .. })), "{result:?}");
 }
 
 #[test]

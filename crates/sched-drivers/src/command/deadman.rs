@@ -1,6 +1,6 @@
 //! What ends a tool when its lease is over though this process stands still: [`DeadManSwitch`].
 
-use std::io::{self, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +17,10 @@ const SCRIPT: &str = include_str!("deadman.sh");
 const LOOKS: u32 = 5;
 /// Looks between the request to end and the kill.
 const PATIENCE: u32 = 2;
+/// Each look starts a process.
+const LEAST_LOOK: Duration = Duration::from_millis(10);
+/// Told of a lease that holds for ever: a number with which any shell can count.
+const MOST_LOOKS: u128 = 1 << 30;
 /// How long it may take to end when it is told to, in ms. It takes one or two.
 const ENDING_MS: u32 = 100;
 
@@ -24,29 +28,32 @@ const ENDING_MS: u32 = 100;
 /// still holds; see `deadman.sh`. It ends by itself when this process is gone, and with the tool. Dropping it ends it.
 ///
 /// It can reach no stranger: it is gone before the number of the tool's group is given back, and where others have given it
-/// back it looks at when the leader started.
+/// back it looks at when the leader started, and without a leader at the session.
 #[derive(Debug)]
 pub(super) struct DeadManSwitch {
     child: Child,
     hears: PipeWriter,
+    says: PipeReader,
     look: Duration,
 }
 
 impl DeadManSwitch {
-    /// Starts one for a tool that is about to be started, so that there is no time without.
+    /// Starts one for a tool that is about to be started. It ends nothing before it is [told](Self::tell) of that: a
+    /// process that is stopped in the microseconds between the tool's start and the first word leaves it unguarded.
     pub(super) fn start(lease: &dyn RunLease) -> io::Result<Self> {
         let look = look(lease);
-        let (told, hears) = io::pipe()?;
+        let ((told, hears), (says, said)) = (io::pipe()?, io::pipe()?);
         // Neither waits for the other: it looks whether anything was told, and it may be stopped itself.
         rustix::io::ioctl_fionbio(&told, true)?;
         rustix::io::ioctl_fionbio(&hears, true)?;
+        rustix::io::ioctl_fionbio(&says, true)?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "dead-man-switch"]);
         command.args([look.as_secs_f64().to_string(), PATIENCE.to_string(), looks(lease, look).to_string()]);
         command.env_clear().envs(super::inherited()).env("LC_ALL", "C").current_dir("/");
-        command.stdin(told).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(told).stdout(said).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        Ok(Self { child: command.spawn()?, hears, look })
+        Ok(Self { child: command.spawn()?, hears, says, look })
     }
 
     /// How often it must be told.
@@ -68,6 +75,11 @@ impl DeadManSwitch {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             told => told,
         }
+    }
+
+    /// Ends it when the tool is gone; returns whether it has ended that.
+    pub(super) fn end(mut self) -> bool {
+        self.says.read(&mut [0]).is_ok_and(|said| said > 0)
     }
 
     fn pid(&self) -> Pid {
@@ -106,12 +118,12 @@ pub(super) fn patience(lease: &dyn RunLease) -> Duration {
 
 /// The time between two looks.
 fn look(lease: &dyn RunLease) -> Duration {
-    lease.ends_within() / LOOKS
+    (lease.ends_within() / LOOKS).max(LEAST_LOOK)
 }
 
 /// How many looks a lease still holds: none is begun after its end.
 fn looks(lease: &dyn RunLease, look: Duration) -> u128 {
-    lease.left().as_nanos().div_ceil(look.as_nanos().max(1))
+    lease.left().as_nanos().div_ceil(look.as_nanos()).min(MOST_LOOKS)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -125,6 +137,24 @@ mod tests {
     /// A lease that always holds for so many looks of 50 ms.
     #[derive(Debug)]
     struct Holds(u32);
+
+    /// A lease that always holds, and leaves no time when it is over.
+    #[derive(Debug)]
+    struct HoldsForEver;
+
+    impl RunLease for HoldsForEver {
+        fn left(&self) -> Duration {
+            Duration::MAX
+        }
+
+        fn length(&self) -> Duration {
+            Duration::MAX
+        }
+
+        fn ends_within(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
 
     const LOOK: Duration = Duration::from_millis(50);
 
@@ -176,6 +206,47 @@ mod tests {
         let gone = || test_kill_process_group(tool.group()).is_err().then_some(());
         sched_testbed::wait_until("the end of the group", Duration::from_secs(20), gone).unwrap();
         assert!(switch.tell(&Holds(4), &ProcessMark::own()).is_err(), "nobody is there to be told");
+        assert!(switch.end());
+    }
+
+    /// The group of a process that has left a child behind and was waited for.
+    fn without_leader(command: &mut Command) -> (Pid, ProcessMark) {
+        let mut leader =
+            command.args(["sh", "-c", "read -r _; sleep 1000 &"]).stdin(Stdio::piped()).spawn().unwrap();
+        let (group, mark) = (Pid::from_child(&leader), ProcessMark::of(leader.id()));
+        leader.wait().unwrap();
+        (group, mark)
+    }
+
+    #[test]
+    fn what_a_tool_has_left_is_ended_though_others_have_waited_for_the_tool() {
+        let (group, mark) = without_leader(Command::new("env").process_group(0));
+        let mut switch = DeadManSwitch::start(&Holds(1)).unwrap();
+        switch.tell(&Holds(1), &mark).unwrap();
+        let gone = || test_kill_process_group(group).is_err().then_some(());
+        sched_testbed::wait_until("the end of the group", Duration::from_secs(20), gone).unwrap();
+    }
+
+    #[test]
+    fn a_group_without_leader_of_another_session_is_let_be() {
+        let (group, mark) = without_leader(&mut Command::new("setsid"));
+        let mut switch = DeadManSwitch::start(&Holds(1)).unwrap();
+        switch.tell(&Holds(1), &mark).unwrap();
+        switch.child.wait().unwrap();
+        assert!(!switch.end());
+        kill_process_group(group, Signal::KILL).expect("it is there");
+    }
+
+    #[test]
+    fn a_lease_for_ever_is_told_in_a_number_that_a_shell_reads() {
+        let mut tool = Tool::start();
+        let mut switch = DeadManSwitch::start(&HoldsForEver).unwrap();
+        assert_eq!(switch.every(), LEAST_LOOK);
+        for _ in 0..30 {
+            switch.tell(&HoldsForEver, &ProcessMark::of(tool.0.id())).unwrap();
+            thread::park_timeout(LEAST_LOOK);
+        }
+        assert!(!switch.end() && tool.0.try_wait().unwrap().is_none());
     }
 
     #[test]
@@ -197,7 +268,7 @@ mod tests {
             switch.tell(&Holds(8), &ProcessMark::of(tool.0.id())).unwrap();
             thread::park_timeout(LOOK);
         }
-        drop(switch);
+        assert!(!switch.end());
         assert!(tool.0.try_wait().unwrap().is_none());
     }
 

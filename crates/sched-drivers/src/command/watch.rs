@@ -17,6 +17,8 @@ use super::leash::{Ended, Leash, Order};
 pub(super) struct Watch {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Whether the switch says that it has ended the tool.
+    by_switch: bool,
 }
 
 struct Shared {
@@ -57,7 +59,7 @@ impl Watch {
         let shared = Arc::new(Shared { ctx, group, mark, state });
         let watching = Arc::clone(&shared);
         let thread = thread::Builder::new().name("backup-watch".into()).spawn(move || watching.watch())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), by_switch: false })
     }
 
     /// The reader failed: the tool is ended.
@@ -72,7 +74,7 @@ impl Watch {
         state.over = true;
         let switch = state.switch.take();
         drop(state);
-        drop(switch);
+        self.by_switch = switch.is_some_and(DeadManSwitch::end);
         self.wake();
         if let Some(thread) = self.thread.take() {
             // It does nothing that panics; if it did, there would be nobody left to send signals.
@@ -80,8 +82,10 @@ impl Watch {
         }
     }
 
+    /// Why it was ended, if it was. Known when this has [stopped](Self::stop).
     pub(super) fn ended(&self) -> Option<Ended> {
-        self.shared.state.lock().leash.ended()
+        let by_switch = self.by_switch.then_some(Ended::LeaseOver);
+        by_switch.or_else(|| self.shared.state.lock().leash.ended())
     }
 
     fn wake(&self) {
