@@ -1,10 +1,12 @@
 //! Reading jobs: one thread goes through the file and hands out entries, others make them of bytes.
 
 use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope};
 
-use redb::{Range, ReadOnlyTable, ReadableTable, ReadableTableMetadata, StorageError};
+use redb::{Range, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use sched_core::store::{Entry, StoreError};
 
 use super::fault::Place;
@@ -57,19 +59,20 @@ impl Decoder {
         scope: &'scope Scope<'scope, '_>,
         place: &'scope Place,
         known: &'scope Numbered,
-    ) -> Result<Self, StoreError> {
+    ) -> io::Result<Self> {
         let (raw, given) = sync_channel::<Raw>(UNDER_WAY);
         let (done, decoded) = sync_channel(UNDER_WAY);
         let run = move || {
             for raw in given {
+                let decoded = catch_unwind(AssertUnwindSafe(|| raw.decode(place, known)));
+                let decoded = decoded.unwrap_or_else(|panic| Err(place.panicked("read", &*panic)));
                 // After an error of another one nobody takes this.
-                if done.send(raw.decode(place, known)).is_err() {
+                if done.send(decoded).is_err() {
                     return;
                 }
             }
         };
-        let thread = thread::Builder::new().name("backup-sched-load".into()).spawn_scoped(scope, run);
-        thread.map_err(|error| place.io_error("read", &error))?;
+        thread::Builder::new().name("backup-sched-load".into()).spawn_scoped(scope, run)?;
         Ok(Self { raw, decoded })
     }
 
@@ -114,35 +117,46 @@ pub(super) fn jobs(
     known: &Numbered,
     take: &mut dyn FnMut(Entry),
 ) -> Result<(u64, HashSet<u64>), StoreError> {
-    let read = |error: StorageError| place.failed("read", error.into());
-    let is_small = table.len().map_err(read)? <= PORTION as u64;
-    let mut rows = Rows { range: table.iter().map_err(read)?, live: 0 };
+    let is_small = table.len().map_err(|error| place.failed("read", error.into()))? <= PORTION as u64;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let decoders = if is_small { 0 } else { cores.min(MOST_DECODERS) };
+    jobs_by(decoders, table, place, known, take)
+}
+
+/// The same with so many decoders, or as many as the system lets start: without any this thread decodes.
+pub(super) fn jobs_by(
+    decoders: usize,
+    table: &ReadOnlyTable<u64, &'static [u8]>,
+    place: &Place,
+    known: &Numbered,
+    take: &mut dyn FnMut(Entry),
+) -> Result<(u64, HashSet<u64>), StoreError> {
+    let range = table.iter().map_err(|error| place.failed("read", error.into()))?;
+    let mut rows = Rows { range, live: 0 };
     let mut used = HashSet::new();
     let mut hand_out = |decoded: Decoded| {
         used.extend(decoded.terms);
         decoded.entries.into_iter().for_each(&mut *take);
     };
-    if is_small {
-        hand_out(rows.next(place)?.decode(place, known)?);
-    } else {
-        thread::scope(|scope| decode(scope, &mut rows, place, known, &mut hand_out))?;
-    }
+    thread::scope(|scope| {
+        let started = (0..decoders).map_while(|_| Decoder::start(scope, place, known).ok());
+        let started: Vec<Decoder> = started.collect();
+        decode(&started, &mut rows, place, known, &mut hand_out)
+    })?;
     Ok((rows.live, used))
 }
 
 /// Portions go round the decoders, and come back in the same order.
-fn decode<'scope>(
-    scope: &'scope Scope<'scope, '_>,
+fn decode(
+    decoders: &[Decoder],
     rows: &mut Rows<'_>,
-    place: &'scope Place,
-    known: &'scope Numbered,
+    place: &Place,
+    known: &Numbered,
     hand_out: &mut dyn FnMut(Decoded),
 ) -> Result<(), StoreError> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let decoders = (0..cores.min(MOST_DECODERS)).map(|_| Decoder::start(scope, place, known));
-    let decoders = decoders.collect::<Result<Vec<_>, _>>()?;
+    let mut turns = decoders.iter().cycle();
     let mut under_way = VecDeque::new();
-    for decoder in decoders.iter().cycle() {
+    loop {
         if under_way.len() == UNDER_WAY * decoders.len()
             && let Some(oldest) = under_way.pop_front()
         {
@@ -152,8 +166,28 @@ fn decode<'scope>(
         if raw.jobs.is_empty() {
             break;
         }
-        decoder.give(raw, place)?;
-        under_way.push_back(decoder);
+        if let Some(decoder) = turns.next() {
+            decoder.give(raw, place)?;
+            under_way.push_back(decoder);
+        } else {
+            hand_out(raw.decode(place, known)?);
+        }
     }
     under_way.into_iter().try_for_each(|decoder| decoder.take(place).map(&mut *hand_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_says_so() {
+        let (place, known) = (Place("here".into()), Numbered::new());
+        let error = thread::scope(|scope| {
+            let decoder = Decoder::start(scope, &place, &known).unwrap();
+            decoder.give(Raw { bytes: Vec::new(), jobs: vec![(1, 9)] }, &place).unwrap();
+            decoder.take(&place).err()
+        });
+        assert!(matches!(error, Some(StoreError::Corrupt { .. })), "{error:?}");
+    }
 }

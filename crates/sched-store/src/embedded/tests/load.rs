@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use redb::Database;
+use redb::{Database, ReadableDatabase};
 use sched_core::store::{Entry, JobStore, StoreError};
 use sched_core::{Clock, Engine, EngineConfig, JobId, JobSpec, JobTerms, ManualClock, Output};
 
 use super::super::EmbeddedStore;
+use super::super::fault::Place;
 use super::super::format::JOBS;
+use super::super::load::jobs_by;
 
 /// More than the threads have under way at once, and no whole number of portions.
 const MANY: u64 = 20_011;
@@ -33,6 +35,22 @@ fn many_jobs() -> Vec<Entry> {
         }
     }
     jobs
+}
+
+/// As where the system lets no thread start.
+#[test]
+fn many_jobs_come_without_a_decoder() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = EmbeddedStore::at(dir.path().join("store.redb"));
+    store.open().unwrap();
+    let jobs = many_jobs();
+    store.commit(&jobs).unwrap();
+    let (open, place) = (store.open.as_ref().unwrap(), Place("here".into()));
+    let table = open.database.begin_read().unwrap().open_table(JOBS).unwrap();
+    let mut found = Vec::new();
+    let known = open.terms.numbered(&place).unwrap();
+    jobs_by(0, &table, &place, &known, &mut |entry| found.push(entry)).unwrap();
+    assert!(found == jobs, "{} of {}", found.len(), jobs.len());
 }
 
 #[test]
