@@ -152,6 +152,14 @@ pub(crate) fn compare(
             let measured = &mut measured[which];
             let mut histogram = stats::empty();
             block.clone().for_each(|sample| histogram.saturating_record(micros(sample)));
+            println!(
+                "round {}, {}: p50 {:.2} ms, p99 {:.2} ms, {:.1} MB/s",
+                round + 1,
+                measured.method.name(),
+                histogram.value_at_quantile(0.5) as f64 / 1e3,
+                histogram.value_at_quantile(0.99) as f64 / 1e3,
+                moved as f64 / to.since(from).as_secs_f64() / 1e6
+            );
             measured.courses.push(course(block, from, to));
             measured.begun.push(from.since(first).as_secs_f64());
             measured.blocks.push(histogram);

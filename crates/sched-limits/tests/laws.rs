@@ -348,6 +348,13 @@ fn settings_out_of_range_are_refused_by_name() {
     assert_eq!(pi(|c| c.fail_slow.period = Duration::ZERO), "period");
     assert_eq!(AimdLaw::new(AimdConfig::new(Duration::ZERO)).unwrap_err().field, "target");
     assert_eq!(DelayLaw::new(DelayConfig::new(Duration::ZERO)).unwrap_err().field, "target");
+    let pressure = |change: fn(&mut PressureConfig)| {
+        let mut config = PressureConfig::default();
+        change(&mut config);
+        PressureLaw::new(config).unwrap_err().field
+    };
+    assert_eq!(pressure(|c| c.target = 1.0), "target");
+    assert_eq!(pressure(|c| c.learning.as_mut().unwrap().memory = Duration::ZERO), "memory");
     assert_eq!(FixedLaw::new(f64::NAN).unwrap_err().field, "share");
     assert_eq!(ScheduleLaw::new(Plan::daily([])).unwrap_err().field, "entries");
     assert_eq!(ScheduleLaw::new(Plan::daily([(time(1, 0, 0, 0), 2.0)])).unwrap_err().field, "share");

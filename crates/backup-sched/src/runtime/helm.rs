@@ -108,11 +108,12 @@ impl Helm {
     ) {
         self.steer_by_latency(now, terms, latency.target);
         let mut value = latency.value.as_secs_f64();
-        if let Some(window) = window.filter(|_| self.by_default.contains(&terms.name)) {
+        // A reading of several windows together is one of a longer time already.
+        let alone = window.filter(|window| window.samples() >= latency.samples);
+        if let Some(window) = alone.filter(|_| self.by_default.contains(&terms.name)) {
             let spread = self.spreads.entry(terms.name.clone());
             let spread = spread.or_insert_with(|| LatencySpread::new(latency.quantile));
-            spread.observe(window);
-            value *= spread.factor();
+            value *= spread.observe(window);
         }
         let of = &steered(&terms.scope);
         self.hear(now, Heard { signal: &terms.name, of, period: terms.period, value }, rates);
@@ -208,4 +209,76 @@ impl Helm {
 /// heed it.
 fn steered(scope: &Scope) -> Scope {
     if scope.is_place() && scope.check().is_ok() { scope.clone() } else { Scope::Fleet }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sched_core::{Clock, ManualClock};
+    use sched_workload::ForegroundLatency;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const REQUESTS: u64 = 1_000;
+
+    /// A second in which so many requests took `slow`, and the others 1 ms.
+    fn second(slow: Duration, count: u64) -> LatencyWindow {
+        let latency = ForegroundLatency::new();
+        (0..REQUESTS - count).for_each(|_| latency.record(Duration::from_millis(1)));
+        (0..count).for_each(|_| latency.record(slow));
+        latency.drain()
+    }
+
+    /// The rate after five minutes of such seconds under a goal of 10 ms.
+    fn rate(window: impl Fn(u64) -> LatencyWindow) -> u64 {
+        let clock = ManualClock::default();
+        let terms = DetectorTerms {
+            name: "foreground".into(),
+            scope: Scope::Fleet,
+            period: SECOND,
+            latency_target: Some(Duration::from_millis(10)),
+            healthy_latency: None,
+        };
+        let full = 1_000_000;
+        let scale = Scale { full, ceiling: Rate::BytesPerSec(full) };
+        let rates = Rates::new(Arc::new(clock.clone()), Some(full), true);
+        let mut helm = Helm::new(clock.now(), vec![], std::slice::from_ref(&terms), (scale, BTreeMap::new()));
+        let mut rate = 0;
+        for at in 0..300 {
+            clock.advance(SECOND);
+            let window = window(at);
+            let value = window.quantile(0.99);
+            let latency = LatencyReading {
+                value,
+                target: Duration::from_millis(10),
+                quantile: 0.99,
+                samples: window.samples(),
+            };
+            helm.latency(clock.now(), &terms, (&latency, Some(&window)), &rates);
+            let mut directives = Vec::new();
+            helm.publish(&mut directives);
+            for directive in directives {
+                if let Directive::Rate(_, Rate::BytesPerSec(new)) = directive {
+                    rate = new;
+                }
+            }
+        }
+        rate
+    }
+
+    #[test]
+    fn a_goal_is_kept_as_it_counts_over_minutes() {
+        let even = rate(|_| second(Duration::from_millis(9), 30));
+        assert!(even > 0, "9 ms are within 10");
+        // Half of the seconds have a p99 of 13 ms, half of 6.2: 9 ms in the mean of logarithms, 13 over a minute.
+        let uneven = rate(|at| second(Duration::from_micros(if at % 2 == 0 { 13_000 } else { 6_200 }), 60));
+        assert_eq!(uneven, 0);
+    }
+
+    #[test]
+    fn a_goal_is_aimed_at_from_below() {
+        assert_eq!(rate(|_| second(Duration::from_micros(9_700), 30)), 0);
+    }
 }

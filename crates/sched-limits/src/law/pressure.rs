@@ -94,6 +94,7 @@ impl PressureLaw {
     /// When a setting is out of its range.
     pub fn new(config: PressureConfig) -> Result<Self, LawError> {
         config.fail_slow.check()?;
+        config.learning.as_ref().map_or(Ok(()), Learning::check)?;
         above("target", config.target, (0.0, MOST_STALLED), "over 0 and at most .99")?;
         above("cap", config.cap, (0.0, 1.0), "over 0 and at most 1")?;
         let share = config.fail_slow.blind_floor.min(config.cap);

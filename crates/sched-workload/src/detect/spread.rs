@@ -10,6 +10,9 @@ use super::foreground::{LatencyWindow, histogram};
 const TOGETHER: usize = 15;
 /// … and how many such groups are remembered.
 const GROUPS: usize = 4;
+/// Requests beyond the quantile that a window needs: with fewer its quantile is that of a few requests, and lower than
+/// that of many by itself.
+const FEWEST_BEYOND: f64 = 5.0;
 /// A spread beyond this is a disturbance, and no property of the foreground.
 const MOST: f64 = 2.0;
 
@@ -37,12 +40,20 @@ impl LatencySpread {
         Self { quantile, pool: histogram(), sum: 0.0, windows: 0, spreads: VecDeque::new() }
     }
 
-    /// Takes a window in; one without requests says nothing.
-    pub fn observe(&mut self, window: &LatencyWindow) {
+    /// Takes a window in, and says by what its quantile is to be multiplied to stand for that of minutes. A window with
+    /// fewer than five requests beyond the quantile, of a p99 500 in all, says nothing and stands for itself.
+    pub fn observe(&mut self, window: &LatencyWindow) -> f64 {
+        let beyond = window.samples() as f64 * (1.0 - self.quantile);
         let own = window.quantile(self.quantile).as_secs_f64();
-        if own <= 0.0 || !window.add_to(&mut self.pool) {
-            return;
+        // The share is not exact in binary.
+        if beyond < FEWEST_BEYOND - 1e-6 || own <= 0.0 || !window.add_to(&mut self.pool) {
+            return 1.0;
         }
+        self.learn(own);
+        self.factor()
+    }
+
+    fn learn(&mut self, own: f64) {
         self.sum += own.ln();
         self.windows += 1;
         if self.windows < TOGETHER {
@@ -82,7 +93,9 @@ mod tests {
 
     fn spread(windows: impl IntoIterator<Item = LatencyWindow>) -> f64 {
         let mut spread = LatencySpread::new(0.99);
-        windows.into_iter().for_each(|window| spread.observe(&window));
+        windows.into_iter().for_each(|window| {
+            spread.observe(&window);
+        });
         spread.factor()
     }
 
@@ -108,8 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn moments_without_requests_say_nothing() {
+    fn moments_with_few_requests_say_nothing() {
         let latency = ForegroundLatency::new();
         assert_eq!(spread((0..60).map(|_| latency.drain())), 1.0);
+        // Of 400 requests a moment's p99 is the fourth largest: moments differ by chance alone.
+        assert_eq!(spread((0..60).map(|n| window(400, n % 8, 5))), 1.0);
+        let mut known = LatencySpread::new(0.99);
+        (0..60).for_each(|n| _ = known.observe(&window(1000, if n % 3 == 0 { 50 } else { 0 }, 2)));
+        assert!(known.factor() > 1.5);
+        assert_eq!(known.observe(&window(100, 0, 1)), 1.0, "whatever is known of others");
     }
 }
