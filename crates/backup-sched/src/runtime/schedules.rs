@@ -41,8 +41,8 @@ pub(crate) struct Schedules {
     points: HashMap<Key, Timestamp>,
     catch_up: CatchUp,
     links: BTreeMap<Scope, LinkId>,
-    /// What was due while nothing could be made durable, and comes again.
-    need_store: BTreeMap<ScheduleId, Due>,
+    /// What was due while nothing could be made durable, and until when it was put off.
+    need_store: BTreeMap<ScheduleId, (Due, Timestamp)>,
     /// Counts what began to recur, or does no more.
     changes: u64,
     /// Other policies are coming into force: nobody is handed out.

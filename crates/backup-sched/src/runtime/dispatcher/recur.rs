@@ -79,8 +79,9 @@ impl Dispatcher {
                 self.postpone(now, &due, &about, wall_plus(wall, QUEUE_AGAIN), why);
             }
             Err(SubmitError::Store(error)) => {
-                self.parts.schedules.needs_store(&due);
-                self.postpone(now, &due, &about, wall_plus(wall, QUEUE_AGAIN), error.to_string());
+                let until = wall_plus(wall, QUEUE_AGAIN);
+                self.parts.schedules.needs_store(&due, until);
+                self.postpone(now, &due, &about, until, error.to_string());
             }
             Err(error) => {
                 self.parts.schedules.skip(wall, &due);

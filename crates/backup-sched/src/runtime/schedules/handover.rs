@@ -95,17 +95,17 @@ impl Schedules {
         kept
     }
 
-    /// What is [postponed](Self::postpone) need not wait so long if the store is back before.
-    pub(crate) fn needs_store(&mut self, due: &Due) {
-        self.need_store.insert(due.id, *due);
+    /// What is [postponed](Self::postpone) until then need not wait so long if the store is back before.
+    pub(crate) fn needs_store(&mut self, due: &Due, until: Timestamp) {
+        self.need_store.insert(due.id, (*due, until));
     }
 
     /// Jobs can be made durable again: what waited for that alone is due.
     pub(crate) fn store_is_back(&mut self, wall: Timestamp) {
-        for (id, due) in std::mem::take(&mut self.need_store) {
-            // Unless it was made, or is another's, meanwhile.
-            let waits = self.timetable.due_at(id).is_some_and(|at| at > wall) && self.timetable.resume(id);
-            if waits {
+        for (id, (due, until)) in std::mem::take(&mut self.need_store) {
+            // Unless it was made, is another's, or is due at another time, meanwhile.
+            let waits = until > wall && self.timetable.due_at(id) == Some(until);
+            if waits && self.timetable.resume(id) {
                 self.timetable.postpone(&due, wall);
             }
         }

@@ -69,14 +69,31 @@ fn what_waits_for_the_store_is_due_when_that_is_back() {
     clock.advance(Duration::from_secs(2 * 3600));
     let wall = clock.now().wall;
     let Some(Turn::Due(due)) = schedules.turn(wall) else { panic!("it is due") };
-    schedules.needs_store(&due);
-    schedules.postpone(&due, wall_plus(wall, Duration::from_secs(60)));
+    let until = wall_plus(wall, Duration::from_secs(60));
+    schedules.needs_store(&due, until);
+    schedules.postpone(&due, until);
     assert_eq!(schedules.turn(wall), None);
     schedules.store_is_back(wall);
     let Some(Turn::Due(again)) = schedules.turn(wall) else { panic!("it is due again") };
     assert_eq!((again.id, again.at), (due.id, due.at));
     // It is made now, and comes no more.
     schedules.submitted(&again, JobId(1));
+    schedules.store_is_back(wall);
+    assert_eq!(schedules.turn(wall), None);
+}
+
+#[test]
+fn what_is_not_due_any_more_when_the_store_is_back_does_not_come() {
+    let clock = ManualClock::default();
+    let mut schedules = Schedules::new(clock.now(), &policies("rpo"), HashMap::new(), None, |_| false);
+    clock.advance(Duration::from_secs(24 * 3600));
+    let wall = clock.now().wall;
+    let Some(Turn::Due(due)) = schedules.turn(wall) else { panic!("it is due") };
+    let until = wall_plus(wall, Duration::from_secs(60));
+    schedules.needs_store(&due, until);
+    schedules.postpone(&due, until);
+    // Somebody else has made one.
+    schedules.renewed(wall, ("a".into(), BackupKind::Full), wall);
     schedules.store_is_back(wall);
     assert_eq!(schedules.turn(wall), None);
 }
