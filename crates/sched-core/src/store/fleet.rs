@@ -42,7 +42,7 @@ pub trait FleetDesk: fmt::Debug + Send + Sync {
     /// From here on what is written of a share is left out.
     fn disown(&self, share: u32);
 
-    /// What is kept of an instance belongs to an owned share, whether it has a job or not.
+    /// What is kept of an instance belongs to an owned share, whether it has a job or not, and wherever it was before.
     fn place(&self, instance: &InstanceName, share: u32);
 
     /// What is learned of a host's load belongs to a share, whoever owns that: its cluster's, where it is in one. Without

@@ -29,8 +29,10 @@ pub(super) struct OwnedShares {
     pub(super) jobs: HashMap<JobId, u32>,
     /// Instances that had a job, or of which something is kept.
     instances: HashMap<InstanceName, u32>,
-    /// Hosts that are known, wherever they are: a host of a cluster is in its cluster's share.
+    /// Hosts of the policies, wherever they are: a host of a cluster is in its cluster's share.
     hosts: HashMap<HostName, u32>,
+    /// Hosts that had a job in an owned share, or of which something is kept there.
+    hosts_of_jobs: HashMap<HostName, u32>,
 }
 
 impl Desk {
@@ -60,7 +62,7 @@ impl FleetDesk for Desk {
         taken.facts.iter().filter_map(instance_of).for_each(|instance| owned.know(taken.share, instance));
         for fact in &taken.facts {
             if let Entry::Week(Scope::Host(host), _) = fact {
-                owned.hosts.entry(host.clone()).or_insert(taken.share);
+                owned.hosts_of_jobs.entry(host.clone()).or_insert(taken.share);
             }
         }
     }
@@ -70,10 +72,11 @@ impl FleetDesk for Desk {
         owned.shares.remove(&share);
         owned.jobs.retain(|_, place| *place != share);
         owned.instances.retain(|_, place| *place != share);
+        owned.hosts_of_jobs.retain(|_, place| *place != share);
     }
 
     fn place(&self, instance: &InstanceName, share: u32) {
-        self.owned().know(share, instance);
+        self.owned().instances.insert(instance.clone(), share);
     }
 
     fn place_host(&self, host: &HostName, share: u32) {
@@ -88,8 +91,8 @@ impl OwnedShares {
         self.jobs.insert(record.id, share);
         self.know(share, &record.spec.instance);
         for host in record.spec.hosts() {
-            if !self.hosts.contains_key(host) {
-                self.hosts.insert(host.clone(), share);
+            if !self.hosts_of_jobs.contains_key(host) {
+                self.hosts_of_jobs.insert(host.clone(), share);
             }
         }
     }
@@ -105,7 +108,7 @@ impl OwnedShares {
         let share = match entry {
             Entry::Week(Scope::Group(group), _) => Some(share_of_name(group.as_str(), shares)),
             Entry::Week(Scope::Host(host), _) => {
-                let known = self.hosts.get(host).copied();
+                let known = self.hosts.get(host).or_else(|| self.hosts_of_jobs.get(host)).copied();
                 Some(known.unwrap_or_else(|| share_of_name(host.as_str(), shares)))
             }
             entry => match instance_of(entry) {
@@ -170,5 +173,39 @@ mod tests {
         desk.disown(of("pg-main"));
         own(of("db-1"));
         assert_eq!(place(), FactPlace::Foreign);
+    }
+
+    fn desk_with(shares: &[u32]) -> Desk {
+        let desk = Desk::new(64, Lease::new(Duration::from_secs(15)));
+        for share in shares {
+            desk.own(&TakenShare { share: *share, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() });
+        }
+        desk
+    }
+
+    #[test]
+    fn hosts_that_no_policy_names_are_forgotten_with_their_share() {
+        let (host, share) = (HostName::from("db-1"), 7);
+        let desk = desk_with(&[]);
+        let week = Entry::Week(Scope::Host(host.clone()), None);
+        let facts = vec![week.clone()];
+        desk.own(&TakenShare { share, epoch: 1, owner: 1, jobs: Vec::new(), facts });
+        assert_eq!(desk.owned().place_of_fact(&week, 64), FactPlace::Share(share));
+        // The policies know better.
+        desk.place_host(&host, 8);
+        assert_eq!(desk.owned().place_of_fact(&week, 64), FactPlace::Foreign);
+        desk.disown(share);
+        assert!(desk.owned().hosts_of_jobs.is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_of_an_instance_moves_with_it() {
+        let desk = desk_with(&[1, 2]);
+        let instance = InstanceName::from("orders");
+        let week = Entry::Week(Scope::Instance(instance.clone()), None);
+        for share in [1, 2] {
+            desk.place(&instance, share);
+            assert_eq!(desk.owned().place_of_fact(&week, 64), FactPlace::Share(share));
+        }
     }
 }
