@@ -8,20 +8,22 @@ use backup_sched::core::store::{
     StoreError, TakenShare,
 };
 use backup_sched::core::{HostName, InstanceName, JobSpec, RunLease};
-use backup_sched::{JobId, ManualClock, Policies, RunContext, RunError, Scheduler};
+use backup_sched::{Clock, JobId, ManualClock, Policies, RunContext, RunError, Scheduler, Scope};
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use jiff::Timestamp;
 
 const LONG: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 /// Beats after which something should have happened.
 const MANY: u32 = 10_000;
 
-/// All is of one share, and the lease holds.
+/// The cluster `ours` is of share 1, all else of share 0, and the lease holds.
 #[derive(Debug)]
 struct Desk;
 
 impl FleetDesk for Desk {
-    fn share_of(&self, _: &JobSpec) -> u32 {
-        0
+    fn share_of(&self, spec: &JobSpec) -> u32 {
+        u32::from(spec.groups.iter().any(|group| group.as_str().starts_with("ours")))
     }
 
     fn lease(&self) -> Arc<dyn RunLease> {
@@ -115,37 +117,89 @@ impl JobStore for Gated {
     }
 }
 
+/// A scheduler that hears what a test tells it.
+struct Rig {
+    scheduler: Scheduler,
+    clock: ManualClock,
+    store: MemoryStore,
+    tell: Sender<FleetNews>,
+    is_clear: Receiver<Vec<u32>>,
+    is_asked: Receiver<()>,
+    /// Dropped, all is written at once.
+    open: Option<Sender<()>>,
+}
+
+impl Rig {
+    fn new(file: &str) -> Self {
+        let (store, (asked, is_asked), (open, gate)) = (MemoryStore::new(), unbounded(), unbounded());
+        let ((tell, news), (clear, is_clear)) = (unbounded(), unbounded());
+        let member = Box::new(Others { news, clear });
+        let fleet = Some(Fleet { desk: Arc::new(Desk), member });
+        let gated = Gated { store: store.clone(), asked, gate, fleet };
+        let at_once = |_: &RunContext| -> Result<(), RunError> { Ok(()) };
+        let clock = ManualClock::default();
+        let builder = Scheduler::builder().policies(policies(file)).clock(clock.clone());
+        let scheduler = builder.executor("generic", at_once).store(gated).start().unwrap();
+        Self { scheduler, clock, store, tell, is_clear, is_asked, open: Some(open) }
+    }
+
+    fn take(&self, share: u32) {
+        let taken = TakenShare { share, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() };
+        self.tell.send(FleetNews::Taken(Box::new(taken))).unwrap();
+    }
+
+    /// Which shares are clear, at the next beat.
+    fn beat(&self) -> Vec<u32> {
+        self.is_clear.recv_timeout(LONG).unwrap()
+    }
+
+    /// When the backup of an instance is due next.
+    fn due(&self, instance: &str) -> Option<Timestamp> {
+        self.scheduler.next_runs_of(instance).unwrap()[0].due
+    }
+}
+
+fn policies(file: &str) -> Policies {
+    Policies::builtin().with_toml("policy.toml", file).unwrap()
+}
+
 /// Not all that is written is a record of the engine: how what recurs stands is none.
 #[test]
 fn a_share_is_left_when_all_of_it_is_written() {
-    let policies = "[instances.a]\ntechnology = 'generic'\nschedule = '0 3 * * *'\n";
-    let policies = Policies::builtin().with_toml("policy.toml", policies).unwrap();
-    let (store, (asked, is_asked), (open, gate)) = (MemoryStore::new(), unbounded(), unbounded::<()>());
-    let ((tell, news), (clear, is_clear)) = (unbounded(), unbounded());
-    let member = Box::new(Others { news, clear });
-    let fleet = Some(Fleet { desk: std::sync::Arc::new(Desk), member });
-    let gated = Gated { store: store.clone(), asked, gate, fleet };
-    let at_once = |_: &RunContext| -> Result<(), RunError> { Ok(()) };
-    let builder = Scheduler::builder().policies(policies).clock(ManualClock::default());
-    let scheduler = builder.executor("generic", at_once).store(gated).start().unwrap();
-    let taken = TakenShare { share: 0, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() };
-    tell.send(FleetNews::Taken(Box::new(taken))).unwrap();
-    is_asked.recv_timeout(LONG).expect("it is written how what recurs stands");
-    tell.send(FleetNews::GiveUp(vec![0])).unwrap();
-    let beat = || is_clear.recv_timeout(LONG).unwrap();
+    let mut rig = Rig::new("[instances.a]\ntechnology = 'generic'\nschedule = '0 3 * * *'\n");
+    rig.take(0);
+    rig.is_asked.recv_timeout(LONG).expect("it is written how what recurs stands");
+    rig.tell.send(FleetNews::GiveUp(vec![0])).unwrap();
     // It has heard of that when it answers, and the beats that follow say what it makes of it.
     let is_told = (0..MANY).any(|_| {
-        assert!(beat().is_empty(), "it is not written yet");
-        tell.is_empty()
+        assert!(rig.beat().is_empty(), "it is not written yet");
+        rig.tell.is_empty()
     });
     assert!(is_told);
     for _ in 0..100 {
-        scheduler.summary().unwrap();
-        assert!(beat().is_empty(), "it is not written yet");
+        rig.scheduler.summary().unwrap();
+        assert!(rig.beat().is_empty(), "it is not written yet");
     }
-    drop(open);
-    assert!((0..MANY).any(|_| beat() == [0]), "now it is");
-    let written = store.entries();
+    drop(rig.open.take());
+    assert!((0..MANY).any(|_| rig.beat() == [0]), "now it is");
+    let written = rig.store.entries();
     assert!(written.iter().any(|entry| matches!(entry, Entry::Schedule(_))), "{written:?}");
-    scheduler.shutdown(LONG);
+    rig.scheduler.shutdown(LONG);
+}
+
+#[test]
+fn what_was_learned_of_the_load_is_written_before_a_share_is_left() {
+    let mut rig = Rig::new("");
+    drop(rig.open.take());
+    rig.take(0);
+    let now = rig.clock.now().wall;
+    let samples = (1..48).rev().map(|n| (now - HOUR / 2 * n, 50.0));
+    let host = Scope::Host("db-1".into());
+    assert!(rig.scheduler.learn(host.clone(), samples.collect::<Vec<_>>()).unwrap() > 0);
+    rig.tell.send(FleetNews::GiveUp(vec![0])).unwrap();
+    assert!((0..MANY).any(|_| rig.beat() == [0]));
+    let written = rig.store.entries();
+    let is_week = |entry: &Entry| matches!(entry, Entry::Week(scope, Some(_)) if *scope == host);
+    assert!(written.iter().any(is_week), "{written:?}");
+    rig.scheduler.shutdown(LONG);
 }

@@ -225,12 +225,19 @@ impl Dispatcher {
             }
         }
         self.carry_out_all();
-        // Not all that is written of a share is a record of the engine: how its recurring backups stand, for example.
-        let handed_on = self.keeping.as_ref().map_or(0, |keeping| keeping.handed_on);
-        let Some(sharing) = &mut self.sharing else { return };
+        let Some(sharing) = &self.sharing else { return };
         if sharing.jobs.contains_key(&share) {
             return;
         }
+        let is_new = sharing.leaving.get(&share).is_some_and(Option::is_none);
+        if is_new && sharing.owned.contains(&share) {
+            // The next owner goes on with what was learned here.
+            self.keep_weeks(now, true);
+            self.hand_on();
+        }
+        // Not all that is written of a share is a record of the engine: how its recurring backups stand, for example.
+        let handed_on = self.keeping.as_ref().map_or(0, |keeping| keeping.handed_on);
+        let Some(sharing) = &mut self.sharing else { return };
         let committed = sharing.committed;
         let Some(upto) = sharing.leaving.get_mut(&share) else { return };
         let upto = *upto.get_or_insert(handed_on);
