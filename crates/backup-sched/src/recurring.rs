@@ -81,6 +81,9 @@ impl Scheduler {
     /// [`SchedulerBuilder::recovery_points`](crate::SchedulerBuilder::recovery_points) does at the start. One that is older
     /// than what is known changes nothing. Slots of intervals and cron expressions come all the same.
     ///
+    /// Where several schedulers share a fleet, tell each of them: it is not passed on. The owner of the instance's share
+    /// counts by it and writes it down. The others write nothing down, and count by it when the share becomes theirs.
+    ///
     /// # Errors
     /// When the scheduler has ended.
     pub fn add_recovery_points<N: Into<InstanceName>>(
