@@ -203,3 +203,34 @@ fn what_was_learned_of_the_load_is_written_before_a_share_is_left() {
     assert!(written.iter().any(is_week), "{written:?}");
     rig.scheduler.shutdown(LONG);
 }
+
+/// Its former owner may be making the slot that has just passed.
+#[test]
+fn an_instance_that_policies_move_here_begins_with_its_next_slot() {
+    let file = |cluster: &str| {
+        format!(
+            "[clusters.ours]\ntechnology = 'generic'\n[clusters.theirs]\ntechnology = 'generic'\n\
+             [instances.a]\ncluster = '{cluster}'\nschedule = '0 3 * * *'\n\
+             [instances.b]\ncluster = 'ours'\nschedule = '0 3 * * *'\n"
+        )
+    };
+    let mut rig = Rig::new(&file("theirs"));
+    drop(rig.open.take());
+    rig.take(1);
+    let slot = rig.clock.now().wall + HOUR * 3;
+    let is_schedule = |entry: &Entry| matches!(entry, Entry::Schedule(_));
+    let has_taken = || rig.store.entries().iter().any(is_schedule);
+    assert!((0..MANY).any(|_| rig.beat().is_empty() && has_taken()));
+    rig.clock.advance(HOUR * 3);
+    let is_put_off = |due: Timestamp| due > slot && due < slot + HOUR;
+    let waits = || rig.beat().is_empty() && rig.due("a").is_some_and(is_put_off);
+    assert!((0..MANY).any(|_| waits()), "it is another's");
+    // Nothing of what was known of places is known any more.
+    rig.scheduler.reload(policies(&file("theirs"))).unwrap();
+    rig.scheduler.reload(policies(&file("ours"))).unwrap();
+    assert_eq!(rig.due("a"), Some(slot + HOUR * 24));
+    rig.clock.advance(HOUR * 24);
+    let is_made = |due: Timestamp| due == slot + HOUR * 48;
+    assert!((0..MANY).any(|_| rig.beat().is_empty() && rig.due("a").is_some_and(is_made)));
+    rig.scheduler.shutdown(LONG);
+}

@@ -246,8 +246,9 @@ impl Dispatcher {
             }
             Command::Asked(after, most, reply) => drop(reply.send(self.asked(after, most))),
             Command::Exchange(current, signals, reply) => {
+                let before = self.take_places_of_recurring();
                 *self.parts.current.write() = current;
-                self.forget_shares_of_instances();
+                self.place_recurring_anew(now, &before);
                 self.parts.foresight.outdate();
                 let directives = self.parts.signals.follow_policies(now, *signals);
                 self.follow(directives);

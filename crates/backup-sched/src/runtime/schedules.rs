@@ -160,7 +160,8 @@ impl Schedules {
         Some(entry.about.technology.clone())
     }
 
-    fn mark_unkept(&mut self, key: &Key) {
+    /// How it stands is written down again.
+    pub(crate) fn mark_unkept(&mut self, key: &Key) {
         self.unkept.iter_mut().for_each(|unkept| _ = unkept.insert(key.clone()));
     }
 

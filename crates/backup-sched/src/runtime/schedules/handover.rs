@@ -8,7 +8,7 @@ use sched_core::store::{Entry, ScheduleEntry};
 use sched_core::{JobId, wall_plus, wall_until};
 use sched_policy::{Due, Every, Outcome};
 
-use super::{Key, Schedules};
+use super::{Key, Scheduled, Schedules};
 
 /// Walls of schedulers that share a fleet differ by no more: what one of them has dealt with, however early that seems to
 /// the next, has been dealt with.
@@ -62,6 +62,25 @@ impl Schedules {
             self.go_on(key, kept, goes_on);
             // Whoever keeps it has it so.
             self.unkept.iter_mut().for_each(|unkept| _ = unkept.remove(key));
+        }
+    }
+
+    /// Nobody says how what recurs of an instance stands: its slots begin now, and one that follows its recovery point counts
+    /// as just made. One whose job is under way here goes on.
+    pub(crate) fn begin(&mut self, wall: Timestamp, key: &Key) {
+        let Some(id) = self.ids.get(key).copied() else { return };
+        if self.entries.get(&id).is_none_or(|scheduled| scheduled.job.is_some()) {
+            return;
+        }
+        let Some(Scheduled { about, active, .. }) = self.entries.remove(&id) else { return };
+        self.timetable.remove(id);
+        self.add(wall, Arc::unwrap_or_clone(about), Some(wall));
+        let Some(id) = self.ids.get(key).copied() else { return };
+        let Some(scheduled) = self.entries.get_mut(&id) else { return };
+        scheduled.active = active;
+        if scheduled.about.recurrence.every == Every::Rpo {
+            // Whoever has its share next does not know the recovery point either.
+            scheduled.not_before = self.timetable.due_at(id);
         }
     }
 

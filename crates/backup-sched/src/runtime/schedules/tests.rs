@@ -1,4 +1,5 @@
 use super::*;
+use sched_core::store::Entry;
 use sched_core::{Clock, ManualClock};
 
 fn policies(schedule: &str) -> Policies {
@@ -96,4 +97,32 @@ fn what_is_not_due_any_more_when_the_store_is_back_does_not_come() {
     schedules.renewed(wall, ("a".into(), BackupKind::Full), wall);
     schedules.store_is_back(wall);
     assert_eq!(schedules.turn(wall), None);
+}
+
+/// Of an instance that another scheduler makes, each slot is handed out here as well, and put off again and again.
+#[test]
+fn what_begins_here_leaves_the_slots_to_others_that_have_passed() {
+    for (schedule, first, last) in [("0 2 * * *", 19, 19), ("rpo", 12, 18)] {
+        let clock = ManualClock::default();
+        let key = ("a".into(), BackupKind::Full);
+        let kept = Some(HashMap::new());
+        let mut schedules = Schedules::new(clock.now(), &policies(schedule), HashMap::new(), kept, |_| false);
+        clock.advance(Duration::from_secs(7 * 3600));
+        let wall = clock.now().wall;
+        let Some(Turn::Due(due)) = schedules.turn(wall) else { panic!("{schedule} is due") };
+        schedules.postpone(&due, wall_plus(wall, Duration::from_secs(30)));
+        schedules.begin(wall, &key);
+        let after = |hours: u64| wall_plus(wall, Duration::from_secs(hours * 3600));
+        assert_eq!(schedules.turn(after(first - 1)), None, "{schedule}");
+        // Whoever has its share next goes on from there.
+        let Some(Entry::Schedule(entry)) = schedules.news().pop() else { panic!("it is written down") };
+        schedules.take_over(wall, &key, Some(&entry), false);
+        assert_eq!(schedules.turn(after(first - 1)), None, "{schedule}");
+        let Some(Turn::Due(due)) = schedules.turn(after(last)) else { panic!("{schedule} is due again") };
+        // One whose job is under way here goes on.
+        schedules.submitted(&due, JobId(1));
+        schedules.begin(after(last), &key);
+        assert!(schedules.asks_for(JobId(1)), "{schedule}");
+        assert_eq!(schedules.turn(after(last + 24)), None, "{schedule}");
+    }
 }

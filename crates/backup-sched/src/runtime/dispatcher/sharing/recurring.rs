@@ -54,35 +54,63 @@ impl Dispatcher {
         Some(share)
     }
 
-    /// Other policies may put instances elsewhere.
-    pub(in super::super) fn forget_shares_of_instances(&mut self) {
-        self.sharing.iter_mut().for_each(|sharing| sharing.recurring = Places::default());
+    /// The share of each that recurs, by policies that others are about to replace: those may put instances elsewhere.
+    pub(in super::super) fn take_places_of_recurring(&mut self) -> HashMap<InstanceName, u32> {
+        self.look_at_recurring();
+        let places = self.sharing.as_mut().map(|sharing| std::mem::take(&mut sharing.recurring));
+        places.unwrap_or_default().instances
     }
 
-    /// What recurs in a share. All is looked at once, and again when something else recurs.
-    fn recurring_in(&mut self, share: u32) -> Vec<Key> {
-        let changes = self.parts.schedules.changes();
-        if self.sharing.as_ref().is_some_and(|sharing| sharing.recurring.indexed != Some(changes)) {
-            let all: Vec<(Key, TechnologyName)> = self
-                .parts
-                .schedules
-                .all()
-                .map(|(key, technology)| (key.clone(), technology.clone()))
-                .collect();
-            self.place_members();
-            let mut by_share = HashMap::<u32, Vec<Key>>::new();
-            for (key, technology) in all {
-                if let Some(share) = self.share_of_recurring(&key, &technology) {
-                    by_share.entry(share).or_default().push(key);
-                }
+    /// Other policies are in force. What they have moved into another share begins now: whoever made it until now has dealt
+    /// with the slots that have passed, may be making the last one still, and cannot be asked.
+    pub(in super::super) fn place_recurring_anew(&mut self, now: Now, before: &HashMap<InstanceName, u32>) {
+        self.look_at_recurring();
+        let wall = self.parts.engine.trusted(now).wall;
+        let Some(sharing) = &self.sharing else { return };
+        let is_here = |share: Option<&u32>| share.is_some_and(|share| sharing.owned.contains(share));
+        let moved = |key: &Key| {
+            let (was, is) = (before.get(&key.0), sharing.recurring.instances.get(&key.0));
+            (was != is).then(|| is_here(was) && is_here(is))
+        };
+        let moved: Vec<(Key, bool)> =
+            self.parts.schedules.all().filter_map(|(key, _)| Some((key.clone(), moved(key)?))).collect();
+        for (key, stays_here) in moved {
+            if stays_here {
+                // It goes on as it stands; its new share is written down.
+                self.parts.schedules.mark_unkept(&key);
+            } else {
+                self.parts.schedules.begin(wall, &key);
             }
-            self.sharing.iter_mut().for_each(|sharing| {
-                sharing.recurring.by_share = std::mem::take(&mut by_share);
-                sharing.recurring.indexed = Some(changes);
-            });
         }
+    }
+
+    /// What recurs in a share.
+    fn recurring_in(&mut self, share: u32) -> Vec<Key> {
+        self.look_at_recurring();
         let here = self.sharing.as_ref().and_then(|sharing| sharing.recurring.by_share.get(&share));
         here.cloned().unwrap_or_default()
+    }
+
+    /// Looks where all is that recurs, once, and again when something else recurs.
+    fn look_at_recurring(&mut self) {
+        let changes = self.parts.schedules.changes();
+        if self.sharing.as_ref().is_none_or(|sharing| sharing.recurring.indexed == Some(changes)) {
+            return;
+        }
+        let recurring = self.parts.schedules.all();
+        let all: Vec<(Key, TechnologyName)> =
+            recurring.map(|(key, technology)| (key.clone(), technology.clone())).collect();
+        self.place_members();
+        let mut by_share = HashMap::<u32, Vec<Key>>::new();
+        for (key, technology) in all {
+            if let Some(share) = self.share_of_recurring(&key, &technology) {
+                by_share.entry(share).or_default().push(key);
+            }
+        }
+        self.sharing.iter_mut().for_each(|sharing| {
+            sharing.recurring.by_share = std::mem::take(&mut by_share);
+            sharing.recurring.indexed = Some(changes);
+        });
     }
 
     /// Hosts of clusters are where these are, also if nothing recurs there.
