@@ -374,7 +374,8 @@ impl RunContext {
     }
 
     /// A handle on the same attempt that no order, rate or phase reaches and that tells nothing: for cleaning up after
-    /// a cancellation, and for steps that go on elsewhere whether they are waited for or not. Keep its use short.
+    /// a cancellation, and for steps that go on elsewhere whether they are waited for or not. Keep its use short. The
+    /// [lease](Self::lease) counts there, too: what is started under it ends with it.
     ///
     /// ```
     /// use std::sync::Arc;
