@@ -1,6 +1,7 @@
 //! What a scheduler does for its fleet, with others that do as they are told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use backup_sched::core::store::{
@@ -8,7 +9,7 @@ use backup_sched::core::store::{
     StoreError, TakenShare,
 };
 use backup_sched::core::{HostName, InstanceName, JobSpec, RunLease};
-use backup_sched::{Clock, JobId, ManualClock, Policies, RunContext, RunError, Scheduler, Scope};
+use backup_sched::{Clock, EventKind, JobId, ManualClock, Policies, RunContext, RunError, Scheduler, Scope};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use jiff::Timestamp;
 
@@ -17,9 +18,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Beats after which something should have happened.
 const MANY: u32 = 10_000;
 
-/// The cluster `ours` is of share 1, all else of share 0, and the lease holds.
-#[derive(Debug)]
-struct Desk;
+/// The cluster `ours` is of share 1, all else of share 0.
+#[derive(Debug, Default)]
+struct Desk(Arc<Lease>);
 
 impl FleetDesk for Desk {
     fn share_of(&self, spec: &JobSpec) -> u32 {
@@ -27,7 +28,7 @@ impl FleetDesk for Desk {
     }
 
     fn lease(&self) -> Arc<dyn RunLease> {
-        Arc::new(Holds)
+        self.0.clone()
     }
 
     fn own(&self, _: &TakenShare) {}
@@ -39,12 +40,15 @@ impl FleetDesk for Desk {
     fn place_host(&self, _: &HostName, _: u32) {}
 }
 
-#[derive(Debug)]
-struct Holds;
+/// Holds until it is ended.
+#[derive(Debug, Default)]
+struct Lease {
+    over: AtomicBool,
+}
 
-impl RunLease for Holds {
+impl RunLease for Lease {
     fn left(&self) -> Duration {
-        LONG
+        if self.over.load(Relaxed) { Duration::ZERO } else { LONG }
     }
 
     fn length(&self) -> Duration {
@@ -134,7 +138,7 @@ impl Rig {
         let (store, (asked, is_asked), (open, gate)) = (MemoryStore::new(), unbounded(), unbounded());
         let ((tell, news), (clear, is_clear)) = (unbounded(), unbounded());
         let member = Box::new(Others { news, clear });
-        let fleet = Some(Fleet { desk: Arc::new(Desk), member });
+        let fleet = Some(Fleet { desk: Arc::new(Desk::default()), member });
         let gated = Gated { store: store.clone(), asked, gate, fleet };
         let at_once = |_: &RunContext| -> Result<(), RunError> { Ok(()) };
         let clock = ManualClock::default();
@@ -233,4 +237,42 @@ fn an_instance_that_policies_move_here_begins_with_its_next_slot() {
     let is_made = |due: Timestamp| due == slot + HOUR * 48;
     assert!((0..MANY).any(|_| rig.beat().is_empty() && rig.due("a").is_some_and(is_made)));
     rig.scheduler.shutdown(LONG);
+}
+
+/// An executor may hear sooner than its scheduler that the lease is over.
+#[test]
+fn what_ends_with_the_lease_has_not_failed() {
+    let policies = "[instances.a]\ntechnology = 'generic'\nschedule = '0 3 * * *'\n";
+    let policies = Policies::builtin().with_toml("policy.toml", policies).unwrap();
+    let ((asked, _is_asked), (open, gate)) = (unbounded(), unbounded::<()>());
+    let ((tell, news), (clear, is_clear)) = (unbounded(), unbounded());
+    let lease = Arc::new(Lease::default());
+    let fleet = Some(Fleet { desk: Arc::new(Desk(lease.clone())), member: Box::new(Others { news, clear }) });
+    let gated = Gated { store: MemoryStore::new(), asked, gate, fleet };
+    let loses = move |_: &RunContext| -> Result<(), RunError> {
+        lease.over.store(true, Relaxed);
+        Err(RunError::Cancelled)
+    };
+    let builder = Scheduler::builder().policies(policies).clock(ManualClock::default());
+    let scheduler = builder.executor("generic", loses).store(gated).start().unwrap();
+    drop(open);
+    let events = scheduler.subscribe(1_000).unwrap();
+    let taken = TakenShare { share: 0, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() };
+    tell.send(FleetNews::Taken(Box::new(taken))).unwrap();
+    let beat = || is_clear.recv_timeout(LONG).expect("a beat");
+    assert!((0..MANY).any(|_| (beat(), tell.is_empty()).1));
+    // The beats that are under way by then, and one that begins later: by then the scheduler has it before the request.
+    is_clear.try_iter().for_each(drop);
+    (0..2).for_each(|_| drop(beat()));
+    assert!(scheduler.submit_unconfirmed([JobSpec::new("a", "generic")])[0].is_ok());
+    loop {
+        let event = events.recv_timeout(LONG).expect("it loses its share");
+        match &event.kind {
+            EventKind::StoreDown { .. } => break,
+            kind => {
+                assert!(!matches!(kind, EventKind::Retried { .. } | EventKind::Failed { .. }), "{kind:?}")
+            }
+        }
+    }
+    scheduler.shutdown(LONG);
 }

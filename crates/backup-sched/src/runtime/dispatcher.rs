@@ -213,7 +213,13 @@ impl Dispatcher {
             }
             Command::Phase(attempt, phase) => self.phase(now, attempt, phase),
             Command::Progress(attempt, progress) => _ = engine.progress(now, attempt, progress),
-            Command::Ended(attempt, end) => self.ended(now, attempt, end),
+            Command::Ended(attempt, end) => {
+                if end.result.is_err() {
+                    // It may have ended with the lease before anybody here has looked; then it has not failed.
+                    self.watch_lease(now);
+                }
+                self.ended(now, attempt, end);
+            }
             Command::Sample(probe, result) => {
                 let Parts { signals, engine, rates, .. } = &mut self.parts;
                 let directives = signals.sample(now, probe, result, rates, engine);
