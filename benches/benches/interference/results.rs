@@ -124,6 +124,8 @@ impl Outcome {
             let agree = accounts.iter().filter(|account| account.agrees).count();
             one("ledger_agrees", agree as f64, "settings", "settings measured", accounts.len() as f64);
         }
+        // A block without requests has no quantile, and JSON has no infinity.
+        figures.retain(|figure| figure.value.is_finite() && figure.ratio.is_finite());
         figures
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sched_core::{Clock, ManualClock};
-use sched_limits::{ControlLaw, Observation, PressureConfig, PressureLaw};
+use sched_limits::{ControlLaw, Learning, Observation, PressureConfig, PressureLaw};
 
 /// Stalls by themselves for a part of the time, and for more the more backups move.
 struct Machine {
@@ -23,6 +23,12 @@ impl Machine {
         let noise = 1.0 + 0.1 * (self.rng.f64() - 0.5);
         1.0 - ((1.0 - self.alone) * (-self.effect * share).exp()).powf(noise)
     }
+}
+
+fn learning() -> PressureConfig {
+    let mut config = PressureConfig::default();
+    config.learning = Some(Learning::default());
+    config
 }
 
 /// The highest and the last share of so many seconds, during which backups use what they may.
@@ -47,7 +53,7 @@ fn right(config: &PressureConfig, machine: &Machine) -> f64 {
 #[test]
 fn a_machine_that_is_busy_by_itself_is_backed_up_as_fast_as_it_can_bear() {
     for alone in [0.0, 0.3, 0.5, 0.8] {
-        let (config, mut machine) = (PressureConfig::default(), Machine::new(alone, 1.0));
+        let (config, mut machine) = (learning(), Machine::new(alone, 1.0));
         let right = right(&config, &machine);
         let mut law = PressureLaw::new(config).unwrap();
         let (highest, last) = steer(&mut law, &mut machine, 900);
@@ -59,16 +65,14 @@ fn a_machine_that_is_busy_by_itself_is_backed_up_as_fast_as_it_can_bear() {
 
 #[test]
 fn without_learning_a_busy_machine_is_not_backed_up() {
-    let mut config = PressureConfig::default();
-    config.learning = None;
-    let mut law = PressureLaw::new(config).unwrap();
+    let mut law = PressureLaw::new(PressureConfig::default()).unwrap();
     let (_, last) = steer(&mut law, &mut Machine::new(0.5, 1.0), 900);
     assert!(last == 0.0, "{last}");
 }
 
 #[test]
 fn a_machine_without_room_is_left_alone() {
-    let mut law = PressureLaw::new(PressureConfig::default()).unwrap();
+    let mut law = PressureLaw::new(learning()).unwrap();
     // A hundredth of the ceiling takes a fifth of the time that is left.
     let (_, last) = steer(&mut law, &mut Machine::new(0.5, 50.0), 900);
     assert!(last < 0.01, "{last}");
@@ -76,7 +80,7 @@ fn a_machine_without_room_is_left_alone() {
 
 #[test]
 fn what_the_foreground_does_more_is_no_reason_to_do_more() {
-    let mut law = PressureLaw::new(PressureConfig::default()).unwrap();
+    let mut law = PressureLaw::new(learning()).unwrap();
     let mut machine = Machine::new(0.1, 1.0);
     let (_, calm) = steer(&mut law, &mut machine, 600);
     machine.alone = 0.6;

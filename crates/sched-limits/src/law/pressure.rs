@@ -40,7 +40,9 @@ pub struct PressureConfig {
     /// The share of time in which some task may stall because of backups, of the time in which none would stall without
     /// them; over 0 and below 1. Default .20.
     pub target: f64,
-    /// How the stalls without backups are learned. `None`: there are none. Default: learned.
+    /// How the stalls without backups are learned. `None`: there are none, and `target` is of all time. Default `None`: what
+    /// is learned while backups run follows their own stalls where few bytes a second already make most of these, as on a
+    /// slow disk that databases sync to.
     pub learning: Option<Learning>,
     /// The highest share. Default 1.
     pub cap: f64,
@@ -50,7 +52,7 @@ pub struct PressureConfig {
 
 impl Default for PressureConfig {
     fn default() -> Self {
-        Self { target: 0.20, learning: Some(Learning::default()), cap: 1.0, fail_slow: FailSlow::default() }
+        Self { target: 0.20, learning: None, cap: 1.0, fail_slow: FailSlow::default() }
     }
 }
 
@@ -58,11 +60,11 @@ impl Default for PressureConfig {
 /// difference of the kernel's `total` counter over the time between two readings (its `avg10` takes 7 s to half its
 /// value).
 ///
-/// A busy database stalls now and then by itself. What counts is what backups add: with p the share of time stalled and
-/// p₀ that without backups, (1 − p) / (1 − p₀) is kept over 1 − target. The law works with the hazard −ln(1 − p), in which
-/// both add up, and learns that without backups as [`PiLaw`](super::PiLaw) learns a healthy latency: as the lowest that was
-/// seen within the memory, from readings at different shares and from sparse pauses. Until it is known it counts as none, so
-/// on a busy machine backups stand still for some twenty readings at first.
+/// A busy database stalls by itself, too. With [`learning`](PressureConfig::learning) what counts is what backups add: with p
+/// the share of time stalled and p₀ that without backups, (1 − p) / (1 − p₀) is kept over 1 − target. The law works with the
+/// hazard −ln(1 − p), in which both add up, and learns that without backups as [`PiLaw`](super::PiLaw) learns a healthy
+/// latency: as the lowest that was seen within the memory, from readings at different shares and from sparse pauses. Until it
+/// is known it counts as none, so on a busy machine backups stand still for some twenty readings at first.
 ///
 /// An integral alone would take minutes to find out what an idle machine can do. So at first the share grows by a quarter
 /// a period, later by a fiftieth, while backups use it and what they add stays below half the target; once it does not, that
