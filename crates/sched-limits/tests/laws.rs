@@ -7,8 +7,8 @@ use jiff::civil::time;
 use proptest::prelude::*;
 use sched_core::{Clock, ManualClock, MonoTime, Now, Reason};
 use sched_limits::{
-    AimdConfig, AimdLaw, ControlLaw, DelayConfig, DelayLaw, FixedLaw, Learning, Observation, Override,
-    PiConfig, PiLaw, Plan, PressureConfig, PressureLaw, ScheduleLaw, Share,
+    AimdConfig, AimdLaw, ControlLaw, DelayConfig, DelayLaw, FixedLaw, Observation, Override, PiConfig, PiLaw,
+    Plan, PressureConfig, PressureLaw, ScheduleLaw, Share,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -348,13 +348,6 @@ fn settings_out_of_range_are_refused_by_name() {
     assert_eq!(pi(|c| c.fail_slow.period = Duration::ZERO), "period");
     assert_eq!(AimdLaw::new(AimdConfig::new(Duration::ZERO)).unwrap_err().field, "target");
     assert_eq!(DelayLaw::new(DelayConfig::new(Duration::ZERO)).unwrap_err().field, "target");
-    let pressure = |change: fn(&mut PressureConfig)| {
-        let mut config = PressureConfig::default();
-        change(&mut config);
-        PressureLaw::new(config).unwrap_err().field
-    };
-    assert_eq!(pressure(|c| c.target = 1.0), "target");
-    assert_eq!(pressure(|c| c.learning.insert(Learning::default()).memory = Duration::ZERO), "memory");
     assert_eq!(FixedLaw::new(f64::NAN).unwrap_err().field, "share");
     assert_eq!(ScheduleLaw::new(Plan::daily([])).unwrap_err().field, "entries");
     assert_eq!(ScheduleLaw::new(Plan::daily([(time(1, 0, 0, 0), 2.0)])).unwrap_err().field, "share");

@@ -33,6 +33,12 @@ fn run(test: impl Future<Output = ()>) {
         .block_on(test);
 }
 
+/// Lets virtual time pass: the runtime's clock stands, and goes on to the next timer when nobody has anything else to
+/// do. No real time passes.
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 fn context(rate: u64) -> (RunContext, BandwidthTree, Receiver<PauseMark>) {
     let clock = Arc::new(RuntimeClock(Instant::now()));
     let tree = BandwidthTree::new(clock.clone(), Rate::BytesPerSec(rate));
@@ -59,7 +65,7 @@ fn readers_and_writers_hold_the_rate_and_the_runtime_goes_on() {
         let ticks = tokio::spawn(async move {
             let mut ticks = 0;
             while from.elapsed() < Duration::from_millis(1900) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                pass(Duration::from_millis(10)).await;
                 ticks += 1;
             }
             ticks
@@ -88,15 +94,15 @@ fn a_pause_stops_it_and_a_new_rate_or_a_cancellation_is_felt_at_once() {
             let ctx = ctx.clone();
             async move { ctx.async_writer(Vec::new()).write_all(&[7; 1000]).await }
         });
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        pass(Duration::from_secs(5)).await;
         control.set_paused(true);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
         assert_eq!(marks.try_recv(), Ok(PauseMark::Standing));
         tree.set_rate(&Scope::Fleet, Rate::Unlimited).unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
         assert!(!task.is_finished(), "it stands");
         control.set_paused(false);
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        pass(Duration::from_millis(1)).await;
         assert!(task.is_finished());
         assert_eq!(marks.try_recv(), Ok(PauseMark::Moving));
         task.await.unwrap().unwrap();
@@ -104,9 +110,9 @@ fn a_pause_stops_it_and_a_new_rate_or_a_cancellation_is_felt_at_once() {
         tree.set_rate(&Scope::Fleet, Rate::BytesPerSec(0)).unwrap();
         let task = tokio::spawn(async move { ctx.async_writer(Vec::new()).write_all(&[7; 1000]).await });
         // Between two looks by itself.
-        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        pass(Duration::from_millis(1_050)).await;
         control.cancel(Reason::new("over"));
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        pass(Duration::from_millis(1)).await;
         assert!(task.is_finished());
         assert_eq!(RunError::from(task.await.unwrap().unwrap_err()), RunError::Cancelled);
         assert_eq!(tree.waiting(&Scope::Fleet), Some(0), "what was charged is given up with it");

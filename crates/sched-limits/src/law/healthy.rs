@@ -41,22 +41,15 @@ impl Default for Learning {
 
 impl Healthy {
     pub(super) fn check(&self) -> Result<(), LawError> {
+        let positive = |field, time: Duration| match time.is_zero() {
+            true => Err(LawError { field, value: 0.0, right: "a positive duration" }),
+            false => Ok(()),
+        };
         match self {
             Self::Known(latency) | Self::Assumed(latency) => positive("healthy", *latency),
-            Self::Learned(learning) => learning.check(),
+            Self::Learned(learning) => {
+                positive("settle", learning.settle).and_then(|()| positive("memory", learning.memory))
+            }
         }
-    }
-}
-
-impl Learning {
-    pub(super) fn check(&self) -> Result<(), LawError> {
-        positive("settle", self.settle).and_then(|()| positive("memory", self.memory))
-    }
-}
-
-fn positive(field: &'static str, time: Duration) -> Result<(), LawError> {
-    match time.is_zero() {
-        true => Err(LawError { field, value: 0.0, right: "a positive duration" }),
-        false => Ok(()),
     }
 }

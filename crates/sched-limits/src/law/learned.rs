@@ -69,12 +69,6 @@ impl Learned {
         }
     }
 
-    /// Begins without a look at the foreground alone.
-    pub(super) fn without_first_pause(mut self) -> Self {
-        self.pauses.skip_first();
-        self
-    }
-
     /// What may be added to the healthy latency has changed.
     pub(super) fn set_theta(&mut self, theta: f64) {
         self.theta = theta;

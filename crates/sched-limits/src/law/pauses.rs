@@ -52,11 +52,6 @@ impl Pauses {
         }
     }
 
-    /// There is no pause at the beginning.
-    pub(super) fn skip_first(&mut self) {
-        self.begun = true;
-    }
-
     /// What is left of the pause under way.
     pub(super) fn left(&self, now: MonoTime) -> Option<Duration> {
         self.until.map(|until| until.since(now)).filter(|left| !left.is_zero())
@@ -80,9 +75,6 @@ impl Pauses {
             self.begun = true;
             self.looked_at = share;
             return self.pause(now, self.period * FIRST);
-        }
-        if self.next == MonoTime::MAX {
-            self.plan(now);
         }
         let slowest = self.recent.iter().copied().fold(f64::INFINITY, f64::min);
         if slowest <= 0.5 * share {
@@ -111,11 +103,6 @@ impl Pauses {
     fn pause(&mut self, now: MonoTime, length: Duration) {
         let until = now + length;
         self.until = Some(until);
-        self.plan(until);
-    }
-
-    /// The next routine pause.
-    fn plan(&mut self, from: MonoTime) {
-        self.next = from + self.period.mul_f64(INTERVAL * (0.5 + self.rng.f64()));
+        self.next = until + self.period.mul_f64(INTERVAL * (0.5 + self.rng.f64()));
     }
 }

@@ -12,8 +12,8 @@ pub struct LatencyGoal {
     pub quantile: f64,
     /// The latency to be kept.
     pub target: Duration,
-    /// The latency without backups, as it is over minutes, where it is known: backups are then steered to add a tenth to it at most. Default
-    /// none: they are steered to stay within the target, and aimed a twentieth below it.
+    /// The latency without backups, as it is over minutes, where it is known: backups are then steered to add a tenth to
+    /// it at most. Default none: they are steered to stay within the target, and aimed a twentieth below it.
     pub healthy: Option<Duration>,
     /// How often it is looked at. Default 1 s.
     pub period: Duration,
