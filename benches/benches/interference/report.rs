@@ -146,6 +146,8 @@ fn frontier(comparison: &Comparison) -> String {
         .iter()
         .filter(|measured| measured.method != Method::None)
         .map(|measured| (measured.method, measured.rate() / 1e6, comparison.ratio(measured, 0.99)))
+        // Beside a foreground that was not served at all nothing can be shown.
+        .filter(|(_, _, ratio)| ratio.low > 0.0 && ratio.high.is_finite())
         .collect();
     let rates = || points.iter().map(|(_, rate, _)| rate.max(0.01));
     let highest = points.iter().map(|(_, _, ratio)| ratio.high).fold(1.5, f64::max);

@@ -107,8 +107,7 @@ impl OpenLoop {
         let mut samples = Vec::new();
         let mut due = begun;
         while !self.over.load(Relaxed) {
-            let gap = -(1.0 - self.rng.f64()).ln() / (self.rate.get() * self.share);
-            due = due + Duration::from_secs_f64(gap);
+            due = self.after(due);
             // Behind schedule it does not wait, and the delay counts: users do not stop coming because we are slow.
             wait_until(due, &self.over);
             self.client.request()?;
@@ -118,7 +117,20 @@ impl OpenLoop {
             }
             samples.push(Sample { due, latency });
         }
+        // Who has not been served by now has waited so long at least. Left out, the worst would look the best.
+        let now = SystemClock.mono();
+        due = self.after(due);
+        while due < now {
+            samples.push(Sample { due, latency: now.since(due) });
+            due = self.after(due);
+        }
         Ok(samples)
+    }
+
+    /// When the next request should start.
+    fn after(&mut self, due: MonoTime) -> MonoTime {
+        let gap = -(1.0 - self.rng.f64()).ln() / (self.rate.get() * self.share);
+        due + Duration::from_secs_f64(gap)
     }
 }
 
