@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 
 use crate::Failure;
 use crate::method::{Contender, Method, Setting};
+use crate::stalls::Stalls;
 use crate::stats::{self, Block};
 use crate::tech::Technology;
 use crate::traffic::{Listener, Rate, Sample, Traffic};
@@ -20,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) calibrations: u32,
     /// How long each scheduler works before the first block, as one does that has run for a while.
     pub(crate) warm_up: Duration,
+    /// The longest that is waited for calm between blocks.
+    pub(crate) wash_out: Duration,
     /// The beginning of a block, which does not count.
     pub(crate) settle: Duration,
     /// What counts.
@@ -30,10 +33,8 @@ pub(crate) struct Plan {
     pub(crate) narrow: f64,
 }
 
-/// The longest that is waited between blocks.
-const WASH_OUT: Duration = Duration::from_secs(20);
 /// Up to so many times the goal the foreground of a single second counts as undisturbed.
-const CALM: f64 = 1.3;
+const CALM: f64 = 1.5;
 
 /// One method's blocks.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Measured {
     pub(crate) blocks: Vec<Block>,
     /// Bytes a second in each block.
     pub(crate) rates: Vec<f64>,
+    /// Shares of each block's time in which some task waited for processor and disk.
+    pub(crate) stalls: Vec<(f64, f64)>,
     /// Median and 99th percentile of each half second of each block, in µs.
     pub(crate) courses: Vec<Vec<(f64, f64)>>,
     /// When each block began, in seconds since the first.
@@ -58,6 +61,14 @@ impl Measured {
     /// Bytes a second over all blocks.
     pub(crate) fn rate(&self) -> f64 {
         self.rates.iter().sum::<f64>() / self.rates.len().max(1) as f64
+    }
+
+    /// Shares of the time in which some task waited for processor and disk, over all blocks.
+    pub(crate) fn stalls(&self) -> (f64, f64) {
+        let mean = |of: fn(&(f64, f64)) -> f64| {
+            self.stalls.iter().map(of).sum::<f64>() / self.stalls.len().max(1) as f64
+        };
+        (mean(|stalls| stalls.0), mean(|stalls| stalls.1))
     }
 }
 
@@ -83,7 +94,8 @@ impl Comparison {
     }
 }
 
-/// Runs the blocks of all methods against each other.
+/// Runs the blocks of all methods against each other, and says after each round how it stands: a run that is cut short
+/// has been worth its time.
 pub(crate) fn compare(
     technology: &dyn Technology,
     per_second: f64,
@@ -91,7 +103,8 @@ pub(crate) fn compare(
     methods: &[Method],
     plan: Plan,
     progress: &ProgressBar,
-) -> Result<Comparison, Failure> {
+    mut stands: impl FnMut(Comparison) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut contenders = Vec::new();
     for method in methods {
         contenders.push(Contender::new(*method, setting)?);
@@ -102,6 +115,7 @@ pub(crate) fn compare(
             method: *method,
             blocks: Vec::new(),
             rates: Vec::new(),
+            stalls: Vec::new(),
             courses: Vec::new(),
             begun: Vec::new(),
             finished: 0,
@@ -123,7 +137,7 @@ pub(crate) fn compare(
     for round in 0..plan.most_rounds {
         let listener = Listener::default();
         let traffic = Traffic::start(technology, &rate, &listener, round as u64 + 1)?;
-        let mut spans: BTreeMap<usize, (MonoTime, MonoTime, u64)> = BTreeMap::new();
+        let mut spans: BTreeMap<usize, (MonoTime, MonoTime, u64, Stalls)> = BTreeMap::new();
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         fastrand::Rng::with_seed(77 + round as u64).shuffle(&mut order);
         // The first moments of new connections belong to nobody.
@@ -131,29 +145,30 @@ pub(crate) fn compare(
         for which in order {
             let contender = &contenders[which];
             progress.set_message(format!("round {}: {}", round + 1, contender.method.name()));
-            wash_out(&listener, setting.slo);
+            wash_out(&listener, setting.slo, plan.wash_out);
             listener.tell(contender.latency.clone());
             contender.run(true);
             rest(plan.settle);
-            let (from, moved) = (SystemClock.mono(), contender.moved());
+            let (from, moved, stalls) = (SystemClock.mono(), contender.moved(), Stalls::now());
             rest(plan.measured);
-            let (to, moved) = (SystemClock.mono(), contender.moved() - moved);
+            let (to, moved, stalls) = (SystemClock.mono(), contender.moved() - moved, Stalls::now() - stalls);
             contender.run(false);
             listener.tell(None);
-            spans.insert(which, (from, to, moved));
+            spans.insert(which, (from, to, moved, stalls));
             if let Some(error) = contender.failure() {
                 return Err(format!("{}: {error}", contender.method.name()).into());
             }
             progress.inc(1);
         }
         let samples = traffic.stop()?;
-        for (which, (from, to, moved)) in spans {
+        for (which, (from, to, moved, stalls)) in spans {
             let block = samples.iter().filter(|sample| (from..to).contains(&sample.due));
             let measured = &mut measured[which];
             let mut histogram = stats::empty();
             block.clone().for_each(|sample| histogram.saturating_record(micros(sample)));
+            let (cpu, io) = stalls.over(to.since(from));
             println!(
-                "round {}, {}: p50 {:.2} ms, p99 {:.2} ms, {:.1} MB/s",
+                "round {}, {}: p50 {:.2} ms, p99 {:.2} ms, {:.1} MB/s; stalls {cpu:.2} cpu, {io:.2} io",
                 round + 1,
                 measured.method.name(),
                 histogram.value_at_quantile(0.5) as f64 / 1e3,
@@ -164,25 +179,27 @@ pub(crate) fn compare(
             measured.begun.push(from.since(first).as_secs_f64());
             measured.blocks.push(histogram);
             measured.rates.push(moved as f64 / to.since(from).as_secs_f64());
+            measured.stalls.push((cpu, io));
             measured.finished = contenders[which].finished.load(std::sync::atomic::Ordering::Relaxed);
         }
         let comparison = Comparison { per_second, methods: measured.clone() };
         let told = comparison.of(Method::Told);
         let sure = told.is_some_and(|told| comparison.ratio(told, 0.99).width() <= plan.narrow);
+        stands(comparison)?;
         if round + 1 >= plan.least_rounds && sure {
             break;
         }
     }
-    Ok(Comparison { per_second, methods: measured })
+    Ok(())
 }
 
-/// Waits until what the block before left in caches and logs no longer shows, at most [`WASH_OUT`].
-fn wash_out(listener: &Listener, slo: Duration) {
+/// Waits until what the block before left in caches and logs no longer shows, at most so long.
+fn wash_out(listener: &Listener, slo: Duration, longest: Duration) {
     let latency = ForegroundLatency::new();
     listener.tell(Some(latency.clone()));
     let begun = SystemClock.mono();
     let mut calm = 0;
-    while calm < 2 && SystemClock.mono().since(begun) < WASH_OUT {
+    while calm < 2 && SystemClock.mono().since(begun) < longest {
         rest(Duration::from_secs(1));
         calm = if latency.drain().quantile(0.99) <= slo.mul_f64(CALM) { calm + 1 } else { 0 };
     }

@@ -15,6 +15,7 @@ mod method;
 mod plain;
 mod report;
 mod results;
+mod stalls;
 mod stats;
 mod tech;
 mod traffic;
@@ -102,6 +103,7 @@ fn main() -> Result<(), Failure> {
         let outcome = run(name, &wanted)?;
         results::write(&outcome)?;
         report::write(&outcome)?;
+        println!("{name}: figures and page are in {}", sched_benches::results_directory().display());
         if quick() {
             outcome.check_pacing()?;
         }
@@ -120,6 +122,7 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         Plan {
             calibrations: 2,
             warm_up: Duration::from_secs(15),
+            wash_out: Duration::from_secs(5),
             settle: Duration::from_secs(1),
             measured: Duration::from_secs(4),
             least_rounds: 2,
@@ -128,8 +131,9 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         }
     } else {
         Plan {
-            calibrations: 6,
+            calibrations: 3,
             warm_up: Duration::from_secs(90),
+            wash_out: Duration::from_secs(15),
             settle: Duration::from_secs(2),
             measured: Duration::from_secs(10),
             least_rounds: 10,
@@ -169,8 +173,12 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         let sweep = if quick() { &SWEEP[2..3] } else { &SWEEP[..] };
         methods.extend(sweep.iter().map(|share| Method::Fixed(full_speed * share)));
         methods.extend([Method::Told, Method::KnowingNothing]);
-        let comparison = compare(technology, per_second, &setting, &methods, plan, &progress)?;
-        outcome.add(*load, comparison);
+        compare(technology, per_second, &setting, &methods, plan, &progress, |comparison| {
+            outcome.set(*load, comparison);
+            results::write(&outcome)?;
+            report::write(&outcome)
+        })?;
+        outcome.print(*load);
     }
     let slo = |load: f64| -> Result<Duration, Failure> {
         Ok(calibrate(technology, capacity * load, &backups, plan)?.0.mul_f64(SLO))
@@ -204,9 +212,10 @@ fn calibrate(
         tool.run(true);
         rest(plan.measured / 2);
         tool.run(false);
-        rest(plan.settle * 2);
+        // Nobody knows yet what is calm.
+        rest(plan.wash_out);
         let from = SystemClock.mono();
-        rest(plan.measured / 2);
+        rest(plan.measured);
         alone.push(from..SystemClock.mono());
     }
     let full_speed = tool.moved() as f64 / tool.elapsed().as_secs_f64();

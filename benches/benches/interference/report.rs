@@ -70,7 +70,6 @@ pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
     }
     let path = results_directory().join(format!("interference-{}.html", outcome.technology));
     std::fs::write(&path, page)?;
-    println!("page: {}", path.display());
     Ok(())
 }
 

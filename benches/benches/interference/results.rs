@@ -45,9 +45,14 @@ impl Outcome {
         Self { technology: name, versions, capacity, loads: Vec::new(), burst: None, ledger: None }
     }
 
-    pub(crate) fn add(&mut self, load: u32, comparison: Comparison) {
-        println!("{}", table(&comparison));
+    /// What is known by now of a load.
+    pub(crate) fn set(&mut self, load: u32, comparison: Comparison) {
+        self.loads.retain(|(other, _)| *other != load);
         self.loads.push((load, comparison));
+    }
+
+    pub(crate) fn print(&self, load: u32) {
+        self.loads.iter().filter(|(of, _)| *of == load).for_each(|(_, found)| println!("{}", table(found)));
     }
 
     /// The small form proves little, but a scheduler that no longer paces is seen.
@@ -143,14 +148,15 @@ pub(crate) fn best_fixed(comparison: &Comparison) -> Option<&Measured> {
 /// A table for people.
 pub(crate) fn table(comparison: &Comparison) -> String {
     let mut text = format!(
-        "{:<18} {:>9} {:>9} {:>16} {:>16} {:>9} {:>8}\n",
-        "method", "p50", "p90", "p99 (95 %)", "p99.9 (95 %)", "MB/s", "backups"
+        "{:<18} {:>6} {:>6} {:>16} {:>16} {:>7} {:>5} {:>5} {:>8}\n",
+        "method", "p50", "p90", "p99 (95 %)", "p99.9 (95 %)", "MB/s", "cpu", "io", "backups"
     );
     let range = |ratio: Ratio| format!("{:.2} ({:.2}-{:.2})", ratio.value, ratio.low, ratio.high);
     for measured in &comparison.methods {
         let none = &comparison.none().blocks;
+        let (cpu, io) = measured.stalls();
         text += &format!(
-            "{:<18} {:>9.2} {:>9.2} {:>16} {:>16} {:>9.1} {:>8}\n",
+            "{:<18} {:>6.2} {:>6.2} {:>16} {:>16} {:>7.1} {cpu:>5.2} {io:>5.2} {:>8}\n",
             measured.method.name(),
             stats::paired(&measured.blocks, none, 0.5),
             stats::paired(&measured.blocks, none, 0.9),
@@ -181,6 +187,6 @@ pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
         known.into_iter().map(|figure| (figure.name.clone(), figure)).collect();
     all.extend(outcome.figures().into_iter().map(|figure| (figure.name.clone(), figure)));
     let all: Vec<Figure> = all.into_values().collect();
-    println!("figures in {}", write_json("interference", &all).display());
+    write_json("interference", &all);
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backup_sched::core::{Clock, MonoTime};
 use backup_sched::{ForegroundLatency, SystemClock};
+use parking_lot::Mutex;
 
 use crate::Failure;
 use crate::tech::{Client, Technology};
@@ -21,7 +22,7 @@ pub(crate) struct Sample {
 
 /// Where latencies are told to as they are measured, besides being kept.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Listener(Arc<parking_lot::Mutex<Option<ForegroundLatency>>>);
+pub(crate) struct Listener(Arc<Mutex<Option<ForegroundLatency>>>);
 
 impl Listener {
     /// From now on they are told here, or to nobody.
@@ -48,14 +49,30 @@ impl Rate {
     }
 }
 
+/// When requests are due: with exponential gaps, whoever serves them. Who is free takes the next, as from the pool of
+/// connections of an application: a connection that waits for the disk delays its own request, not those behind it.
+struct Arrivals {
+    rate: Rate,
+    state: Mutex<(MonoTime, fastrand::Rng)>,
+}
+
+impl Arrivals {
+    fn next(&self) -> MonoTime {
+        let (due, rng) = &mut *self.state.lock();
+        *due = *due + Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / self.rate.get());
+        *due
+    }
+}
+
 /// A running foreground.
 pub(crate) struct Traffic {
     over: Arc<AtomicBool>,
+    arrivals: Arc<Arrivals>,
     workers: Vec<JoinHandle<Result<Vec<Sample>, Failure>>>,
 }
 
 impl Traffic {
-    /// Starts requests with exponential gaps, from as many threads as the technology takes connections.
+    /// Starts requests over as many connections as the technology takes.
     pub(crate) fn start(
         technology: &dyn Technology,
         rate: &Rate,
@@ -63,22 +80,16 @@ impl Traffic {
         seed: u64,
     ) -> Result<Self, Failure> {
         let over = Arc::new(AtomicBool::new(false));
-        let workers = technology.workers();
-        let begun = SystemClock.mono();
-        let mut threads = Vec::new();
-        for worker in 0..workers {
-            let client = technology.client(seed * 1000 + worker as u64)?;
-            let open_loop = OpenLoop {
-                client,
-                rate: rate.clone(),
-                share: 1.0 / workers as f64,
-                listener: listener.clone(),
-                over: Arc::clone(&over),
-                rng: fastrand::Rng::with_seed(seed * 7919 + worker as u64),
-            };
-            threads.push(thread::spawn(move || open_loop.run(begun)));
-        }
-        Ok(Self { over, workers: threads })
+        let workers = technology.workers() as u64;
+        let clients: Vec<_> =
+            (0..workers).map(|worker| technology.client(seed * 1000 + worker)).collect::<Result<_, _>>()?;
+        let state = Mutex::new((SystemClock.mono(), fastrand::Rng::with_seed(seed * 7919)));
+        let arrivals = Arc::new(Arrivals { rate: rate.clone(), state });
+        let workers = clients.into_iter().map(|client| {
+            let (arrivals, listener, over) = (Arc::clone(&arrivals), listener.clone(), Arc::clone(&over));
+            thread::spawn(move || Connection { client, arrivals, listener, over }.run())
+        });
+        Ok(Self { workers: workers.collect(), over, arrivals })
     }
 
     /// Ends it and gives every request, in the order in which they were due.
@@ -88,26 +99,30 @@ impl Traffic {
         for worker in self.workers {
             samples.extend(worker.join().map_err(|_| "a foreground worker panicked")??);
         }
+        // Who has not been served by now has waited so long at least. Left out, the worst would look the best.
+        let now = SystemClock.mono();
+        let mut due = self.arrivals.next();
+        while due < now {
+            samples.push(Sample { due, latency: now.since(due) });
+            due = self.arrivals.next();
+        }
         samples.sort_by_key(|sample| sample.due);
         Ok(samples)
     }
 }
 
-struct OpenLoop {
+struct Connection {
     client: Box<dyn Client>,
-    rate: Rate,
-    share: f64,
+    arrivals: Arc<Arrivals>,
     listener: Listener,
     over: Arc<AtomicBool>,
-    rng: fastrand::Rng,
 }
 
-impl OpenLoop {
-    fn run(mut self, begun: MonoTime) -> Result<Vec<Sample>, Failure> {
+impl Connection {
+    fn run(mut self) -> Result<Vec<Sample>, Failure> {
         let mut samples = Vec::new();
-        let mut due = begun;
         while !self.over.load(Relaxed) {
-            due = self.after(due);
+            let due = self.arrivals.next();
             // Behind schedule it does not wait, and the delay counts: users do not stop coming because we are slow.
             wait_until(due, &self.over);
             self.client.request()?;
@@ -117,20 +132,7 @@ impl OpenLoop {
             }
             samples.push(Sample { due, latency });
         }
-        // Who has not been served by now has waited so long at least. Left out, the worst would look the best.
-        let now = SystemClock.mono();
-        due = self.after(due);
-        while due < now {
-            samples.push(Sample { due, latency: now.since(due) });
-            due = self.after(due);
-        }
         Ok(samples)
-    }
-
-    /// When the next request should start.
-    fn after(&mut self, due: MonoTime) -> MonoTime {
-        let gap = -(1.0 - self.rng.f64()).ln() / (self.rate.get() * self.share);
-        due + Duration::from_secs_f64(gap)
     }
 }
 
