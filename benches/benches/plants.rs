@@ -23,11 +23,16 @@ fn main() {
     let mut table = Table::new(&Scenario::ALL, seeds.clone());
     table.add("told", Sees::Latency, || pi(PiConfig::healthy(healthy())));
     table.add("learned", Sees::Latency, || pi(PiConfig::learned()));
-    table.add("pressure", Sees::Pressure, || {
+    let by_pressure = |target: f64, look_every: Option<Duration>| {
         let mut config = PressureConfig::default();
-        config.target = 0.05;
+        (config.target, config.look_every) = (target, look_every);
+        // In F the machine feels a pause for eight seconds and more.
+        config.settle = Duration::from_secs(12);
         Box::new(PressureLaw::new(config).expect("the settings are in range"))
-    });
+    };
+    let every = PressureConfig::default().look_every;
+    table.add("pressure", Sees::Pressure, move || by_pressure(0.05, None));
+    table.add("pressure, looks", Sees::Pressure, move || by_pressure(0.03, every));
     table.add("aimd", Sees::Latency, || {
         let config = AimdConfig::new(healthy().mul_f64(1.1));
         Box::new(AimdLaw::new(config).expect("the settings are in range"))

@@ -1,4 +1,5 @@
-//! What a script does with a backup: a plain file, written as it comes.
+//! What a script does with a backup: a plain file, written as it comes and synced at its end, as the tools do that write
+//! files themselves. Else one that is overwritten before the kernel has written it would cost the disk nothing.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sched_drivers::destination::{ArtifactWriter, BackupId, BackupSink, Destination, MANIFEST};
 
-/// A directory without write-back, like the `>` of a shell.
+/// A directory without write-back on the way.
 #[derive(Clone, Debug)]
 pub(crate) struct Plain {
     directory: PathBuf,
@@ -66,6 +67,7 @@ impl Write for PlainFile {
 
 impl ArtifactWriter for PlainFile {
     fn finish(mut self: Box<Self>) -> io::Result<()> {
-        self.0.flush()
+        self.0.flush()?;
+        self.0.get_ref().sync_all()
     }
 }

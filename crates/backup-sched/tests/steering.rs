@@ -41,11 +41,11 @@ fn pressure(of: &str, share: f64) -> Reading {
 #[test]
 fn a_busy_host_slows_its_own_backups_and_nobody_elses() {
     let rig = Rig::new(SECOND, |builder| movers(builder).rate_ceiling(1_000_000));
-    (0..5).for_each(|_| rig.say(&[pressure("busy", 0.9), pressure("calm", 0.01)]));
+    (0..20).for_each(|_| rig.say(&[pressure("busy", 0.95), pressure("calm", 0.01)]));
     let busy = rate_of(&rig.scheduler, &host("busy"));
     assert_eq!((busy.rate, busy.steered), (Rate::BytesPerSec(0), Some(Rate::BytesPerSec(0))));
     let Measured { signal, value, threshold, .. } = busy.reason.measured.clone().expect("a value");
-    assert_eq!((signal.as_str(), value, threshold), ("psi.cpu", 0.9, 0.2));
+    assert_eq!((signal.as_str(), value, threshold), ("psi.cpu", 0.95, 0.9));
     assert!(busy.reason.to_string().contains("pressure law"), "{}", busy.reason);
     let calm = rate_of(&rig.scheduler, &host("calm"));
     assert!(calm.rate > Rate::BytesPerSec(20_000), "{calm:?}");

@@ -4,4 +4,4 @@ mod process;
 mod sink;
 
 pub use process::ProcessIo;
-pub use sink::FileSink;
+pub use sink::{FileSink, WriteBack};

@@ -40,7 +40,7 @@ pub use concurrency::{ConcurrencyConfig, ConcurrencyError, ConcurrencyLaw, Feed,
 pub use counter::Counter;
 pub use given::{FixedProbe, FnProbe, ScriptedProbe};
 pub use host::{HostProbe, Volume};
-pub use io::{FileSink, ProcessIo};
+pub use io::{FileSink, ProcessIo, WriteBack};
 pub use judge::{CapacityJudge, Verdict};
 pub use law::{
     AimdConfig, AimdLaw, ControlLaw, DelayConfig, DelayLaw, FailSlow, FixedLaw, Healthy, LawError, Learning,

@@ -106,17 +106,35 @@ fn pi_that_learns_does_nearly_as_well_as_if_it_were_told() {
     }
 }
 
+fn by_pressure(target: f64, look_every: Option<Duration>) -> Box<dyn ControlLaw> {
+    let mut config = PressureConfig::default();
+    (config.target, config.look_every) = (target, look_every);
+    // In F the machine feels a pause for eight seconds and more.
+    config.settle = Duration::from_secs(12);
+    Box::new(PressureLaw::new(config).unwrap())
+}
+
 #[test]
 fn where_no_latency_is_told_pressure_does() {
     let mut table = Table::new(&[Scenario::A, Scenario::B, Scenario::F], SEEDS);
-    table.add("pressure", Sees::Pressure, || {
-        let mut config = PressureConfig::default();
-        // On the simulated machine a twentieth of the time is stalled when the foreground is 1.1 × slower.
-        config.target = 0.05;
-        Box::new(PressureLaw::new(config).unwrap())
-    });
+    // On the simulated machine a twentieth of the time is stalled when the foreground is 1.1 × slower.
+    table.add("pressure", Sees::Pressure, || by_pressure(0.05, None));
+    println!("{table}");
     for score in table.scores() {
         assert!(score.harm_pct <= 1.0 && score.use_pct >= 65.0, "{score:?}");
+    }
+}
+
+/// Who allows backups a part of what is left has to find out what that is: beside a foreground that goes up and down within an
+/// hour that costs harm, and where the signal is late both.
+#[test]
+fn what_the_machine_does_by_itself_is_found_out_while_it_changes() {
+    let mut table = Table::new(&[Scenario::A, Scenario::B, Scenario::F], SEEDS);
+    let looks = PressureConfig::default().look_every;
+    table.add("pressure, looks", Sees::Pressure, || by_pressure(0.03, looks));
+    println!("{table}");
+    for (score, (harm, used)) in table.scores().iter().zip([(0.6, 55.0), (1.5, 58.0), (4.5, 52.0)]) {
+        assert!(score.harm_pct <= harm && score.use_pct >= used, "{score:?}");
     }
 }
 

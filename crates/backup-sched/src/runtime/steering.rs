@@ -348,6 +348,8 @@ mod tests {
         let mut second = |stalled: f64, rate: &mut u64| {
             clock.advance(SECOND);
             moved += *rate;
+            // Backups stall it, which stops when they pause.
+            let stalled = if *rate > 0 { stalled } else { 0.03 };
             hear(&mut steering, clock.now(), "psi.cpu", stalled, moved);
             hear(&mut steering, clock.now(), "psi.io", 0.01, moved);
             if let Some(Rate::BytesPerSec(set)) = rates(&mut steering).0 {
@@ -362,8 +364,9 @@ mod tests {
         }
         assert!(reached.is_some_and(|seconds| seconds <= 16), "{reached:?}");
         assert!(rate > 900_000, "{rate}");
-        (0..60).for_each(|_| second(0.6, &mut rate));
-        assert_eq!(rate, 0);
+        // A look at the machine alone shows whose stalls they are.
+        (0..72).for_each(|_| second(0.6, &mut rate));
+        assert!(rate < 50_000, "{rate}");
         // Once stalls were seen, it starts with care.
         (0..10).for_each(|_| second(0.03, &mut rate));
         assert!(rate < 100_000, "{rate}");

@@ -9,15 +9,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sched_core::{RunContext, RunPhase};
+use sched_limits::WriteBack;
 
 use super::{SqliteBackup, error, wal};
 use crate::DriverError;
 
 /// Slower than this the WAL grows for nothing.
 pub(super) const FLOOR_BYTES_PER_SEC: u64 = 1_000_000;
-/// A copy is synced this often, so that the kernel never writes back so much at once that the foreground's own syncs
-/// wait behind it.
-const SYNC_EVERY: u64 = 2 << 20;
+/// Bytes after which the size of the log is looked at.
+const LOOK_EVERY: u64 = 2 << 20;
 /// How long a lock is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 /// Virtual instructions of SQLite between two looks at orders.
@@ -84,7 +84,8 @@ impl Source {
         let mut target = Connection::open(to).map_err(at)?;
         target.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;").map_err(at)?;
         let written = File::options().write(true).open(to).map_err(|source| io_error(to, source))?;
-        let (mut restarts, mut synced, mut unslowed) = (0, 0, false);
+        let (mut restarts, mut copied, mut unslowed) = (0, 0, false);
+        let mut back = WriteBack::default();
         {
             let copy = Backup::new(&self.connection, &mut target).map_err(|e| error(&self.path, e))?;
             let mut remaining = i32::MAX;
@@ -100,14 +101,18 @@ impl Source {
                 let done = (progress.pagecount - progress.remaining).unsigned_abs();
                 let done = u64::from(done) * self.page_bytes;
                 ctx.progress(done, u64::from(progress.pagecount.unsigned_abs()) * self.page_bytes * 2);
-                if done >= synced + SYNC_EVERY {
-                    written.sync_data().map_err(|source| io_error(to, source))?;
-                    synced = done;
+                if done < copied {
+                    // It has begun anew.
+                    (back, copied) = (WriteBack::default(), 0);
+                }
+                back.wrote(&written, done - copied).map_err(|source| io_error(to, source))?;
+                if done / LOOK_EVERY != copied / LOOK_EVERY {
                     if !unslowed && wal::wal_bytes(&self.path) > settings.max_wal_bytes {
                         unslowed = true;
                         ctx.phase(RunPhase::new("wal_is_full").floor(u64::MAX));
                     }
                 }
+                copied = done;
                 match step {
                     StepResult::Done => break,
                     StepResult::Busy | StepResult::Locked => {

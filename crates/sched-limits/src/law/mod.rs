@@ -6,6 +6,7 @@ use std::time::Duration;
 use sched_core::{MonoTime, Now, Reason};
 
 mod aimd;
+mod alone;
 mod delay;
 mod fixed;
 mod freshness;

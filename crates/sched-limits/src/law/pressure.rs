@@ -1,11 +1,14 @@
 //! From stalls to a share, where nobody tells a latency: [`PressureLaw`].
 
+use std::time::Duration;
+
 use sched_core::{Measured, Now, Reason};
 
+use super::alone::{Alone, SoFar};
 use super::freshness::{FailSlow, Freshness};
 use super::intake::Intake;
 use super::integral::{Gains, Integral, Step};
-use super::{ControlLaw, DEMAND_FROM, LawError, Observation, Share, above};
+use super::{ControlLaw, DEMAND_FROM, LawError, Observation, Share, above, within};
 
 const NAME: &str = "pressure law";
 /// Weight of a new sample in the running mean.
@@ -26,13 +29,25 @@ const START_GROWTH_HIGH: f64 = 1.02;
 const START_HIGH: f64 = 0.25;
 /// Stalls come near the target from this part of it on.
 const START_BELOW: f64 = 0.5;
+/// Where less than this part of the time is left without stalls they tell nothing: what is left counts as this.
+const LEAST_CALM: f64 = 0.02;
 
 /// Settings of a [`PressureLaw`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PressureConfig {
-    /// The share of time in which some task may stall, over 0 up to 1. Default .20.
+    /// The share of time in which some task may stall because of backups, of the time in which none would stall without
+    /// them; over 0 up to 1. Default .20.
     pub target: f64,
+    /// The share of time in which tasks may stall whosoever fault it is, from `target` up to 1: above it backups stand
+    /// still. Default .90.
+    pub at_most: f64,
+    /// How often backups pause on average, for [`settle`](Self::settle) and eight periods, for a look at how much the machine
+    /// stalls by itself. `None`: never, and `target` is of all time. Default 5 min.
+    pub look_every: Option<Duration>,
+    /// How long what backups did may go on after they have paused, in caches and queues: readings within that time say nothing
+    /// of the machine by itself. At least two periods. Default 3 s.
+    pub settle: Duration,
     /// The highest share. Default 1.
     pub cap: f64,
     /// What to do while no sample comes, and the period between samples.
@@ -41,7 +56,14 @@ pub struct PressureConfig {
 
 impl Default for PressureConfig {
     fn default() -> Self {
-        Self { target: 0.20, cap: 1.0, fail_slow: FailSlow::default() }
+        Self {
+            target: 0.20,
+            at_most: 0.90,
+            look_every: Some(Duration::from_secs(300)),
+            settle: Duration::from_secs(3),
+            cap: 1.0,
+            fail_slow: FailSlow::default(),
+        }
     }
 }
 
@@ -49,9 +71,15 @@ impl Default for PressureConfig {
 /// difference of the kernel's `total` counter over the time between two readings (its `avg10` takes 7 s to half its
 /// value).
 ///
+/// A busy machine stalls by itself, too: what counts is what backups add. With p the share of time stalled and p₀ that
+/// without backups, p is kept to p₀ + target · (1 − p₀). p₀ is learned only from readings in which no backup moved anything:
+/// while none runs, and in looks for which all pause: the first when stalls come near the target, then sparse ones at random times,
+/// one more whenever the share has grown by half, and one a minute where backups stand still because the machine stalls. While
+/// it hardly stalls nobody looks.
+///
 /// An integral alone would take minutes to find out what an idle machine can do. So at first the share grows by a quarter
-/// a period, later by a fiftieth, while backups use it and stalls stay below half the target; once they do not, that is
-/// over for good.
+/// a period, later by a fiftieth, while backups use it and what they add stays below half the target; once it does not, that
+/// is over for good.
 ///
 /// Stalls of the backup itself count too, so this law is more timid than one that knows the foreground's latency. Use
 /// it where there is none, or as a fast cut beside it.
@@ -60,8 +88,12 @@ pub struct PressureLaw {
     config: PressureConfig,
     intake: Intake,
     freshness: Freshness,
+    alone: Option<Alone>,
+    /// The share of time without stalls that the machine left by itself when backups last moved something.
+    room: f64,
+    /// Running mean of what backups add.
     mean: f64,
-    /// Stalls have never come near the target.
+    /// What backups add has never come near the target.
     starting: bool,
     integral: Integral,
     share: f64,
@@ -76,11 +108,17 @@ impl PressureLaw {
     pub fn new(config: PressureConfig) -> Result<Self, LawError> {
         config.fail_slow.check()?;
         above("target", config.target, (0.0, 1.0), "over 0 and at most 1")?;
+        if config.look_every.is_some_and(|every| every.is_zero()) {
+            return Err(LawError { field: "look_every", value: 0.0, right: "a positive duration, or none" });
+        }
+        within("at_most", config.at_most, (config.target, 1.0), "from the target to 1")?;
         above("cap", config.cap, (0.0, 1.0), "over 0 and at most 1")?;
         let share = config.fail_slow.blind_floor.min(config.cap);
         Ok(Self {
             intake: Intake::default(),
             freshness: Freshness::default(),
+            alone: config.look_every.map(|every| Alone::new(every, config.settle, &config.fail_slow)),
+            room: 1.0,
             mean: config.target,
             starting: true,
             integral: Integral::new(share),
@@ -90,17 +128,46 @@ impl PressureLaw {
         })
     }
 
-    fn fresh(&mut self, sample: Observation) -> Share {
-        let target = self.config.target;
-        let noise = self.intake.noise();
+    /// The share of time that is stalled without backups, as learned so far.
+    pub fn stalled_alone(&self) -> Option<f64> {
+        self.alone.as_ref()?.level()
+    }
+
+    fn fresh(&mut self, now: Now, sample: Observation) -> Share {
+        // As it was before: what this sample teaches counts from the next on.
+        let (noise, alone) = (self.intake.noise(), self.stalled_alone().unwrap_or(0.0));
+        let unit = self.config.target * (1.0 - alone).max(LEAST_CALM);
         let (value, passed) = self.intake.take(sample.at, sample.value.min(1.0));
         let periods = self.config.fail_slow.periods(passed).min(2.0);
+        let used = if sample.used.is_finite() { sample.used.clamp(0.0, 2.0) } else { 0.0 };
         self.freshness.seen(sample.at);
-        self.mean += (1.0 - (1.0 - SMOOTHING).powf(periods)) * (value - self.mean);
-        let below = 1.0 - self.mean / target;
-        let quiet = noise * (SMOOTHING / (2.0 - SMOOTHING)).sqrt() < RECLAIM_BELOW * target;
-        let demand = sample.used >= DEMAND_FROM * self.granted;
-        self.starting &= value < START_BELOW * target;
+        let so_far = match () {
+            () if value < START_BELOW * self.config.target => SoFar::Calm,
+            () if alone + self.mean > self.threshold(alone) => SoFar::Over,
+            () => SoFar::Within,
+        };
+        if let Some(looks) = &mut self.alone {
+            let told = looks.observe(now.mono, value, (used, self.share), so_far);
+            if let Some(left) = looks.left(now.mono) {
+                return self.pause(left);
+            }
+            let room = 1.0 - looks.level().unwrap_or(0.0);
+            if used > 0.0 {
+                self.integral.follow(self.granted);
+                self.room = room;
+            } else if told && self.share > 0.0 {
+                // Nothing runs, so nothing is learned of what backups add. Those that start find as much less of a share as
+                // there is less room now.
+                self.mean = unit;
+                let most = if 1.0 - room < self.config.at_most { self.share } else { 0.0 };
+                return self.say(sample.value, most * (room / self.room).min(1.0), 1.0 - room);
+            }
+        }
+        self.mean += (1.0 - (1.0 - SMOOTHING).powf(periods)) * (value - alone - self.mean);
+        let below = (self.threshold(alone) - alone - self.mean) / unit;
+        let quiet = noise * (SMOOTHING / (2.0 - SMOOTHING)).sqrt() < RECLAIM_BELOW * unit;
+        let demand = used >= DEMAND_FROM * self.granted;
+        self.starting &= value - alone < START_BELOW * unit;
         if self.starting && demand {
             let growth = if self.share < START_HIGH { START_GROWTH } else { START_GROWTH_HIGH };
             self.integral.grow(growth.powf(periods), self.config.cap);
@@ -116,22 +183,47 @@ impl PressureLaw {
         };
         let gains = Gains { proportional: PROPORTIONAL, integral: INTEGRAL, cap: self.config.cap };
         self.share = self.integral.step(gains, step);
-        self.granted = self.share;
+        self.say(sample.value, self.share, alone)
+    }
+
+    /// Up to where tasks may stall on a machine that does so much by itself.
+    fn threshold(&self, alone: f64) -> f64 {
+        (alone + self.config.target * (1.0 - alone)).min(self.config.at_most)
+    }
+
+    fn say(&mut self, stalled: f64, share: f64, alone: f64) -> Share {
+        self.granted = share;
         let measured = Measured {
             signal: "pressure".into(),
-            value: sample.value,
-            threshold: target,
+            value: stalled,
+            threshold: self.threshold(alone),
             unit: "share of time stalled".into(),
         };
-        let text = format!("{NAME}: {:.1} % of the ceiling", self.share * 100.0);
-        Share::new(self.share, Reason::measured(text, measured))
+        let text = format!("{NAME}: {:.1} % of the ceiling", share * 100.0);
+        Share::new(share, Reason::measured(text, measured))
+    }
+
+    fn pause(&mut self, left: Duration) -> Share {
+        self.granted = 0.0;
+        let reason = Reason::new(format!("{NAME}: paused to see the machine without backups"));
+        Share { share: self.share, pause: Some(left), reason }
     }
 }
 
 impl ControlLaw for PressureLaw {
     fn step(&mut self, now: Now, sample: Option<Observation>) -> Share {
         if let Some(sample) = sample.filter(|sample| sample.value.is_finite() && sample.value >= 0.0) {
-            return self.fresh(sample);
+            return self.fresh(now, sample);
+        }
+        let held = self.freshness.held(now, &self.config.fail_slow);
+        if let Some(alone) = self.alone.as_mut().filter(|alone| alone.under_way()) {
+            // Nothing would say what the end of the look does, so it goes on as long as a share would be held.
+            if held {
+                let left = alone.left(now.mono).unwrap_or(self.config.fail_slow.period);
+                return self.pause(left);
+            }
+            alone.give_up();
+            self.share = self.share.min(self.config.fail_slow.blind_cap_at(now));
         }
         let (share, reason) = self.freshness.silent(now, self.share, &self.config.fail_slow, NAME);
         (self.share, self.granted) = (share, share);

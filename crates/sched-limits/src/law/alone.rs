@@ -1,0 +1,142 @@
+//! What a machine does by itself, from moments without backups: [`Alone`].
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sched_core::MonoTime;
+
+use super::FailSlow;
+
+/// Readings of a look, after it has settled.
+const READINGS: u32 = 8;
+/// So many say something.
+const FEWEST: usize = 4;
+/// Newest readings without backups that count.
+const NEWEST: usize = 32;
+/// A share that has grown by this factor since the last look is not known to be harmless: the machine may have become
+/// quieter by itself, and backups fill what it left.
+const GROWN: f64 = 1.5;
+/// Below this share there is nothing to look away from.
+const WORTHWHILE: f64 = 0.02;
+/// Periods between two looks that a share's growth asks for, at least …
+const BETWEEN: u32 = 20;
+/// … and before a look of which backups that hardly move hope for something.
+const STARVED: u32 = 60;
+
+/// The level of a signal without backups, from readings in which none moved anything: while none runs, and in sparse looks
+/// for which all of them pause.
+///
+/// Nothing is learned from readings with backups, at whatever share. Where a little traffic does most of the harm already, what it
+/// does would be taken for what the machine does by itself.
+#[derive(Clone, Debug)]
+pub(super) struct Alone {
+    settle: Duration,
+    every: Duration,
+    period: Duration,
+    rng: fastrand::Rng,
+    /// When backups were last seen to move something.
+    used: MonoTime,
+    newest: VecDeque<f64>,
+    level: Option<f64>,
+    until: Option<MonoTime>,
+    looked: MonoTime,
+    looked_at: f64,
+    next: MonoTime,
+}
+
+/// What the readings before say of the present share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SoFar {
+    /// Backups and the machine itself together are so little that it does not matter whose it is: nobody looks.
+    Calm,
+    /// It is a question of whose it is.
+    Within,
+    /// Backups seem to do too much.
+    Over,
+}
+
+impl Alone {
+    /// Looks after `every` on average, each drawn from half to one and a half of that. Readings within `settle` after
+    /// backups have moved something say nothing.
+    pub(super) fn new(every: Duration, settle: Duration, fail_slow: &FailSlow) -> Self {
+        Self {
+            settle: settle.max(fail_slow.period * 2),
+            every,
+            period: fail_slow.period,
+            rng: fastrand::Rng::with_seed(0),
+            used: MonoTime::ZERO,
+            newest: VecDeque::new(),
+            level: None,
+            until: None,
+            looked: MonoTime::ZERO,
+            looked_at: WORTHWHILE,
+            next: MonoTime::ZERO,
+        }
+    }
+
+    /// As far as it is known.
+    pub(super) fn level(&self) -> Option<f64> {
+        self.level
+    }
+
+    /// What is left of the look under way.
+    pub(super) fn left(&self, now: MonoTime) -> Option<Duration> {
+        self.until.map(|until| until.since(now)).filter(|left| !left.is_zero())
+    }
+
+    pub(super) fn under_way(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// A reading came, taken while backups used `used`, which might have used `share`. Gives whether it told what the machine
+    /// does by itself.
+    pub(super) fn observe(
+        &mut self,
+        now: MonoTime,
+        value: f64,
+        (used, share): (f64, f64),
+        so_far: SoFar,
+    ) -> bool {
+        let mut told = false;
+        if used > 0.0 {
+            self.used = now;
+            self.newest.clear();
+        } else if now.since(self.used) >= self.settle {
+            if self.newest.len() == NEWEST {
+                self.newest.pop_front();
+            }
+            self.newest.push_back(value);
+            if self.newest.len() >= FEWEST {
+                self.level = Some(self.newest.iter().sum::<f64>() / self.newest.len() as f64);
+                told = true;
+                self.seen(now, share);
+            }
+        }
+        if self.left(now).is_some() {
+            return told;
+        }
+        self.until = None;
+        let since = now.since(self.looked);
+        let grown = share > WORTHWHILE && share > GROWN * self.looked_at && since >= self.period * BETWEEN;
+        let starved = so_far == SoFar::Over && share < WORTHWHILE && since >= self.period * STARVED;
+        let unknown = self.level.is_none();
+        let wanted = unknown || grown || starved || now >= self.next;
+        if wanted && so_far != SoFar::Calm {
+            self.until = Some(now + self.settle + self.period * READINGS);
+            self.seen(now, share);
+        }
+        told
+    }
+
+    /// No readings come in the look under way. Another takes its place when they do.
+    pub(super) fn give_up(&mut self) {
+        self.until = None;
+        self.next = MonoTime::ZERO;
+    }
+
+    fn seen(&mut self, now: MonoTime, share: f64) {
+        self.looked = now;
+        self.looked_at = share.max(WORTHWHILE);
+        self.next = now + self.every.mul_f64(0.5 + self.rng.f64());
+    }
+}

@@ -1,0 +1,187 @@
+//! The pressure law beside a foreground that stalls by itself.
+
+use std::time::Duration;
+
+use sched_core::{Clock, ManualClock};
+use sched_limits::{ControlLaw, Observation, PressureConfig, PressureLaw};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine that stalls by itself for a part of the time, and more where backups move something: with the whole share
+/// `most` of what is left, with `half_at` of it half of that.
+struct Machine {
+    alone: f64,
+    most: f64,
+    half_at: f64,
+    rng: fastrand::Rng,
+    clock: ManualClock,
+}
+
+impl Machine {
+    fn new(alone: f64, most: f64, half_at: f64) -> Self {
+        Self { alone, most, half_at, rng: fastrand::Rng::with_seed(7), clock: ManualClock::default() }
+    }
+
+    /// Of the time that the machine leaves by itself.
+    fn added(&self, share: f64) -> f64 {
+        self.most * (1.0 + self.half_at) * share / (share + self.half_at)
+    }
+
+    fn stalled(&mut self, share: f64) -> f64 {
+        let stalled = self.alone + (1.0 - self.alone) * self.added(share);
+        (stalled * (1.0 + 0.06 * (self.rng.f64() - 0.5))).min(1.0)
+    }
+
+    /// The share at which backups add all that they may.
+    fn right(&self, target: f64) -> f64 {
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..50 {
+            let middle = (low + high) / 2.0;
+            if self.added(middle) < target { low = middle } else { high = middle }
+        }
+        low
+    }
+
+    /// What backups were granted in each of so many seconds, of which they use all, but never less than `floor`.
+    fn steer(&mut self, law: &mut PressureLaw, seconds: usize, floor: f64) -> Vec<f64> {
+        let mut granted = 0.0_f64;
+        let mut all = Vec::new();
+        for _ in 0..seconds {
+            self.clock.advance(SECOND);
+            let now = self.clock.now();
+            let said = law
+                .step(now, Some(Observation { at: now.mono, value: self.stalled(granted), used: granted }));
+            granted = if said.pause.is_some() { 0.0 } else { said.share.max(floor) };
+            all.push(granted);
+        }
+        all
+    }
+}
+
+fn law() -> PressureLaw {
+    PressureLaw::new(PressureConfig::default()).unwrap()
+}
+
+fn mean(of: &[f64]) -> f64 {
+    of.iter().sum::<f64>() / of.len() as f64
+}
+
+#[test]
+fn a_machine_that_is_busy_by_itself_is_backed_up_as_fast_as_it_can_bear() {
+    // From one whose stalls grow with the share to one that stalls nearly all it ever will at a tenth of it.
+    for (most, half_at) in [(0.6, 1.0), (0.6, 0.2), (0.5, 0.05)] {
+        for alone in [0.0, 0.3, 0.5, 0.8] {
+            let (mut machine, mut law) = (Machine::new(alone, most, half_at), law());
+            let right = machine.right(0.2);
+            let shares = machine.steer(&mut law, 1800, 0.0);
+            let usual = mean(&shares[900..]);
+            let told = format!("{alone} alone, half of {most} at {half_at}: {usual:.3} of {right:.3}");
+            assert!(usual > 0.6 * right && usual < 1.2 * right, "{told}");
+            let known = law.stalled_alone().expect("it was seen alone");
+            assert!((known - alone).abs() < 0.05, "{told}: {known} by itself");
+        }
+    }
+}
+
+#[test]
+fn who_never_looks_takes_all_stalls_for_those_of_backups() {
+    let mut config = PressureConfig::default();
+    config.look_every = None;
+    let mut law = PressureLaw::new(config).unwrap();
+    let shares = Machine::new(0.5, 0.6, 1.0).steer(&mut law, 900, 0.0);
+    assert!(shares[300..].iter().all(|share| *share == 0.0));
+}
+
+#[test]
+fn where_a_trickle_already_stalls_too_much_nothing_is_learned_of_it() {
+    // What runs in any case, a four hundredth, adds more than a fifth.
+    let (mut machine, mut law) = (Machine::new(0.1, 0.9, 0.002), law());
+    assert!(machine.added(0.0025) > 0.4);
+    let shares = machine.steer(&mut law, 3600, 0.0025);
+    assert!(
+        shares[600..].iter().all(|share| *share < 0.03),
+        "{:?}",
+        shares[600..].iter().copied().fold(0.0, f64::max)
+    );
+    assert!(mean(&shares[600..]) < 0.004);
+    assert!(law.stalled_alone().unwrap() < 0.15, "{:?}", law.stalled_alone());
+}
+
+#[test]
+fn a_foreground_that_does_more_is_made_room_for_and_then_lived_with() {
+    let (mut machine, mut law) = (Machine::new(0.1, 0.6, 1.0), law());
+    let right = machine.right(0.2);
+    machine.steer(&mut law, 900, 0.0025);
+    machine.alone = 0.7;
+    let busy = machine.steer(&mut law, 900, 0.0025);
+    assert!(busy[3..20].iter().all(|share| *share < 0.1 * right), "{:?} of {right}", &busy[..20]);
+    assert!(mean(&busy[600..]) > 0.5 * right, "{} of {right}", mean(&busy[600..]));
+}
+
+#[test]
+fn a_foreground_that_does_less_is_not_filled_up_to_what_it_did() {
+    let (mut machine, mut law) = (Machine::new(0.7, 0.6, 1.0), law());
+    let right = machine.right(0.2);
+    machine.steer(&mut law, 900, 0.0);
+    machine.alone = 0.1;
+    let quiet = machine.steer(&mut law, 1800, 0.0);
+    let over = quiet.iter().filter(|share| **share > 1.5 * right).count();
+    assert!(over < 60, "{over} s over one and a half times the right share of {right}");
+    assert!(mean(&quiet[900..]) < 1.2 * right, "{} of {right}", mean(&quiet[900..]));
+}
+
+#[test]
+fn looks_cost_a_thirtieth_of_the_time() {
+    let (mut machine, mut law) = (Machine::new(0.3, 0.6, 1.0), law());
+    machine.steer(&mut law, 600, 0.0);
+    let shares = machine.steer(&mut law, 7200, 0.0);
+    let paused = shares.iter().filter(|share| **share == 0.0).count();
+    assert!((60..=290).contains(&paused), "{paused} s of 7200");
+}
+
+#[test]
+fn nobody_is_paused_while_no_backup_runs_and_those_that_start_find_less_where_there_is_less_room() {
+    let clock = ManualClock::default();
+    let mut law = law();
+    let mut step = |stalled: f64, used: f64| {
+        clock.advance(SECOND);
+        let now = clock.now();
+        law.step(now, Some(Observation { at: now.mono, value: stalled, used }))
+    };
+    // The first look, and then a while in which nothing moves.
+    (0..20).for_each(|_| drop(step(0.1, 0.0)));
+    assert!((0..900).all(|_| step(0.1, 0.0).pause.is_none()));
+    let mut share = 0.0;
+    for _ in 0..120 {
+        share = step(0.1, share).granted();
+    }
+    assert!(share > 0.5, "{share}");
+    let before = share;
+    for _ in 0..120 {
+        share = step(0.8, 0.0).granted();
+    }
+    assert!((0.15..0.3).contains(&(share / before)), "{share} after {before}");
+    for _ in 0..120 {
+        share = step(0.1, 0.0).granted();
+    }
+    assert!((share / before - 1.0).abs() < 0.15, "{share} after {before}");
+}
+
+#[test]
+fn a_calm_machine_is_not_looked_at() {
+    let (mut machine, mut law) = (Machine::new(0.02, 0.05, 1.0), law());
+    let shares = machine.steer(&mut law, 3600, 0.0);
+    assert!(shares.iter().all(|share| *share > 0.0));
+    assert!(shares[120..].iter().all(|share| *share == 1.0));
+}
+
+#[test]
+fn a_machine_that_stalls_nearly_always_is_left_alone() {
+    let (mut machine, mut law) = (Machine::new(0.93, 0.1, 1.0), law());
+    let shares = machine.steer(&mut law, 1800, 0.0);
+    assert!(
+        shares[60..].iter().all(|share| *share == 0.0),
+        "{:?}",
+        shares[60..].iter().copied().fold(0.0, f64::max)
+    );
+}
