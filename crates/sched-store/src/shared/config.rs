@@ -40,6 +40,10 @@ impl SharedConfig {
     /// found again after a fail-over. The connection must keep its session: a pooler that changes the server between
     /// transactions will not do.
     ///
+    /// An address with `sslmode=require` needs [`tls`](Self::tls) (feature `postgres-tls`) beside it, which says whom to trust;
+    /// without, [`SharedStore::connect`](super::SharedStore::connect) refuses it rather than connect in clear. With `tls`,
+    /// connections are encrypted whatever the address says.
+    ///
     /// # Errors
     /// When the address cannot be read.
     pub fn new(address: &str) -> Result<Self, SharedError> {
@@ -157,10 +161,28 @@ impl SharedConfig {
         self
     }
 
+    /// Whether it was said whom to trust.
+    #[cfg(feature = "postgres-tls")]
+    fn encrypted(&self) -> bool {
+        self.trusted.is_some()
+    }
+
+    #[cfg(not(feature = "postgres-tls"))]
+    fn encrypted(&self) -> bool {
+        false
+    }
+
     pub(super) fn check(&self) -> Result<(), SharedError> {
         let wrong = |what: &str, problem: &str| {
             Err(SharedError::Setting { what: what.into(), problem: problem.into() })
         };
+        if self.client.get_ssl_mode() == SslMode::Require && !self.encrypted() {
+            return wrong(
+                "`sslmode=require` in the address of the shared store",
+                "it does not say whom to trust; right is `SharedConfig::tls` (feature postgres-tls) with the \
+                 certificates of the server's authority",
+            );
+        }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if self.schema.is_empty() || self.schema.len() > 60 || !self.schema.chars().all(plain) {
             return wrong(
@@ -227,5 +249,28 @@ impl SharedConfig {
         client.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(self.longest_wait());
         client.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
         client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_be_encrypted_is_not_sent_in_clear() {
+        for address in
+            ["postgres://backup@db.example.org/fleet?sslmode=require", "host=db user=backup sslmode=require"]
+        {
+            let error = SharedConfig::new(address).unwrap().check().unwrap_err();
+            assert!(matches!(&error, SharedError::Setting { .. }), "{error:?}");
+            assert!(error.to_string().contains("`SharedConfig::tls`"), "{error}");
+            #[cfg(feature = "postgres-tls")]
+            SharedConfig::new(address).unwrap().tls("/etc/ssl/db-ca.pem").check().unwrap();
+        }
+        for mode in ["", "?sslmode=disable", "?sslmode=prefer"] {
+            SharedConfig::new(&format!("postgres://backup@db/fleet{mode}")).unwrap().check().unwrap();
+        }
+        // What this client cannot promise is not taken for less.
+        assert!(SharedConfig::new("postgres://backup@db/fleet?sslmode=verify-full").is_err());
     }
 }
