@@ -435,3 +435,25 @@ fn a_server_that_is_too_old_says_which_would_do() {
     assert!(matches!(&error, DriverError::TooOld { found, .. } if found == "3.3.25"), "{error}");
     assert!(error.to_string().contains("3.4"), "{error}");
 }
+
+/// Whoever can change the list of members, or advertises wrongly, does not get the token in clear.
+#[cfg(feature = "etcd-tls")]
+#[test]
+fn a_cluster_that_is_reached_by_https_is_asked_nowhere_else() {
+    let header = r#""header":{"member_id":"5","revision":"9"}"#;
+    let list = format!(r#"{{{header},"members":[{{"ID":"5","name":"m","clientURLs":["OWN/"]}}]}}"#);
+    let status = format!(r#"{{{header},"leader":"6","raftIndex":"9","raftAppliedIndex":"9"}}"#);
+    let url = gateway(vec![("member/list", list), ("status", status)]);
+    let told = |cluster: &EtcdCluster| EtcdMembers::new(cluster.clone()).states().unwrap().remove(0);
+    let member = told(&EtcdCluster::new(&url));
+    assert!(member.state.is_some() && member.not_asked.is_empty(), "{member:?}");
+    // The list itself comes from the address that the host names.
+    let cluster = EtcdCluster::new(&url).endpoint("https://127.0.0.1:1");
+    let member = told(&cluster);
+    assert!(member.state.is_none() && member.url == url, "{member:?}");
+    assert_eq!(member.not_asked, [format!("{url}/")]);
+    let root = tempfile::tempdir().unwrap();
+    let error = executor(cluster.clone(), root.path()).make(&context()).unwrap_err();
+    assert!(error.to_string().contains(&format!("--advertise-client-urls, not {url}")), "{error}");
+    assert!(!EtcdMembers::new(cluster).members().unwrap()[0].healthy);
+}

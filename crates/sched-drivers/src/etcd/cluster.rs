@@ -31,7 +31,8 @@ impl EtcdCluster {
     }
 
     /// Adds the address of another member: the cluster is found as long as one of them answers. What the members
-    /// themselves advertise to clients must be reachable from here.
+    /// themselves advertise to clients must be reachable from here, and be `https://` if one of these addresses is: others
+    /// are not asked then, since they would get the token in clear.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoints.push(trimmed(&url.into()));

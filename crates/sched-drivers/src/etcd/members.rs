@@ -36,12 +36,15 @@ pub struct EtcdMember {
     pub id: u64,
     /// Its name; empty before its first start.
     pub name: String,
-    /// Where it was asked: the first address that it advertises to clients and that answers.
+    /// Where it was asked: the first address that it advertises to clients and that answers; else the first of all.
     pub url: String,
     /// Its role, as far as it is known.
     pub role: EtcdRole,
     /// What it said of itself; `None` when it did not answer.
     pub state: Option<EtcdState>,
+    /// Addresses that it advertises and that were not asked: they are not `https://`, and an address of the cluster is.
+    /// Login and token would go there in clear.
+    pub not_asked: Vec<String>,
 }
 
 /// What a member that answers says of itself.
@@ -69,7 +72,9 @@ impl EtcdMember {
     }
 }
 
-/// Tells the members of an etcd cluster with their roles.
+/// Tells the members of an etcd cluster with their roles. Where one of the cluster's addresses is `https://`, members are asked
+/// at no other address that they advertise; one that advertises nothing else is not healthy, and
+/// [`EtcdMember::not_asked`] says why.
 #[derive(Debug)]
 pub struct EtcdMembers {
     cluster: EtcdCluster,
@@ -133,14 +138,28 @@ pub(super) fn ask_all(gateway: &mut Gateway, endpoints: &[String]) -> Result<Vec
         }));
     };
     listed.sort_by_key(|member| member.id);
-    let answers: Vec<_> = listed
-        .into_iter()
-        .map(|listed| {
-            let answer = answer_of(gateway, &listed);
-            (listed, answer)
-        })
-        .collect();
-    Ok(assess(answers))
+    let encrypted = endpoints.iter().any(|url| is_https(url));
+    let mut members = Vec::with_capacity(listed.len());
+    let mut left_out = Vec::with_capacity(listed.len());
+    for mut listed in listed {
+        let (asked, not_asked) =
+            std::mem::take(&mut listed.urls).into_iter().partition(|url| !encrypted || is_https(url));
+        listed.urls = asked;
+        let answer = answer_of(gateway, &listed);
+        members.push((listed, answer));
+        left_out.push(not_asked);
+    }
+    let told = |(mut member, not_asked): (EtcdMember, Vec<String>)| {
+        if member.url.is_empty() {
+            member.url = not_asked.first().map(|url| trimmed(url)).unwrap_or_default();
+        }
+        EtcdMember { not_asked, ..member }
+    };
+    Ok(assess(members).into_iter().zip(left_out).map(told).collect())
+}
+
+fn is_https(url: &str) -> bool {
+    url.starts_with("https://")
 }
 
 /// What a member answers at the first of its addresses that does.
@@ -185,7 +204,7 @@ fn assess(answers: Vec<(Listed, Option<(String, MemberStatus)>)>) -> Vec<EtcdMem
                 (url, Some(state))
             }
         };
-        EtcdMember { id: listed.id, name: listed.name, url, role, state }
+        EtcdMember { id: listed.id, name: listed.name, url, role, state, not_asked: Vec::new() }
     };
     answers.into_iter().map(member).collect()
 }

@@ -98,6 +98,10 @@ impl Snapshot {
     fn nobody(&self, cluster: &EtcdCluster, all: &[EtcdMember]) -> DriverError {
         let why = |member: &EtcdMember| {
             let state = match &member.state {
+                None if !member.not_asked.is_empty() => format!(
+                    "does not answer, and is asked by https alone: right is https:// in its --advertise-client-urls, not {}",
+                    member.not_asked.join(", ")
+                ),
                 None => "does not answer".into(),
                 Some(state) if !state.errors.is_empty() => state.errors.join(", "),
                 Some(state) => format!("lacks {} entries", state.behind),
