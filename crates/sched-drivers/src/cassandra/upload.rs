@@ -62,7 +62,7 @@ fn store(backup: &mut Backup<'_>, folder: &str, file: &SnapshotFile, check: bool
     let found = summed.crc();
     match file.expected_crc().filter(|_| check) {
         Some(expected) if expected != found => Err(DriverError::Corrupt {
-            what: file.path.display().to_string(),
+            what: file.path().display().to_string(),
             problem: format!(
                 "its checksum is {found}, and Cassandra wrote {expected}: the disk has lost something; \
                  `nodetool verify` says what, and a repair brings it back from the other replicas"
