@@ -51,7 +51,11 @@ pub struct MySqlTls {
 
 #[cfg(feature = "mysql-tls")]
 impl MySqlTls {
-    /// Trusts what the certificates in the PEM file `ca` have signed.
+    /// Trusts what the certificates in the PEM file `ca` have signed. The tools trust nothing else; this crate's own
+    /// connections also trust the public authorities that their client library brings along (those of Mozilla), which it cannot
+    /// be told to leave out. So whoever gets a certificate of one of them *for the server's name* can answer in its place there:
+    /// where that counts, reach the server by a name that no public authority signs for, such as `db.internal`, or by a private
+    /// address.
     pub fn new(ca: impl Into<PathBuf>) -> Self {
         Self { ca: ca.into(), identity: None }
     }
