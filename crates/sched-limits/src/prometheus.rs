@@ -44,7 +44,9 @@ const LONGEST_ANSWER: u64 = 4 << 20;
 ///
 /// A value is as old as the sample behind it, by the server's clock, if the query says what it is
 /// [stamped by](Query::stamped_by): an exporter that has stopped is noticed although the server still answers. HTTPS
-/// needs the feature `prometheus-tls`. Proxies of the environment are not used.
+/// needs the feature `prometheus-tls`. Proxies of the environment are not used, and redirects not followed: headers would go
+/// along. The address is in errors and in `Debug`: a user or password in it fails every sample with an error that does not
+/// repeat it.
 pub struct PrometheusProbe {
     name: String,
     url: String,
@@ -65,7 +67,8 @@ struct Open {
 }
 
 impl PrometheusProbe {
-    /// A probe that asks the server at `url`, such as `http://prometheus:9090`, nothing yet.
+    /// A probe that asks the server at `url`, such as `http://prometheus:9090`, nothing yet. Who logs in does so by a
+    /// [`header`](Self::header), not in the address.
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -135,17 +138,36 @@ impl PrometheusProbe {
         self
     }
 
-    fn open(&self) -> Open {
+    fn open(&self) -> Result<Open, ProbeError> {
+        if self.url_without_user() != self.url {
+            let what = format!("the address {}", self.url_without_user());
+            let problem = "it has a user before the host; right is one without, and `PrometheusProbe::header` with \
+                           `Authorization`";
+            return Err(ProbeError::Parse { what, problem: problem.into() });
+        }
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(self.timeout))
             .http_status_as_error(false)
+            .max_redirects(0)
             .proxy(None)
             .user_agent(concat!("backup-sched/", env!("CARGO_PKG_VERSION")));
         let nodes = self.nodes.iter().flat_map(|(host, selector)| {
             let speeds = node::Speeds { disk: self.disk_bytes_per_sec, network: self.network_bytes_per_sec };
             node::queries(host, selector, self.period, speeds)
         });
-        Open { agent: config.build().into(), queries: nodes.chain(self.queries.iter().cloned()).collect() }
+        let queries = nodes.chain(self.queries.iter().cloned()).collect();
+        Ok(Open { agent: config.build().into(), queries })
+    }
+
+    /// The address without what stands before an `@` in the part of the host.
+    fn url_without_user(&self) -> String {
+        let start = self.url.find("//").map_or(0, |at| at + 2);
+        let (scheme, rest) = self.url.split_at(start);
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        match rest[..end].rfind('@') {
+            None => self.url.clone(),
+            Some(at) => format!("{scheme}{}", &rest[at + 1..]),
+        }
     }
 
     /// What the server answers to `promql`.
@@ -229,7 +251,7 @@ impl CapacityProbe for PrometheusProbe {
 
     fn sample(&mut self, _: Now) -> Result<Vec<Reading>, ProbeError> {
         if self.open.is_none() {
-            self.open = Some(self.open());
+            self.open = Some(self.open()?);
         }
         let Some(open) = &self.open else { return Ok(vec![]) };
         let mut stamps = Stamps::new();
@@ -243,10 +265,10 @@ impl CapacityProbe for PrometheusProbe {
 
 impl fmt::Debug for PrometheusProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Headers hold secrets.
+        // Headers hold secrets, and so would a user in the address.
         f.debug_struct("PrometheusProbe")
             .field("name", &self.name)
-            .field("url", &self.url)
+            .field("url", &self.url_without_user())
             .field("nodes", &self.nodes)
             .field("queries", &self.queries)
             .finish_non_exhaustive()
@@ -377,5 +399,31 @@ mod tests {
         let error =
             sample(&mut PrometheusProbe::new("r", url).query(Query::new("a", "up", "things"))).unwrap_err();
         assert!(error.contains("\"up\""), "{error}");
+    }
+
+    #[test]
+    fn a_redirect_is_not_followed_and_gets_no_headers() {
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        let target = format!("http://{}/", elsewhere.local_addr().unwrap());
+        let (url, served) = server(&[&format!("302 Found\r\nlocation: {target}|moved")]);
+        let mut probe = PrometheusProbe::new("remote", url).query(Query::new("a", "sum(up)", "things"));
+        probe = probe.header("X-Scope-OrgID", "s3cret").timeout(Duration::from_secs(2));
+        let error = sample(&mut probe).unwrap_err();
+        assert!(error.contains("HTTP status 302"), "{error}");
+        served.join().unwrap();
+        assert!(elsewhere.accept().is_err(), "the other server was asked");
+    }
+
+    #[test]
+    fn a_user_in_the_address_is_refused_and_not_repeated() {
+        for url in ["http://backup:s3cret@127.0.0.1:1", "http://s3cret@127.0.0.1:1/p", "s3cret@127.0.0.1:1"] {
+            let mut probe = PrometheusProbe::new("remote", url).query(Query::new("a", "up", "things"));
+            let error = sample(&mut probe).unwrap_err();
+            assert!(error.contains("127.0.0.1:1") && error.contains("PrometheusProbe::header"), "{error}");
+            assert!(!error.contains("s3cret") && !format!("{probe:?}").contains("s3cret"), "{error}");
+        }
+        let probe = PrometheusProbe::new("remote", "http://h/a@b");
+        assert!(format!("{probe:?}").contains("http://h/a@b"), "an `@` in a path is none of a user");
     }
 }
