@@ -2,8 +2,10 @@
 
 use std::io::{self, BufRead, Read};
 
-/// No answer that is asked for is longer than this.
-const LONGEST: usize = 64 << 20;
+/// No answer that is asked for is longer than this, with all its parts.
+const LONGEST: u64 = 64 << 20;
+/// What a value takes in memory besides its bytes, and counts for: a list of nothing is not for nothing.
+const VALUE_BYTES: u64 = size_of::<Value>() as u64;
 const LONGEST_LINE: u64 = 64 << 10;
 /// What `COMMAND` says of the keys of subcommands lies eight deep.
 const DEEPEST: u32 = 16;
@@ -20,13 +22,16 @@ pub(super) enum Value {
 }
 
 impl Value {
-    /// Reads one value.
+    /// Reads one value with all that is in it.
     pub(super) fn read(from: &mut impl BufRead) -> io::Result<Self> {
-        Self::read_at(from, 0)
+        let mut left = LONGEST;
+        Self::read_at(from, 0, &mut left)
     }
 
-    fn read_at(from: &mut impl BufRead, depth: u32) -> io::Result<Self> {
+    /// As [`read`](Self::read), from what is `left` of the bytes that the whole answer may have.
+    fn read_at(from: &mut impl BufRead, depth: u32, left: &mut u64) -> io::Result<Self> {
         let line = line(from)?;
+        spend(left, VALUE_BYTES + line.len() as u64)?;
         let mut rest = line.chars();
         let kind = rest.next();
         let rest = rest.as_str();
@@ -37,11 +42,12 @@ impl Value {
             Some('$') => match length(rest, &line)? {
                 None => Ok(Self::Nothing),
                 Some(length) => {
+                    spend(left, length)?;
                     let mut bytes = Vec::new();
-                    from.take(length as u64).read_to_end(&mut bytes)?;
+                    from.take(length).read_to_end(&mut bytes)?;
                     let mut end = [0; 2];
                     from.read_exact(&mut end)?;
-                    if bytes.len() == length && end == *b"\r\n" {
+                    if bytes.len() as u64 == length && end == *b"\r\n" {
                         Ok(Self::Bulk(bytes))
                     } else {
                         Err(wrong(&line))
@@ -51,7 +57,7 @@ impl Value {
             Some('*') if depth < DEEPEST => match length(rest, &line)? {
                 None => Ok(Self::Nothing),
                 Some(count) => (0..count)
-                    .map(|_| Self::read_at(from, depth + 1))
+                    .map(|_| Self::read_at(from, depth + 1, left))
                     .collect::<io::Result<_>>()
                     .map(Self::List),
             },
@@ -94,15 +100,24 @@ pub(super) fn request(words: &[&[u8]]) -> Vec<u8> {
 }
 
 /// A length: -1 is nothing.
-fn length(text: &str, line: &str) -> io::Result<Option<usize>> {
+fn length(text: &str, line: &str) -> io::Result<Option<u64>> {
     match text.parse::<i64>() {
         Ok(-1) => Ok(None),
         Ok(length) => {
-            let length = usize::try_from(length).ok().filter(|length| *length <= LONGEST);
+            let length = u64::try_from(length).ok().filter(|length| *length <= LONGEST);
             length.map(Some).ok_or_else(|| wrong(line))
         }
         Err(_) => Err(wrong(line)),
     }
+}
+
+/// Takes bytes from what an answer may have.
+fn spend(left: &mut u64, bytes: u64) -> io::Result<()> {
+    *left = left.checked_sub(bytes).ok_or_else(|| {
+        let problem = format!("an answer of more than {} MiB is not one of Redis", LONGEST >> 20);
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    })?;
+    Ok(())
 }
 
 fn wrong(line: &str) -> io::Error {
@@ -141,5 +156,18 @@ mod tests {
             assert!(read(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
         assert!(read(&b"*1\r\n".repeat(1000)).is_err());
+    }
+
+    /// A server that goes on sending, each value small enough by itself.
+    #[test]
+    fn an_answer_has_one_bound_for_all_that_is_in_it() {
+        let megabyte = format!("$1048576\r\n{}\r\n", "x".repeat(1 << 20));
+        for (value, times) in [(&*megabyte, 65), ("$-1\r\n", 2_100_000), (":1\r\n", 2_100_000)] {
+            let answer = "*67108864\r\n".to_owned() + &value.repeat(times);
+            let error = read(answer.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("more than 64 MiB"), "{times} times {value:.8}: {error}");
+        }
+        let large = format!("*2\r\n{megabyte}{megabyte}");
+        assert!(matches!(read(large.as_bytes()).unwrap(), Value::List(parts) if parts.len() == 2));
     }
 }
