@@ -24,7 +24,7 @@ use crate::DriverError;
 
 const HEADER_BYTES: usize = 9;
 /// Answers are a few kilobytes; the largest, the schema, some megabytes.
-const MOST_BYTES: usize = 256 << 20;
+const MOST_BYTES: u64 = 256 << 20;
 
 /// One blocking connection to one node of Cassandra, for what is asked of that very node: its own state, its place in
 /// the ring, the schema. Not for an application: it has no pool, prepares nothing, and reads an answer in one piece.
@@ -112,17 +112,7 @@ impl CqlConnection {
     }
 
     fn receive(&mut self) -> io::Result<(u8, u8, Bytes)> {
-        let mut header = [0; HEADER_BYTES];
-        self.stream.read_exact(&mut header)?;
-        let [_, flags, _, _, opcode, length @ ..] = header;
-        let length = u32::from_be_bytes(length) as usize;
-        if length > MOST_BYTES {
-            let problem = format!("an answer of {length} bytes is not one of Cassandra's");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        Ok((flags, opcode, body.into()))
+        receive(&mut self.stream)
     }
 
     fn refused(&self, error: &DbError, said: String) -> DriverError {
@@ -146,6 +136,25 @@ impl CqlConnection {
     fn nonsense(&self, error: &dyn fmt::Display) -> DriverError {
         DriverError::Answer { server: self.server.clone(), problem: error.to_string() }
     }
+}
+
+/// One frame: flags, opcode and body.
+fn receive(from: &mut impl Read) -> io::Result<(u8, u8, Bytes)> {
+    let mut header = [0; HEADER_BYTES];
+    from.read_exact(&mut header)?;
+    let [_, flags, _, _, opcode, length @ ..] = header;
+    let length = u64::from(u32::from_be_bytes(length));
+    if length > MOST_BYTES {
+        let problem = format!("an answer of {length} bytes is not one of Cassandra's");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    // As much memory as bytes come, not as the node says there will be.
+    let mut body = Vec::new();
+    from.take(length).read_to_end(&mut body)?;
+    if body.len() as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((flags, opcode, body.into()))
 }
 
 impl fmt::Debug for CqlConnection {
@@ -262,5 +271,42 @@ impl<'a> CqlRow<'a> {
             _ => None,
         };
         values.iter().filter_map(text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The most that was asked for at once.
+    struct Greed<'a> {
+        rest: &'a [u8],
+        most: usize,
+    }
+
+    impl Read for Greed<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.most = self.most.max(buf.len());
+            self.rest.read(buf)
+        }
+    }
+
+    #[test]
+    fn an_answer_takes_memory_as_it_comes() {
+        let frame =
+            |length: u32, body: &[u8]| [&[0x84, 1, 0, 0, 8][..], &length.to_be_bytes(), body].concat();
+        let read = |bytes: &[u8]| {
+            let mut from = Greed { rest: bytes, most: 0 };
+            (receive(&mut from), from.most)
+        };
+        let (whole, _) = read(&frame(3, b"abcd"));
+        assert_eq!(whole.unwrap(), (1, 8, Bytes::from_static(b"abc")));
+        // It announces 256 MiB, and sends three bytes.
+        let (cut, most) = read(&frame(256 << 20, b"abc"));
+        assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert!(most < 1 << 20, "{most} bytes of memory for three");
+        assert!(
+            read(&frame((256 << 20) + 1, b"")).0.unwrap_err().to_string().contains("not one of Cassandra's")
+        );
     }
 }
