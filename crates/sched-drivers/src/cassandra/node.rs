@@ -79,7 +79,8 @@ impl CassandraNode {
         self
     }
 
-    /// Sets who `nodetool` says it is. Its password goes through a file that nobody else can read. Default nobody.
+    /// Sets who `nodetool` says it is. Its password goes through a file that nobody else can read. `nodetool` takes neither
+    /// with blanks or line ends, so these are refused. Default nobody.
     #[must_use]
     pub fn jmx_login(mut self, user: impl Into<String>, password: SecretString) -> Self {
         self.jmx_user = Some((user.into(), password));

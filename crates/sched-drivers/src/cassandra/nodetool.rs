@@ -94,10 +94,24 @@ impl<'a> Nodetool<'a> {
 
     fn secret(&self) -> Result<Option<SecretFile>, DriverError> {
         let Some((user, password)) = &self.node.jmx_user else { return Ok(None) };
-        let line = SecretString::from(format!("{user} {}\n", password.expose_secret()));
+        let line = password_line(user, password)?;
         let failed = |source| DriverError::Source { what: "a file for the password of JMX".into(), source };
         SecretFile::new(&line).map(Some).map_err(failed)
     }
+}
+
+/// `nodetool` reads a file of passwords word by word, whatever the line: what is after a blank or a line end in one of them
+/// would be another user or password.
+fn password_line(user: &str, password: &SecretString) -> Result<SecretString, DriverError> {
+    for (which, word) in [("user", user), ("password", password.expose_secret())] {
+        if word.is_empty() || word.contains(|c: char| c == ' ' || c.is_control()) {
+            return Err(DriverError::Setting {
+                what: format!("the {which} of `CassandraNode::jmx_login`"),
+                problem: "right is one word, without blanks, line ends and other control characters".into(),
+            });
+        }
+    }
+    Ok(SecretString::from(format!("{user} {}\n", password.expose_secret())))
 }
 
 /// What `nodetool` says in words, as an error of its own. It complains on its standard output, and on its standard error
@@ -148,6 +162,24 @@ mod tests {
 
     fn failed(said: &str) -> CommandError {
         CommandError::Failed { tool: "nodetool".into(), status: ExitStatus::from_raw(256), said: said.into() }
+    }
+
+    #[test]
+    fn a_user_or_password_of_jmx_is_one_word_and_not_shown() {
+        let line = |user: &str, password: &str| password_line(user, &SecretString::from(password));
+        assert_eq!(line("backup", "ge#heim\\1").unwrap().expose_secret(), "backup ge#heim\\1\n");
+        for (user, password) in [
+            ("backup", "geheim\nroot x"),
+            ("backup", "geheim\r"),
+            ("backup", "geheim x"),
+            ("back\nup", "geheim"),
+            ("a\tb", "geheim"),
+            ("", "geheim"),
+        ] {
+            let error = line(user, password).unwrap_err();
+            assert!(error.is_permanent() && error.to_string().contains("jmx_login"), "{error}");
+            assert!(!format!("{error:?}").contains("geheim"), "{error}");
+        }
     }
 
     #[test]
