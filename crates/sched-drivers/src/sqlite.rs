@@ -26,13 +26,18 @@ pub const FILE: &str = "database.sqlite";
 /// after [`max_restarts`](Self::max_restarts).
 ///
 /// ```
+/// use std::collections::BTreeMap;
 /// use std::path::PathBuf;
 /// use sched_drivers::destination::LocalDirectory;
 /// use sched_drivers::sqlite::SqliteBackup;
 ///
-/// let databases = PathBuf::from("/var/lib/shop");
+/// // Looked up, not put together: whoever submits a job chooses the name, and `../../etc/x` is one.
+/// let databases = BTreeMap::from([
+///     ("orders", PathBuf::from("/var/lib/shop/orders.db")),
+///     ("carts", PathBuf::from("/var/lib/shop/carts.db")),
+/// ]);
 /// let executor = SqliteBackup::new(
-///     move |instance| Some(databases.join(instance.as_str()).with_extension("db")),
+///     move |instance| databases.get(instance.as_str()).cloned(),
 ///     LocalDirectory::new("/var/backups"),
 /// );
 /// // `.executor("sqlite", executor)` of the scheduler's builder.

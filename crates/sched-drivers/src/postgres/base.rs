@@ -47,14 +47,17 @@ pub enum Checkpoint {
 /// Phases: `checkpoint`, `copy` and `wal`, as in the built-in policies.
 ///
 /// ```no_run
+/// use std::collections::BTreeMap;
 /// use sched_drivers::destination::LocalDirectory;
 /// use sched_drivers::postgres::{BaseBackup, PostgresServer};
 /// use sched_drivers::secret::SecretString;
 ///
 /// let password = SecretString::from(std::fs::read_to_string("/etc/shop/backup-password")?.trim());
+/// // Looked up, not put together: whoever submits a job chooses the name of its instance.
+/// let hosts = BTreeMap::from([("orders-1", "db1.example.com"), ("orders-2", "db2.example.com")]);
 /// let executor = BaseBackup::new(
 ///     move |instance| {
-///         let host = format!("{instance}.db.example.com");
+///         let host = *hosts.get(instance.as_str())?;
 ///         Some(PostgresServer::new(host, "backup").password(password.clone()))
 ///     },
 ///     LocalDirectory::new("/var/backups"),

@@ -32,13 +32,18 @@ const FLOOR_BYTES_PER_SEC: u64 = 1_000_000;
 /// One phase: `copy`. It cannot stand still.
 ///
 /// ```no_run
+/// use std::collections::BTreeSet;
 /// use sched_drivers::destination::LocalDirectory;
 /// use sched_drivers::postgres::{Dump, PostgresServer};
 ///
-/// // Each instance is a database of one server.
+/// // Each instance is a database of one server; which ones there are is not for whoever submits a job to say.
 /// let server = PostgresServer::new("/run/postgresql", "backup");
+/// let databases = BTreeSet::from(["orders", "carts"]);
 /// let executor = Dump::new(
-///     move |instance| Some(server.clone().database(instance.as_str())),
+///     move |instance| {
+///         let database = *databases.get(instance.as_str())?;
+///         Some(server.clone().database(database))
+///     },
 ///     LocalDirectory::new("/var/backups"),
 /// );
 /// ```
