@@ -19,10 +19,15 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let (scheduler, latency, moved) = demo::start()?;
-    let server = Server::start(scheduler.clone(), args.port, args.token.clone()).map_err(|error| {
+    let token = args.token.as_ref().map(|token| token.text.clone());
+    let server = Server::start(scheduler.clone(), args.port, token).map_err(|error| {
         format!("port {} of 127.0.0.1 cannot be used: {error}; --port 0 takes a free one", args.port)
     })?;
-    let token = args.token.map(|token| format!("#token={}", encoded(&token))).unwrap_or_default();
+    let token = match &args.token {
+        None => String::new(),
+        Some(token) if token.secret => "#token=… with the token of the file".into(),
+        Some(token) => format!("#token={}", encoded(&token.text)),
+    };
     println!("open http://{}/{token} in a browser; metrics are at /metrics, Ctrl-C ends it", server.address);
     let (stop, stopped) = bounded::<()>(0);
     let (interrupt, interrupted) = bounded(1);

@@ -32,12 +32,15 @@ struct Dashboard {
 }
 
 impl Dashboard {
-    fn start(args: &[&str]) -> Self {
+    fn program() -> Command {
         let tests = std::env::current_exe().unwrap();
-        let program = tests.parent().unwrap().parent().unwrap().join("examples/dashboard");
-        let mut command = Command::new(&program);
+        Command::new(tests.parent().unwrap().parent().unwrap().join("examples/dashboard"))
+    }
+
+    fn start(args: &[&str]) -> Self {
+        let mut command = Self::program();
         command.args(["--port", "0"]).args(args).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {program:?}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -102,6 +105,35 @@ fn a_token_comes_through_the_address_as_it_is() {
     assert!(dashboard.line.contains("/#token=a%2Bb%2Fc%3D%26%25%23 "), "{}", dashboard.line);
     assert_eq!(dashboard.get("/api/events?since=3", &["Authorization: Bearer a+b/c=&%#"]).0, 200);
     assert_eq!(dashboard.get("/api/events?since=3", &["Authorization: Bearer a+b/c=&%"]).0, 401);
+}
+
+#[test]
+fn a_token_of_a_file_is_asked_for_and_not_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    fs::write(&path, "s3cret\n").unwrap();
+    let path = path.to_str().unwrap();
+    let dashboard = Dashboard::start(&["--token-file", path]);
+    assert!(!dashboard.line.contains("s3cret"), "{}", dashboard.line);
+    assert_eq!(dashboard.get("/api/summary", &[]).0, 401);
+    assert_eq!(dashboard.get("/api/summary", &["Authorization: Bearer s3cret"]).0, 200);
+
+    // Rather none at all than one without a token.
+    let empty = dir.path().join("empty");
+    fs::write(&empty, "\n").unwrap();
+    let gone = dir.path().join("gone");
+    for args in [
+        ["--token-file", empty.to_str().unwrap()].as_slice(),
+        &["--token-file", gone.to_str().unwrap()],
+        &["--token", "s3cret", "--token-file", path],
+        &["--token-file", path, "--token", "s3cret"],
+    ] {
+        let output =
+            Dashboard::program().args(["--port", "0", "--seconds", "0"]).args(args).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains("--token-file"), "{args:?}: {told}");
+        assert!(!told.contains("s3cret"), "{told}");
+    }
 }
 
 #[test]
