@@ -106,11 +106,10 @@ impl Source {
                     (back, copied) = (WriteBack::default(), 0);
                 }
                 back.wrote(&written, done - copied).map_err(|source| io_error(to, source))?;
-                if done / LOOK_EVERY != copied / LOOK_EVERY {
-                    if !unslowed && wal::wal_bytes(&self.path) > settings.max_wal_bytes {
-                        unslowed = true;
-                        ctx.phase(RunPhase::new("wal_is_full").floor(u64::MAX));
-                    }
+                let look = !unslowed && done / LOOK_EVERY != copied / LOOK_EVERY;
+                if look && wal::wal_bytes(&self.path) > settings.max_wal_bytes {
+                    unslowed = true;
+                    ctx.phase(RunPhase::new("wal_is_full").floor(u64::MAX));
                 }
                 copied = done;
                 match step {
