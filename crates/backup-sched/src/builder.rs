@@ -89,6 +89,18 @@ impl SchedulerBuilder {
         self
     }
 
+    /// As [`executor`](Self::executor), for one that makes its backups in futures on a runtime of the host's; see
+    /// [`OnRuntime`](sched_core::OnRuntime).
+    #[cfg(feature = "tokio")]
+    pub fn async_executor(
+        self,
+        technology: impl Into<TechnologyName>,
+        runtime: tokio::runtime::Handle,
+        executor: impl sched_core::AsyncExecutor + 'static,
+    ) -> Self {
+        self.executor(technology, sched_core::OnRuntime::new(runtime, executor))
+    }
+
     /// Policies of technologies, clusters and instances, their calendars, and how much hosts and the fleet have of which
     /// resource; that goes before what [`resource`](Self::resource) and [`max_running`](Self::max_running) say. What they
     /// have a `schedule` for [recurs](crate#recurring-backups). Default: [`Policies::builtin`], without any.

@@ -5,16 +5,19 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-use parking_lot::{Condvar, Mutex};
 use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Explanation, JobId, JobStatus, Reason, RunContext, RunError,
 };
 
+use crate::asynchronous::JobFuture;
 use crate::error::{JobError, SubmitError};
 use crate::runtime::{Command, Link};
+use crate::told::Told;
 
 /// A submitted job. Dropping the handle leaves the job alone. Clones are handles on the same job.
+///
+/// Threads [`wait`](Self::wait) for its end, tasks await it: `handle.await`, or `(&handle).await`, under any runtime; see
+/// [`JobFuture`](crate::JobFuture).
 #[derive(Clone)]
 pub struct JobHandle {
     pub(crate) job: JobId,
@@ -52,9 +55,14 @@ impl JobHandle {
         self.outcome.wait_timeout(limit)
     }
 
+    /// The error, if it is known by now that it is not durable.
+    pub(crate) fn refused(&self) -> Option<SubmitError> {
+        self.confirmation.as_ref()?.told()?.err()
+    }
+
     /// The job's final status, if it has ended.
     pub fn ended(&self) -> Option<JobStatus> {
-        self.outcome.ended.lock().clone()
+        self.outcome.told()
     }
 
     /// Cancels the job. A running one stops at its next checkpoint.
@@ -84,64 +92,10 @@ impl fmt::Debug for JobHandle {
 }
 
 /// Where it is told whether a submission is durable.
-#[derive(Debug, Default)]
-pub(crate) struct Confirmation {
-    told: Mutex<Option<Result<(), SubmitError>>>,
-    news: Condvar,
-}
-
-impl Confirmation {
-    /// What was told first counts.
-    pub(crate) fn tell(&self, result: Result<(), SubmitError>) {
-        self.told.lock().get_or_insert(result);
-        self.news.notify_all();
-    }
-
-    pub(crate) fn wait(&self) -> Result<(), SubmitError> {
-        let mut told = self.told.lock();
-        loop {
-            match &*told {
-                Some(result) => return result.clone(),
-                None => self.news.wait(&mut told),
-            }
-        }
-    }
-
-    /// The error, if it is known that it is not.
-    pub(crate) fn refused(&self) -> Option<SubmitError> {
-        self.told.lock().clone()?.err()
-    }
-}
+pub(crate) type Confirmation = Told<Result<(), SubmitError>>;
 
 /// Where a job's end is told to whoever waits for it.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    ended: Mutex<Option<JobStatus>>,
-    told: Condvar,
-}
-
-impl Outcome {
-    pub(crate) fn tell(&self, status: JobStatus) {
-        self.ended.lock().get_or_insert(status);
-        self.told.notify_all();
-    }
-
-    fn wait(&self) -> JobStatus {
-        let mut ended = self.ended.lock();
-        loop {
-            match &*ended {
-                Some(status) => return status.clone(),
-                None => self.told.wait(&mut ended),
-            }
-        }
-    }
-
-    fn wait_timeout(&self, limit: Duration) -> Option<JobStatus> {
-        let mut ended = self.ended.lock();
-        self.told.wait_while_for(&mut ended, |ended| ended.is_none(), limit);
-        ended.clone()
-    }
-}
+pub(crate) type Outcome = Told<JobStatus>;
 
 /// Leave to make one backup, for tools that own their loop. Held resources are given back at its end.
 ///
@@ -151,13 +105,14 @@ pub struct Permit {
     ctx: RunContext,
     attempt: AttemptId,
     outcome: Arc<Outcome>,
-    commands: Option<Sender<Command>>,
+    /// `None` once it was given back.
+    link: Option<Link>,
 }
 
 impl Permit {
-    pub(crate) fn new(ctx: RunContext, outcome: Arc<Outcome>, commands: Sender<Command>) -> Self {
+    pub(crate) fn new(ctx: RunContext, outcome: Arc<Outcome>, link: Link) -> Self {
         let attempt = AttemptId { job: ctx.job(), number: ctx.attempt() };
-        Self { ctx, attempt, outcome, commands: Some(commands) }
+        Self { ctx, attempt, outcome, link: Some(link) }
     }
 
     /// The backup is complete and verified.
@@ -172,12 +127,23 @@ impl Permit {
         self.outcome.wait()
     }
 
+    /// As [`finish`](Self::finish), for tasks: the permit is given back at once, whether what is returned is awaited or not.
+    pub fn finish_async(mut self) -> JobFuture {
+        self.end(Ok(()));
+        JobFuture::new(self.outcome.clone())
+    }
+
+    /// As [`fail`](Self::fail), for tasks: the permit is given back at once, whether what is returned is awaited or not.
+    pub fn fail_async(mut self, error: impl fmt::Display) -> JobFuture {
+        self.end(Err(RunError::Permanent(error.to_string())));
+        JobFuture::new(self.outcome.clone())
+    }
+
     fn end(&mut self, result: Result<(), RunError>) {
-        let Some(commands) = self.commands.take() else { return };
+        let Some(link) = self.link.take() else { return };
         let bytes = self.ctx.control().progress().done_bytes;
-        let told = commands.send(Command::Ended(self.attempt, AttemptEnd { bytes, result }));
         // With the scheduler gone the outcome has been told already.
-        drop(told);
+        link.post(Command::Ended(self.attempt, AttemptEnd { bytes, result }));
     }
 }
 

@@ -23,6 +23,8 @@
 //! ```
 //!
 //! - Tools that own their loop ask for a [`Permit`] with [`Scheduler::acquire`].
+//! - Asynchronous hosts await all of this: `handle.await`, [`Scheduler::submit_async`], [`acquire_async`](Scheduler::acquire_async),
+//!   [`shutdown_async`](Scheduler::shutdown_async); executors may be futures, see [`AsyncExecutor`].
 //! - [`SchedulerBuilder::advise_only`] decides and explains, and gates nothing of the surroundings.
 //! - [`SchedulerBuilder::foreground`] lets the rate follow your application's latency, [`SchedulerBuilder::probe`] keeps
 //!   backups from starting when the machine is short of something.
@@ -59,6 +61,8 @@
 //! once, after a restart without a [store](SchedulerBuilder::store) too; slots of intervals and cron expressions then begin with the start, and none was missed. There are
 //! never two backups of an instance and kind at once. Details are in the guide.
 
+mod asking;
+mod asynchronous;
 mod builder;
 mod clock;
 mod current;
@@ -72,7 +76,9 @@ mod reload;
 mod runtime;
 mod scheduler;
 mod status;
+mod told;
 
+pub use asynchronous::{ConfirmFuture, JobFuture};
 pub use builder::SchedulerBuilder;
 pub use clock::SystemClock;
 pub use error::{
@@ -84,11 +90,13 @@ pub use recurring::{NextRun, RecurringStatus};
 pub use scheduler::Scheduler;
 pub use status::{PlaceRate, RunningJob, STATUS_VERSION, ShutdownReport, Status, StoreStatus, Summary};
 
+#[cfg(feature = "tokio")]
+pub use sched_core::OnRuntime;
 pub use sched_core::store::{JobStore, StoreError};
 pub use sched_core::{
-    BackupKind, Cancellation, Cancelled, Clock, ClosedGate, Event, EventKind, Executor, Explanation, Gate,
-    JobId, JobSpec, JobState, JobStatus, LoadLevel, LoadState, ManualClock, Now, Order, Page, PageCursor,
-    PendingFilter, Priority, Progress, Reason, RunContext, RunError, Scope,
+    AsyncExecutor, BackupKind, Cancellation, Cancelled, Clock, ClosedGate, Event, EventKind, Executor,
+    Explanation, Gate, JobId, JobSpec, JobState, JobStatus, LoadLevel, LoadState, ManualClock, Now, Order,
+    Page, PageCursor, PendingFilter, Priority, Progress, Reason, RunContext, RunError, RunFuture, Scope,
 };
 pub use sched_limits::{CapacityProbe, HostProbe, ProbeError, ProbeStatus, Rate, Reading, Thresholds};
 pub use sched_observe::{Hook, TracingHook};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use sched_core::store::AuditEntry;
 use sched_core::{
@@ -14,11 +14,11 @@ use sched_observe::impact::ImpactReport;
 use sched_observe::{AttemptRecord, FeedPage};
 
 use crate::builder::SchedulerBuilder;
-use crate::current::{Current, Resolved, Shared};
+use crate::current::{Current, Shared};
 use crate::error::{AcquireError, JobError, Stopped, SubmitError};
 use crate::handle::{JobHandle, Permit};
 use crate::metrics::Measured;
-use crate::runtime::{Accepted, Command, Grant, Link, Records, Request, Route};
+use crate::runtime::{Command, Link, Records};
 use crate::status::{ShutdownReport, Status, Summary};
 
 /// Events that wait for a subscriber at most: the channel takes their room, some 16 bytes each, when it is made.
@@ -31,12 +31,12 @@ const MOST_EVENTS: usize = 65_536;
 /// clone of its own scheduler keeps it alive: end such a scheduler with [`shutdown`](Self::shutdown).
 #[derive(Clone)]
 pub struct Scheduler {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    link: Link,
-    current: Shared,
+pub(crate) struct Inner {
+    pub(crate) link: Link,
+    pub(crate) current: Shared,
     /// Policies are exchanged by one caller at a time.
     reloads: Mutex<()>,
 }
@@ -133,40 +133,6 @@ impl Scheduler {
     /// As [`acquire`](Self::acquire), and [`AcquireError::TimedOut`] with what it waited for.
     pub fn acquire_within(&self, spec: JobSpec, limit: Duration) -> Result<Permit, AcquireError> {
         self.pull(spec, Some(limit))
-    }
-
-    fn pull(&self, spec: JobSpec, limit: Option<Duration>) -> Result<Permit, AcquireError> {
-        let (host, granted) = bounded(1);
-        let handle = self.inner.pull(&spec, &host)?;
-        drop(host);
-        let permit = |Grant(ctx)| Permit::new(ctx, handle.outcome.clone(), self.inner.link.commands.clone());
-        let answer = match limit {
-            Some(limit) => granted.recv_timeout(limit),
-            None => granted.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match answer {
-            Ok(grant) => return Ok(permit(grant)),
-            Err(RecvTimeoutError::Disconnected) => {
-                let status = handle.wait();
-                let refused = handle.confirmation.as_ref().and_then(|confirmation| confirmation.refused());
-                return Err(
-                    refused.map_or_else(|| AcquireError::Ended(Box::new(status)), AcquireError::Submit)
-                );
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        let left = self.inner.link.ask(|reply| Command::Leave(handle.id(), reply));
-        // It may have been admitted at the last moment.
-        if let Ok(grant) = granted.try_recv() {
-            return Ok(permit(grant));
-        }
-        match left {
-            Ok(Ok(explanation)) if explanation.state.is_final() => {
-                Err(AcquireError::Ended(Box::new(handle.wait())))
-            }
-            Ok(Ok(explanation)) => Err(AcquireError::TimedOut(Box::new(explanation))),
-            _ => Err(AcquireError::Submit(SubmitError::Stopped)),
-        }
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -330,7 +296,7 @@ impl Scheduler {
     /// the next scheduler goes on with them. What is to be durable is written before this returns, for which a store has
     /// 10 s more; it is closed then.
     pub fn shutdown(&self, grace: Duration) -> Option<ShutdownReport> {
-        self.inner.link.ask(|reply| Command::Shutdown(grace, reply)).ok()
+        self.inner.link.ask(|reply| Command::Shutdown(grace, reply.into())).ok()
     }
 }
 
@@ -340,102 +306,11 @@ impl std::fmt::Debug for Scheduler {
     }
 }
 
-impl Inner {
-    /// One answer for each request, in the same order; what `resolve` makes of one is accepted as a whole or not at all.
-    fn submit(
-        &self,
-        specs: &[JobSpec],
-        resolve: impl Fn(&Current, JobSpec, bool) -> Result<Vec<Resolved>, SubmitError>,
-    ) -> Vec<Result<Vec<JobHandle>, SubmitError>> {
-        let push = |current: &Current, spec: JobSpec| {
-            let requests = resolve(current, spec, false)?.into_iter().map(|resolved| {
-                let route = Route::Push(current.executor(&resolved.spec.technology)?);
-                Ok(Request::new(resolved, route))
-            });
-            requests.collect::<Result<Vec<_>, SubmitError>>()
-        };
-        loop {
-            let current = self.current.read().clone();
-            let requests: Vec<_> = specs.iter().map(|spec| push(&current, spec.clone())).collect();
-            let mut refused = Vec::new();
-            let mut good = Vec::new();
-            for request in requests {
-                match request {
-                    Ok(requests) => {
-                        good.push(requests);
-                        refused.push(None);
-                    }
-                    Err(error) => refused.push(Some(error)),
-                }
-            }
-            let accepted = match good.is_empty() {
-                true => Some(Vec::new()),
-                false => self.accept(current.epoch, good),
-            };
-            // Other policies have come into force meanwhile.
-            let Some(accepted) = accepted else { continue };
-            let mut accepted = accepted.into_iter();
-            let answer = |refused: Option<SubmitError>| match refused {
-                Some(error) => Err(error),
-                None => accepted.next().unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped))).map_err(
-                    |error| match error {
-                        AcquireError::Submit(error) => error,
-                        // Only a pull request is refused for another reason.
-                        _ => SubmitError::Stopped,
-                    },
-                ),
-            };
-            return refused.into_iter().map(answer).collect();
-        }
-    }
-
-    /// Has somebody who makes the backup himself wait for his turn.
-    fn pull(
-        &self,
-        spec: &JobSpec,
-        host: &crossbeam_channel::Sender<Grant>,
-    ) -> Result<JobHandle, AcquireError> {
-        loop {
-            let current = self.current.read().clone();
-            let resolved = current.resolve_one(spec.clone(), true)?;
-            let request = Request::new(resolved, Route::Pull(host.clone()));
-            let Some(mut accepted) = self.accept(current.epoch, vec![vec![request]]) else { continue };
-            let handles = accepted.pop().unwrap_or(Err(AcquireError::Submit(SubmitError::Stopped)))?;
-            return handles.into_iter().next().ok_or(AcquireError::Submit(SubmitError::Stopped));
-        }
-    }
-
-    /// One answer for each of the requests, in the same order; `None` when the policies that they were resolved by are no
-    /// longer in force.
-    fn accept(
-        &self,
-        epoch: u64,
-        requests: Vec<Vec<Request>>,
-    ) -> Option<Vec<Result<Vec<JobHandle>, AcquireError>>> {
-        let asked = requests.len();
-        let Ok(answers) = self.link.ask(|reply| Command::Submit(epoch, requests, reply)) else {
-            return Some((0..asked).map(|_| Err(AcquireError::Submit(SubmitError::Stopped))).collect());
-        };
-        let handle = |accepted: Accepted| JobHandle {
-            job: accepted.job,
-            outcome: accepted.outcome,
-            confirmation: accepted.confirmation,
-            link: self.link.clone(),
-        };
-        let handles = |all: Vec<Accepted>| all.into_iter().map(handle).collect();
-        Some(answers?.into_iter().map(|answer| answer.map(handles)).collect())
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         let (reply, _nobody_waits) = bounded(1);
-        // Not awaited: the last clone may be dropped by a hook or an executor that the dispatcher waits for.
-        let shutdown = Command::Shutdown(Duration::ZERO, reply);
-        // Nor may it block: with a full inbox on the dispatcher's own thread nobody would empty it.
-        if let Err(TrySendError::Full(shutdown)) = self.link.commands.try_send(shutdown) {
-            let commands = self.link.commands.clone();
-            std::thread::spawn(move || drop(commands.send(shutdown)));
-        }
+        // Not awaited: the last clone may be dropped by a hook or an executor that the dispatcher waits for. Nor may it block:
+        // with a full inbox on the dispatcher's own thread nobody would empty it.
+        self.link.post(Command::Shutdown(Duration::ZERO, reply.into()));
     }
 }

@@ -65,12 +65,13 @@ pub use name::{
 pub use plan::{Plan, Plannable};
 pub use queue::{IndexedQueue, JobQueue, OrderKey};
 pub use resource::{Capacity, DemandError, PlaceError};
-#[cfg(feature = "tokio")]
-pub use run::{AsyncPacedReader, AsyncPacedWriter};
 pub use run::{
-    Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress, RECHECK, RunContext,
-    RunControl, RunError, RunLease, RunParts, RunPhase, Unpaced,
+    AsyncExecutor, Cancelled, Charge, Executor, PacedReader, PacedWriter, Pacer, PauseMark, Progress,
+    RECHECK, RunContext, RunControl, RunError, RunFuture, RunLease, RunParts, RunPhase, Unpaced, Waiters,
+    WhenCancelled,
 };
+#[cfg(feature = "tokio")]
+pub use run::{AsyncPacedReader, AsyncPacedWriter, OnRuntime};
 pub use spec::{BackupKind, JobId, JobSpec, MAX_MEMBERS, MAX_SIZE_BYTES, Member, Priority, SpecError};
 pub use state::JobState;
 pub use status::{Backlog, EngineStatus, EngineSummary, JobStatus};

@@ -6,22 +6,30 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+mod asynchronous;
 mod control;
 mod lease;
+#[cfg(feature = "tokio")]
+mod on_runtime;
 mod paced;
 #[cfg(feature = "tokio")]
 mod paced_async;
 mod phase;
+mod waiters;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::asynchronous::{AsyncExecutor, RunFuture, WhenCancelled};
 pub use self::control::{PauseMark, Progress, RunControl};
 pub use self::lease::RunLease;
+#[cfg(feature = "tokio")]
+pub use self::on_runtime::OnRuntime;
 pub use self::paced::{PacedReader, PacedWriter};
 #[cfg(feature = "tokio")]
 pub use self::paced_async::{AsyncPacedReader, AsyncPacedWriter};
 pub use self::phase::RunPhase;
+pub use self::waiters::Waiters;
 use crate::gate::Scope;
 use crate::name::InstanceName;
 use crate::spec::{JobId, JobSpec};

@@ -118,3 +118,57 @@ fn a_pause_stops_it_and_a_new_rate_or_a_cancellation_is_felt_at_once() {
         assert_eq!(tree.waiting(&Scope::Fleet), Some(0), "what was charged is given up with it");
     });
 }
+
+#[test]
+fn bytes_without_a_stream_wait_at_the_rate_and_smaller_chunks_are_called_for_when_it_falls() {
+    run(async {
+        let (ctx, tree, _marks) = context(1_000_000);
+        let from = Instant::now();
+        ctx.pace_async(1_000_000).await.unwrap();
+        let took = from.elapsed();
+        assert!(took.abs_diff(Duration::from_secs(1)) < Duration::from_millis(110), "it took {took:?}");
+        assert_eq!(ctx.control().progress().paced_bytes, 1_000_000);
+
+        let task = tokio::spawn({
+            let ctx = ctx.clone();
+            async move { ctx.pace_async(100_000).await }
+        });
+        pass(Duration::from_millis(1)).await;
+        tree.set_rate(&Scope::Fleet, Rate::BytesPerSec(100)).unwrap();
+        pass(Duration::from_secs(30)).await;
+        let slowly = ctx.control().progress().paced_bytes - 1_000_000;
+        assert!(!task.is_finished() && slowly < 100_000, "{slowly} bytes in 30 s at 100 a second");
+        tree.set_rate(&Scope::Fleet, Rate::Unlimited).unwrap();
+        pass(Duration::from_millis(200)).await;
+        task.await.unwrap().unwrap();
+        assert_eq!(ctx.control().progress().paced_bytes, 1_100_000, "each byte was let through once");
+    });
+}
+
+#[test]
+fn bytes_whose_wait_is_cancelled_or_dropped_are_given_back() {
+    run(async {
+        let (ctx, tree, marks) = context(0);
+        let waiting = |ctx: RunContext| tokio::spawn(async move { ctx.pace_async(1000).await });
+        let dropped = waiting(ctx.clone());
+        pass(Duration::from_millis(50)).await;
+        assert_ne!(tree.waiting(&Scope::Fleet), Some(0));
+        dropped.abort();
+        assert!(dropped.await.unwrap_err().is_cancelled());
+        assert_eq!(tree.waiting(&Scope::Fleet), Some(0));
+
+        ctx.control().set_paused(true);
+        let standing = waiting(ctx.clone());
+        pass(Duration::from_millis(50)).await;
+        assert_eq!(marks.try_recv(), Ok(PauseMark::Standing));
+        ctx.control().set_paused(false);
+        pass(Duration::from_millis(50)).await;
+        assert_eq!(marks.try_recv(), Ok(PauseMark::Moving));
+        ctx.control().cancel(Reason::new("over"));
+        pass(Duration::from_millis(1)).await;
+        assert!(standing.is_finished(), "it is felt at once");
+        assert!(standing.await.unwrap().is_err());
+        assert_eq!(tree.waiting(&Scope::Fleet), Some(0));
+        assert_eq!(ctx.control().progress().paced_bytes, 0);
+    });
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use jiff::Timestamp;
 use sched_core::store::AuditEntry;
 use sched_core::{
@@ -14,6 +14,7 @@ use sched_limits::{Rate, Sample};
 use sched_observe::impact::ImpactSnapshot;
 use sched_workload::{DetectError, LoadReading};
 
+use super::slot::{Answer, Reply, Slot};
 use super::{FleetMessage, Foresight, Records, Schedules, StoreNews};
 use crate::current::{Current, Resolved};
 use crate::error::{AcquireError, JobError, Stopped};
@@ -22,12 +23,13 @@ use crate::metrics::Measured;
 use crate::reload::Asked;
 use crate::runtime::PolicySignals;
 use crate::status::{ShutdownReport, Status, Summary};
+use crate::told::Told;
 
 /// A message to the dispatcher.
 pub(crate) enum Command {
     /// Requests that were resolved by the policies of an epoch, each accepted as a whole or not at all. `None` is answered
     /// when others are in force by now.
-    Submit(u64, Vec<Vec<Request>>, Sender<Option<Answers>>),
+    Submit(u64, Vec<Vec<Request>>, Reply<Option<Answers>>),
     /// Whatever is asked of the engine and needs nothing else. The closure sends its own reply.
     Engine(EngineCall),
     Status(Sender<Status>),
@@ -53,7 +55,7 @@ pub(crate) enum Command {
     Exchange(Arc<Current>, Box<PolicySignals>, Sender<()>),
     /// What is known of what backups have cost, for whoever asks to make a report of; `None` if that is not measured.
     Impact(Sender<Option<ImpactSnapshot>>),
-    Shutdown(Duration, Sender<ShutdownReport>),
+    Shutdown(Duration, Reply<ShutdownReport>),
     /// Whatever is asked of foresight. The closure sends its own reply.
     Foresight(ForesightCall),
     /// Whatever is asked of what recurs, with the wall as it is believed. The closure sends its own reply.
@@ -103,7 +105,24 @@ pub(crate) enum Route {
     /// A worker thread runs this.
     Push(Arc<dyn Executor>),
     /// The host does, once it has the grant.
-    Pull(Sender<Grant>),
+    Pull(Host),
+}
+
+/// Where a permit is handed to the thread or the task that waits for it.
+#[derive(Clone)]
+pub(crate) enum Host {
+    Thread(Sender<Grant>),
+    Task(Arc<Slot<Grant>>),
+}
+
+impl Host {
+    /// Whether somebody has it now.
+    pub(crate) fn hand(&self, grant: Grant) -> bool {
+        match self {
+            Self::Thread(host) => host.try_send(grant).is_ok(),
+            Self::Task(slot) => slot.put(grant).is_ok(),
+        }
+    }
 }
 
 /// An admitted attempt on its way to the host.
@@ -125,17 +144,47 @@ pub(crate) struct Link {
     /// Disconnected once nobody reads commands any more. A command that comes just before stays in the channel,
     /// its reply channel with it: whoever waits for the reply alone waits for ever.
     gone: Receiver<()>,
+    /// The same for tasks.
+    over: Arc<Told<()>>,
 }
 
 /// Kept by whoever reads the commands of a [`Link`], and dropped after them.
-pub(crate) struct Presence(#[expect(dead_code, reason = "its drop is what counts")] Sender<()>);
+pub(crate) struct Presence {
+    #[expect(dead_code, reason = "its drop is what counts")]
+    to_threads: Sender<()>,
+    to_tasks: Arc<Told<()>>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.to_tasks.tell(());
+    }
+}
 
 impl Link {
     /// A link through which `capacity` commands may be under way, and its other end.
     pub(crate) fn new(capacity: usize) -> (Self, Receiver<Command>, Presence) {
         let (commands, inbox) = bounded(capacity);
         let (presence, gone) = bounded(0);
-        (Self { commands, gone }, inbox, Presence(presence))
+        let over = Arc::<Told<()>>::default();
+        let presence = Presence { to_threads: presence, to_tasks: over.clone() };
+        (Self { commands, gone, over }, inbox, presence)
+    }
+
+    /// Sends a command and never waits, not even while too many are under way.
+    pub(crate) fn post(&self, command: Command) {
+        // With nobody there a command is dropped, and whoever waits for its answer knows.
+        if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+            let commands = self.commands.clone();
+            std::thread::spawn(move || drop(commands.send(command)));
+        }
+    }
+
+    /// Sends a command made with a way to reply; the answer is awaited, and the caller's thread never waits.
+    pub(crate) fn ask_async<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Answer<T> {
+        let (reply, answer) = Answer::new(self.over.clone());
+        self.post(command(reply));
+        answer
     }
 
     /// Sends a command made with a reply channel and waits for the reply.
@@ -208,6 +257,9 @@ impl Wake for Link {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
     #[test]
@@ -222,6 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_asks_never_waits_for_room_and_is_told_when_nobody_answers() {
+        let (link, inbox, presence) = Link::new(1);
+        let shutdown = |reply| Command::Shutdown(Duration::ZERO, reply);
+        let mut asked: Vec<_> = (0..3).map(|_| link.ask_async(shutdown)).collect();
+        let Ok(Command::Shutdown(_, reply)) = inbox.recv() else { panic!("another command") };
+        drop(reply.send(ShutdownReport { finished: 7, ..ShutdownReport::default() }));
+        // One is in the inbox by and by, and stays there unread; the inbox outlives its reader.
+        let unread = inbox.recv();
+        drop(presence);
+        let mut task = Context::from_waker(Waker::noop());
+        let mut polled = asked.iter_mut().map(|answer| Pin::new(answer).poll(&mut task));
+        assert!(matches!(polled.next(), Some(Poll::Ready(Ok(report))) if report.finished == 7));
+        assert!(polled.all(|answer| matches!(answer, Poll::Ready(Err(Stopped)))));
+        drop((unread, inbox));
+    }
+
+    #[test]
     fn an_answer_that_was_the_last_thing_done_arrives() {
         let (link, inbox, presence) = Link::new(4);
         let server = std::thread::spawn(move || {
@@ -229,7 +298,7 @@ mod tests {
             reply.send(ShutdownReport { finished: 7, ..ShutdownReport::default() }).unwrap();
             drop((inbox, presence));
         });
-        let report = link.ask(|reply| Command::Shutdown(Duration::ZERO, reply)).unwrap();
+        let report = link.ask(|reply| Command::Shutdown(Duration::ZERO, reply.into())).unwrap();
         assert_eq!(report.finished, 7);
         server.join().unwrap();
     }

@@ -184,7 +184,9 @@ impl Dispatcher {
             Command::Submit(epoch, requests, reply) => {
                 let in_force = self.parts.current.read().epoch == epoch;
                 let accepted = in_force.then(|| self.submit_each(requests));
-                let _ = reply.send(accepted);
+                if let Err(Some(unread)) = reply.send(accepted) {
+                    self.leave_unread(unread);
+                }
             }
             Command::Engine(call) => {
                 call(engine, now);

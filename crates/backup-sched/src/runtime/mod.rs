@@ -21,10 +21,11 @@ mod rooms;
 mod sampler;
 mod schedules;
 mod signals;
+mod slot;
 mod steering;
 mod worker;
 
-pub(crate) use command::{Accepted, Command, Grant, Link, Presence, Request, Route};
+pub(crate) use command::{Accepted, Answers, Command, Grant, Host, Link, Presence, Request, Route};
 pub(crate) use detectors::DetectorTerms;
 pub(crate) use dispatcher::{Dispatcher, Parts, Sharing};
 pub(crate) use fleet::{FleetMessage, FleetThread};
@@ -38,4 +39,5 @@ pub(crate) use rooms::{ROOM, Rooms};
 pub(crate) use sampler::{SamplerEnd, Source, spawn_sampler};
 pub(crate) use schedules::{Key, ScheduleChange, Schedules, schedule_changes};
 pub(crate) use signals::{PolicySignals, ProbeTerms, SignalTerms, Signals};
+pub(crate) use slot::{Answer, Reply, Slot};
 pub(crate) use steering::{LawTerms, Scale};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
+use super::waiters::Waiters;
 use super::{Cancelled, RunPhase};
 use crate::gate::Reason;
 
@@ -38,6 +39,8 @@ pub(super) struct Orders {
     standing: bool,
     /// Tasks that wait for news.
     wakers: Vec<Waker>,
+    /// Tasks that wait for the cancellation alone.
+    pub(super) cancelled: Waiters,
 }
 
 impl Orders {
@@ -125,7 +128,9 @@ impl RunControl {
     pub fn cancel(&self, reason: Reason) {
         let mut orders = self.orders.lock();
         orders.cancel.get_or_insert(reason);
+        let waiting = orders.cancelled.take();
         self.tell(orders);
+        waiting.wake();
     }
 
     /// Tells the attempt to stand still at its next checkpoint, or to go on.
@@ -224,6 +229,21 @@ impl RunControl {
         if !orders.wakers.iter().any(|known| known.will_wake(waker)) {
             orders.wakers.push(waker.clone());
         }
+    }
+
+    /// Ready when the attempt was told to stop; else the task at `place` is woken then.
+    pub(super) fn poll_cancelled(&self, place: &mut Option<usize>, waker: &Waker) -> Poll<Cancelled> {
+        let mut orders = self.orders.lock();
+        if orders.cancel.is_some() {
+            return Poll::Ready(Cancelled);
+        }
+        orders.cancelled.wait(place, waker);
+        Poll::Pending
+    }
+
+    /// The task at `place` no longer waits for the cancellation.
+    pub(super) fn wait_no_longer(&self, place: &mut Option<usize>) {
+        self.orders.lock().cancelled.leave(place);
     }
 
     /// Waits for at most `real`, or until something changed. Returns at once when there is news already.

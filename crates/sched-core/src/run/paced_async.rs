@@ -1,7 +1,9 @@
-//! Readers and writers of tokio at the granted rate: [`AsyncPacedReader`], [`AsyncPacedWriter`]. They never block:
-//! who must wait sets a timer of the runtime, and is woken by orders and new rates.
+//! Readers and writers of tokio at the granted rate: [`AsyncPacedReader`], [`AsyncPacedWriter`]; and
+//! [`RunContext::pace_async`]. They never block: who must wait sets a timer of the runtime, and is woken by orders and new
+//! rates.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::{ADAPTER_CHUNK, Charge, RECHECK, RunContext, cancelled};
+use super::{ADAPTER_CHUNK, Cancelled, Charge, RECHECK, RunContext, TOO_LARGE, cancelled};
 
 /// What was charged and not yet let through.
 struct Pace {
@@ -35,8 +37,8 @@ impl Pace {
     }
 
     /// Ready when the attempt may go on and everything charged was let through.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.ctx.control.poll_checkpoint(cx.waker())).map_err(cancelled)?;
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cancelled>> {
+        ready!(self.ctx.control.poll_checkpoint(cx.waker()))?;
         while let Some((charge, bytes)) = self.charged {
             // Before the look, or news between the two would be missed.
             self.ctx.control.wake_on_news(cx.waker());
@@ -51,6 +53,62 @@ impl Pace {
             ready!(self.timer.insert(Box::pin(sleep(real))).as_mut().poll(cx));
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What was charged and is not to move.
+    fn give_back(&mut self) {
+        self.timer = None;
+        if let Some((_, bytes)) = self.charged.take() {
+            self.ctx.give_back(bytes);
+        }
+    }
+}
+
+/// [`RunContext::pace_async`] as it waits; dropped, it gives back what was charged and has not been let through.
+struct Turn(Pace);
+
+impl Turn {
+    /// Ready with what may move of `bytes`: as [`RunContext::pace`], nothing when smaller chunks are called for.
+    fn poll(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Result<u64, Cancelled>> {
+        let Self(pace) = self;
+        if pace.charged.is_none() {
+            pace.charge(bytes);
+        }
+        match pace.poll(cx) {
+            Poll::Ready(going_on) => Poll::Ready(going_on.map(|()| bytes)),
+            Poll::Pending if bytes / TOO_LARGE > pace.ctx.pacer.max_chunk() => {
+                pace.give_back();
+                Poll::Ready(Ok(0))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+impl RunContext {
+    /// As [`pace`](Self::pace), without blocking: waits by a timer of the runtime that polls it, which must have its time
+    /// enabled. Dropped meanwhile, what has not been let through is given back; what has, counts as moved.
+    ///
+    /// # Errors
+    /// When the attempt was cancelled.
+    ///
+    /// # Panics
+    /// Outside a runtime of tokio, or where its time is not enabled.
+    pub async fn pace_async(&self, bytes: u64) -> Result<(), Cancelled> {
+        self.checkpoint_async().await?;
+        let mut turn = Turn(Pace::new(self.clone()));
+        let mut left = bytes;
+        while left > 0 {
+            let chunk = left.min(self.pacer.max_chunk().max(1));
+            left -= poll_fn(|cx| turn.poll(chunk, cx)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -70,7 +128,7 @@ impl<R> AsyncPacedReader<R> {
 impl<R: AsyncRead> AsyncRead for AsyncPacedReader<R> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { inner, pace } = self.get_mut();
-        ready!(pace.poll(cx))?;
+        ready!(pace.poll(cx)).map_err(cancelled)?;
         let most = buf.remaining().min(pace.most());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
         ready!(inner.as_mut().poll_read(cx, &mut part))?;
@@ -105,7 +163,7 @@ impl<W: AsyncWrite> AsyncWrite for AsyncPacedWriter<W> {
                 pace.charge(buf.len().min(pace.most()) as u64);
             }
             let charged = pace.charged.map_or(0, |(_, bytes)| bytes);
-            ready!(pace.poll(cx))?;
+            ready!(pace.poll(cx)).map_err(cancelled)?;
             *paid = usize::try_from(charged).unwrap_or(usize::MAX);
         }
         let most = buf.len().min(*paid);

@@ -58,9 +58,10 @@ impl Dispatcher {
                 .workers
                 .run(Work { executor, ctx, attempt, unclean })
                 .map_err(|e| RunError::Retryable(format!("cannot start a thread for the attempt: {e}"))),
-            Route::Pull(host) => host
-                .try_send(Grant(ctx))
-                .map_err(|_| RunError::Permanent("the caller no longer waits for its permit".into())),
+            Route::Pull(host) => {
+                let gone = || RunError::Permanent("the caller no longer waits for its permit".into());
+                host.hand(Grant(ctx)).then_some(()).ok_or_else(gone)
+            }
         };
         let running = Running {
             attempt,

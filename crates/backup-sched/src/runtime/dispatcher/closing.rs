@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use sched_core::{AttemptEnd, Clock, MonoTime, Reason, RunError};
 
 use super::{Dispatcher, Parts};
 use crate::clock::SystemClock;
+use crate::runtime::Reply;
 use crate::status::ShutdownReport;
 
 /// How long cancelled attempts may take to stop at shutdown before they are left behind.
@@ -15,7 +15,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 const HOOKS_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Closing {
-    replies: Vec<Sender<ShutdownReport>>,
+    replies: Vec<Reply<ShutdownReport>>,
     pub(super) report: ShutdownReport,
     step: ClosingStep,
     /// On the real clock, whatever clock the scheduler runs on: shutting down never hangs.
@@ -29,7 +29,7 @@ enum ClosingStep {
 }
 
 impl Dispatcher {
-    pub(super) fn close(&mut self, grace: Duration, reply: Sender<ShutdownReport>) {
+    pub(super) fn close(&mut self, grace: Duration, reply: Reply<ShutdownReport>) {
         let now = self.parts.clock.now();
         let until = SystemClock.now().mono + grace;
         match &mut self.closing {

@@ -170,4 +170,15 @@ impl Dispatcher {
         }
         Ok(explanation)
     }
+
+    /// Nobody reads these answers any more. Backups that were asked for are made all the same; nobody is there for permits.
+    pub(super) fn leave_unread(&mut self, answers: Answers) {
+        for accepted in answers.into_iter().flatten().flatten().filter(|accepted| accepted.is_new) {
+            let entry = self.jobs.0.get(&accepted.job);
+            if entry.is_some_and(|entry| matches!(entry.route, Route::Pull(_))) {
+                // It may have ended already.
+                let _ = self.leave(accepted.job);
+            }
+        }
+    }
 }
