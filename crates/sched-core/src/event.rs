@@ -152,6 +152,14 @@ pub enum EventKind {
         /// Earliest next attempt.
         not_before: Timestamp,
     },
+    /// An attempt was told to stop and has not. It keeps all that it holds until it has ended: nobody takes its slot before. Told
+    /// once of an attempt.
+    DoesNotStop {
+        /// How long ago it was told to.
+        waited: Duration,
+        /// Why it was told to.
+        reason: Reason,
+    },
     /// An operator closed or opened a scope.
     HoldChanged {
         /// Whom it concerns.

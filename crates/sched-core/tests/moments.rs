@@ -92,6 +92,11 @@ fn a_cancelled_job_has_no_deadline_to_miss() {
     rig.step();
     rig.engine.cancel(rig.now(), job, Reason::new("no longer needed")).unwrap();
     rig.step();
+    // All that is left to say of it is that it does not stop, if it does not.
+    let overdue = rig.now().mono + EngineConfig::default().stop_within;
+    assert_eq!(rig.engine.next_wakeup(), Some(overdue));
+    rig.clock.advance_to(overdue);
+    rig.step();
     assert_eq!(rig.engine.next_wakeup(), None);
 }
 
@@ -234,4 +239,37 @@ fn what_a_step_back_of_the_wall_makes_early_waits_again() {
     assert!(rig.running().is_empty(), "{}", rig.engine.explain(job).unwrap());
     rig.run_until(asked);
     assert_eq!((rig.running().len(), rig.now().wall), (1, asked));
+}
+
+#[test]
+fn who_does_not_stop_is_told_of_once_and_keeps_what_he_holds() {
+    let mut rig = Rig::with_slots(1);
+    let deaf = rig.submit(spec("deaf"), terms());
+    let next = rig.submit(spec("next"), terms());
+    rig.step();
+    let attempt = rig.running()[0];
+    assert_eq!(attempt.job, deaf);
+    rig.engine.cancel(rig.now(), deaf, Reason::new("enough")).unwrap();
+    rig.clock.advance(secs(299));
+    rig.step();
+    let told = |rig: &Rig| {
+        let said = |kind: &EventKind| matches!(kind, EventKind::DoesNotStop { reason, .. } if *reason.text == *"enough");
+        rig.events.iter().filter(|event| said(&event.kind)).count()
+    };
+    assert_eq!(told(&rig), 0);
+    rig.clock.advance(secs(1));
+    rig.step();
+    assert_eq!(told(&rig), 1);
+    rig.clock.advance(secs(3600));
+    rig.step();
+    assert_eq!((told(&rig), rig.starts.len()), (1, 1), "once, and nobody takes its slot");
+    rig.finish(attempt, Err(RunError::Cancelled));
+    rig.step();
+    assert_eq!(rig.running()[0].job, next);
+    // One that stops in time leaves nothing behind.
+    rig.engine.cancel(rig.now(), next, Reason::new("enough")).unwrap();
+    rig.step();
+    rig.finish(rig.running()[0], Err(RunError::Cancelled));
+    rig.step();
+    assert_eq!(rig.engine.next_wakeup(), None);
 }

@@ -341,3 +341,32 @@ fn catch_up_after_an_outage_of_a_day_is_levelled() {
     assert_eq!(succeeded, 200, "everybody has a backup again");
     assert_eq!(rig.engine.status().ended.get(&JobState::Failed), None);
 }
+
+#[test]
+fn an_attempt_that_could_not_be_begun_costs_no_retry_and_is_nobodys_fault() {
+    let mut rig = Rig::with_slots(1);
+    rig.is_slow = true;
+    let job = rig.submit(spec("a").host("h"), retrying(1, 60, 60));
+    let reason = || Reason::new("no thread");
+    for attempt in 1..=20 {
+        rig.step();
+        assert_eq!(rig.starts.len(), attempt);
+        let start = rig.starts[attempt - 1].attempt;
+        assert!(rig.engine.not_begun(rig.now(), start, reason(), secs(10)));
+        assert!(!rig.engine.not_begun(rig.now(), start, reason(), secs(10)), "it is over");
+        // Its wait is not the wall's.
+        rig.clock.step_wall(rig.now().wall - jiff::SignedDuration::from_secs(200));
+        wait(&mut rig, 9);
+        assert_eq!(rig.starts.len(), attempt);
+        assert_eq!(rig.engine.status().resources[&SLOTS.into()].used, 0);
+        wait(&mut rig, 1);
+    }
+    let last = rig.starts[20].attempt;
+    assert!(rig.engine.started(rig.now(), last));
+    rig.finish(last, Ok(()));
+    assert_eq!(rig.engine.job_status(job).unwrap().state, JobState::Succeeded);
+    assert_eq!(trips(&rig), 0);
+    let interrupted = |event: &EventKind| matches!(event, EventKind::Interrupted { .. });
+    assert_eq!(rig.events.iter().filter(|event| interrupted(&event.kind)).count(), 20);
+    assert!(!rig.saw(|event| matches!(event, EventKind::Retried { .. })));
+}

@@ -49,6 +49,7 @@ pub trait Hook: Send {
             EventKind::Pausing { .. } | EventKind::Paused => self.paused(event),
             EventKind::Resumed { .. } => self.resumed(event),
             EventKind::Interrupted { .. } => self.interrupted(event),
+            EventKind::DoesNotStop { .. } => self.does_not_stop(event),
             EventKind::Retried { .. } => self.retried(event),
             EventKind::Succeeded { .. } => self.succeeded(event),
             EventKind::Failed { .. } => self.failed(event),
@@ -152,6 +153,11 @@ pub trait Hook: Send {
 
     /// An attempt was stopped to continue later.
     fn interrupted(&mut self, event: &Event) {
+        let _ = event;
+    }
+
+    /// An attempt was told to stop a while ago and has not.
+    fn does_not_stop(&mut self, event: &Event) {
         let _ = event;
     }
 

@@ -36,6 +36,9 @@ pub struct EngineConfig {
     /// How long a job that was told to pause for another may take to reach a checkpoint before it goes on.
     /// Default 30 s.
     pub pause_within: Duration,
+    /// How long an attempt that was told to stop may take to end before that is [said](crate::EventKind::DoesNotStop).
+    /// It keeps what it holds all the same. Default 5 min.
+    pub stop_within: Duration,
     /// Circuit breakers.
     pub breaker: BreakerConfig,
     /// Retries that may be made for each first attempt, in percent; when they are used up, a job waits for
@@ -79,6 +82,7 @@ impl Default for EngineConfig {
             critical_share_percent: 80,
             preemption: Preemption::default(),
             pause_within: Duration::from_secs(30),
+            stop_within: Duration::from_secs(5 * 60),
             breaker: BreakerConfig::default(),
             retry_budget_percent: 20,
             technology_order: Vec::new(),

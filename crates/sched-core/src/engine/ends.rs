@@ -1,6 +1,7 @@
 //! How attempts and jobs end: success, back-off and retry, and what is learned.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -84,6 +85,20 @@ impl Engine {
             self.order_stop(now, ix, Stop::Interrupted(reason, until));
         }
         Ok(active)
+    }
+
+    /// An attempt could not be begun for want of something of this process, such as a thread: nothing was tried. Its job waits
+    /// again, for so long at least; no retry is spent and nobody is blamed. Returns `false`, and changes nothing, when that
+    /// attempt is not under way.
+    pub fn not_begun(&mut self, now: Now, attempt: AttemptId, reason: Reason, wait: Duration) -> bool {
+        let at = self.observe(now);
+        let Some(ix) = self.under_way(attempt) else { return false };
+        // Short waits are not for the wall, which may jump.
+        self.extras_mut(ix).back_off_until = at.mono + wait;
+        let active = self.jobs[ix.at()].active;
+        let until = Some(at.plus(wait).wall);
+        self.actives[active.at()].stop.get_or_insert_with(|| Box::new(Stop::Interrupted(reason, until)));
+        self.ended(now, attempt, AttemptEnd { bytes: 0, result: Err(RunError::Cancelled) })
     }
 
     /// Back to waiting after an attempt. A successor that was asked for meanwhile goes on waiting for its end;

@@ -155,6 +155,8 @@ pub(super) struct Active {
     pub(super) went_on: MonoTime,
     /// It was told to pause for another and did not in time.
     pub(super) deaf: bool,
+    /// When it is said that it does not stop; zero while it was not told to.
+    pub(super) stop_overdue_at: MonoTime,
     pub(super) ceiling: Option<u64>,
 }
 
@@ -191,6 +193,18 @@ pub(super) enum Stop {
     Interrupted(Reason, Option<Timestamp>),
     /// Another engine has the job by now: nothing is said of it any more.
     LetGo(Reason),
+}
+
+impl Stop {
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Requested(reason)
+            | Self::Interrupted(reason, _)
+            | Self::MadeRoom(reason)
+            | Self::LetGo(reason) => reason.clone(),
+            Self::TimedOut(after) => Reason::new(timed_out(*after)),
+        }
+    }
 }
 
 /// Time spent running, pauses excluded.

@@ -153,6 +153,8 @@ pub struct Engine {
     wholes: BTreeMap<(DomainIx, ResourceIx), u64>,
     /// Nobody may start for now.
     suspended: bool,
+    /// Nor before it is known again how things stand, and why that is not known.
+    blind: Option<crate::gate::Reason>,
     counts: Counts,
     census: census::Census,
     ended: VecDeque<Arc<JobStatus>>,
@@ -199,6 +201,8 @@ enum Alarm {
     Windows(DomainIx),
     /// An attempt was told to pause for another.
     Pause(ActiveIx, AttemptId),
+    /// An attempt was told to stop.
+    Stop(ActiveIx),
 }
 
 impl Engine {
@@ -248,6 +252,7 @@ impl Engine {
             renewals: HashMap::default(),
             wholes: BTreeMap::new(),
             suspended: false,
+            blind: None,
             counts: Counts { retry_tokens: 1_000, ..Counts::default() },
             census: census::Census::default(),
             ended: VecDeque::new(),
@@ -279,7 +284,7 @@ impl Engine {
         self.choose_anew(now, &mut budget);
         self.reexamine(now, &mut budget);
         // What has opened is all shown before anybody starts, or less urgent jobs would.
-        if !self.is_unsettled() && !self.suspended {
+        if !self.is_unsettled() && !self.starts_wait() {
             self.admit(now, &mut budget);
         }
         self.apply_ceilings();
@@ -295,7 +300,7 @@ impl Engine {
     /// When [`advance`](Self::advance) should be called next if nothing happens before; `None`: not at all.
     pub fn next_wakeup(&self) -> Option<MonoTime> {
         let now = self.wall.now().mono;
-        let turn = !self.suspended && self.any_turn();
+        let turn = !self.starts_wait() && self.any_turn();
         let at_once = self.is_unsettled() || self.sweep.is_some() || !self.reviews.is_empty() || turn;
         if at_once {
             return Some(now);

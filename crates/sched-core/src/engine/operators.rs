@@ -240,6 +240,7 @@ impl Engine {
                 Alarm::Orders(domain) => self.expire_orders(now, domain),
                 Alarm::Windows(domain) => self.read_calendar(now, domain),
                 Alarm::Pause(active, attempt) => self.pause_overdue(now, active, attempt),
+                Alarm::Stop(active) => self.stop_overdue(active),
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::error::SubmitError;
-use crate::gate::Scope;
+use crate::gate::{Reason, Scope};
 use crate::name::GroupName;
 use crate::spec::{JobId, JobSpec};
 use crate::state::JobState;
@@ -91,6 +91,17 @@ impl Engine {
     pub fn suspend_starts(&mut self, now: Now, suspend: bool) {
         self.observe(now);
         self.suspended = suspend;
+    }
+
+    /// Has nobody start or go on while it is not known how things stand, as after the machine was suspended; `None` when it is
+    /// known. The reason is told of jobs that wait. Advice holds nobody.
+    pub fn set_blind(&mut self, now: Now, blind: Option<Reason>) {
+        self.observe(now);
+        self.blind = blind.filter(|_| !self.config.advise_only);
+    }
+
+    pub(super) fn starts_wait(&self) -> bool {
+        self.suspended || self.blind.is_some()
     }
 
     /// Whether nobody may start for now.

@@ -18,7 +18,7 @@ use crate::time::{MonoTime, Now};
 use super::Engine;
 use super::gates::Closed;
 use super::index::JobIx;
-use super::job::{Job, Stop, wall};
+use super::job::{Job, wall};
 use super::sensitivity::{Feels, FeltBy};
 
 /// The largest number of jobs ahead that an explanation counts.
@@ -177,18 +177,12 @@ impl Engine {
         let stop = active.and_then(|active| active.stop.as_deref());
         let pause = active.and_then(|active| active.pause.as_deref());
         match (stop, pause) {
-            (Some(Stop::TimedOut(after)), _) => Some(super::job::timed_out(*after)),
-            (
-                Some(
-                    Stop::Requested(reason)
-                    | Stop::Interrupted(reason, _)
-                    | Stop::MadeRoom(reason)
-                    | Stop::LetGo(reason),
-                ),
-                _,
-            ) => Some(reason.to_string()),
+            (Some(stop), _) => Some(stop.reason().to_string()),
             (None, Some(pause)) => Some(pause.reason.to_string()),
-            (None, None) => job.error().map(str::to_string),
+            (None, None) => {
+                let blind = self.blind.as_ref().filter(|_| job.state.is_waiting());
+                blind.map(ToString::to_string).or_else(|| job.error().map(str::to_string))
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::state::JobState;
 use crate::time::{MonoTime, Now};
 
 use super::index::{ActiveIx, DemandIx, JobIx};
-use super::job::{Active, Job, Pause, Stop, Stopwatch, Yields, timed_out};
+use super::job::{Active, Job, Pause, Stop, Stopwatch, Yields};
 use super::{Alarm, AttemptId, Engine, Output};
 
 /// How long the second of two pauses for load lasts at least that follow each other soon, and how long any must at most.
@@ -88,6 +88,7 @@ impl Engine {
             load_pauses: 0,
             went_on: now.mono,
             deaf: false,
+            stop_overdue_at: MonoTime::ZERO,
             ceiling: None,
         };
         self.actives[active.at()] = entry;
@@ -126,6 +127,7 @@ impl Engine {
             self.tell_drained(domain);
         }
         let entry = &mut self.actives[active.at()];
+        self.alarms.remove(&(std::mem::take(&mut entry.stop_overdue_at), Alarm::Stop(active)));
         entry.domains = domains;
         entry.job = JobIx::NONE;
         entry.pause = None;
@@ -222,13 +224,7 @@ impl Engine {
             }
             return;
         }
-        let reason = match &stop {
-            Stop::Requested(reason)
-            | Stop::Interrupted(reason, _)
-            | Stop::MadeRoom(reason)
-            | Stop::LetGo(reason) => reason.clone(),
-            Stop::TimedOut(after) => Reason::new(timed_out(*after)),
-        };
+        let reason = stop.reason();
         job.state = JobState::Cancelling;
         let attempt = job.attempt_id();
         self.actives[active.at()].run.stop(now.mono);
@@ -238,8 +234,21 @@ impl Engine {
             return;
         }
         self.ends_sooner(active);
+        let overdue = now.mono + self.config.stop_within;
+        self.actives[active.at()].stop_overdue_at = overdue;
+        self.alarms.insert((overdue, Alarm::Stop(active)));
         self.record(ix);
         self.outputs.push_back(Output::Cancel(attempt, reason));
+    }
+
+    /// An attempt was told to stop a while ago and still holds all that it holds.
+    pub(super) fn stop_overdue(&mut self, active: ActiveIx) {
+        let entry = &self.actives[active.at()];
+        let (Some(ix), Some(stop)) = (entry.job.some(), entry.stop.as_deref()) else { return };
+        if !matches!(stop, Stop::LetGo(_)) {
+            let (waited, reason) = (self.config.stop_within, stop.reason());
+            self.emit(Some(ix), EventKind::DoesNotStop { waited, reason });
+        }
     }
 
     pub(super) fn order_pause(&mut self, now: Now, ix: JobIx, reason: Reason, yields: Option<Yields>) {

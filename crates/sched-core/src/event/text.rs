@@ -65,6 +65,9 @@ impl fmt::Display for EventKind {
             Self::Interrupted { reason, not_before } => {
                 write!(f, "stopped, to continue from {not_before} on: {reason}")
             }
+            Self::DoesNotStop { waited, reason } => {
+                write!(f, "does not stop, and keeps what it holds; it was told to {waited:?} ago: {reason}")
+            }
             Self::HoldChanged { scope, order: Some(order) } => write!(f, "{scope} is held: {order}"),
             Self::HoldChanged { scope, order: None } => write!(f, "{scope} is no longer held"),
             Self::Drained { scope } => write!(f, "{scope} is drained: its last backup has ended"),

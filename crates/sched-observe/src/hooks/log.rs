@@ -83,6 +83,7 @@ fn level(kind: &EventKind) -> Level {
         EventKind::Overridden { .. }
         | EventKind::RpoAtRisk { .. }
         | EventKind::Retried { .. }
+        | EventKind::DoesNotStop { .. }
         | EventKind::Failed { .. }
         | EventKind::SignalLost { .. }
         | EventKind::LawFailed { .. }

@@ -70,6 +70,7 @@ fn needs_somebody(event: &Event) -> bool {
     matches!(
         event.kind,
         EventKind::Failed { .. }
+            | EventKind::DoesNotStop { .. }
             | EventKind::RpoAtRisk { .. }
             | EventKind::BreakerTripped { .. }
             | EventKind::SignalLost { .. }

@@ -54,6 +54,7 @@ struct OfTechnology {
     paused: u64,
     retried: u64,
     interrupted: u64,
+    stuck: u64,
     overridden: u64,
     at_risk: u64,
     missed: u64,
@@ -76,6 +77,7 @@ impl Default for OfTechnology {
             paused: 0,
             retried: 0,
             interrupted: 0,
+            stuck: 0,
             overridden: 0,
             at_risk: 0,
             missed: 0,
@@ -133,6 +135,7 @@ impl Counts {
             EventKind::Resumed { paused_for } => counts.stood.record_time(*paused_for),
             EventKind::Retried { .. } => counts.retried += 1,
             EventKind::Interrupted { .. } => counts.interrupted += 1,
+            EventKind::DoesNotStop { .. } => counts.stuck += 1,
             kind => self.general(kind),
         }
     }
@@ -199,7 +202,7 @@ impl Counts {
             }
         }
         let mut metrics = vec![submitted, ended, deferred];
-        let per_technology: [Of<u64>; 9] = [
+        let per_technology: [Of<u64>; 10] = [
             ("backup_sched_jobs_coalesced_total", "Requests that joined a pending job", |c| c.coalesced),
             ("backup_sched_attempts_started_total", "Attempts that began to run", |c| c.started),
             ("backup_sched_pauses_total", "Times that a running job stood still", |c| c.paused),
@@ -209,6 +212,11 @@ impl Counts {
             ("backup_sched_interruptions_total", "Attempts that were stopped to continue later", |c| {
                 c.interrupted
             }),
+            (
+                "backup_sched_attempts_stuck_total",
+                "Attempts that had not stopped five minutes after they were told to",
+                |c| c.stuck,
+            ),
             ("backup_sched_overrides_total", "Load gates that a deadline opened", |c| c.overridden),
             ("backup_sched_rpo_at_risk_total", "Jobs whose deadline came into danger", |c| c.at_risk),
             (
