@@ -46,7 +46,8 @@ use self::value::Terms;
 ///   checksum. It must be the file that was open before: should it be gone, or another one have its name, none is made in its
 ///   place, for what was acknowledged is in no other.
 /// * **One at a time.** A second scheduler that opens the file is refused with [`StoreError::Locked`], in the same process
-///   too; the lock is that of a file `NAME.lock` beside it, and ends with the process.
+///   too; the lock is that of a file `NAME.lock` beside it, and ends with the process. A process that is forked off neither
+///   reads nor writes through what was open before, and closes nothing; as long as it lives it shares the lock.
 /// * **What cannot be read stays.** A damaged file, one of a later version, an empty one and one that is something else are
 ///   refused, and nothing in them is changed. Every page is held against its checksum when the file is opened.
 /// * **Versions.** A file of a former version is migrated when it is opened, in one commit.
@@ -68,6 +69,8 @@ struct Open {
     database: Database,
     terms: Terms,
     last_job: u64,
+    /// The process that opened it. A child that is forked off has a copy of what is remembered of the file, and the lock.
+    process: u32,
     _lock: Option<Lock>,
 }
 
@@ -94,9 +97,21 @@ impl EmbeddedStore {
         work: impl FnOnce(&mut Open, &Place) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let place = self.place_for_errors();
+        self.check_process(what)?;
         let Some(open) = &mut self.open else { return Err(place.io(what, &"it is not open")) };
         let done = catch_unwind(AssertUnwindSafe(|| work(open, &place)));
         done.unwrap_or_else(|panic| Err(place.panicked(what, &*panic)))
+    }
+
+    /// Two processes that write by what one of them remembers would leave a file of which neither is right.
+    fn check_process(&self, what: &'static str) -> Result<(), StoreError> {
+        match &self.open {
+            Some(Open { process, .. }) if *process != std::process::id() => {
+                let forked = format!("process {process} has it open, and this one was forked from that");
+                Err(self.place_for_errors().io(what, &forked))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn try_open(&mut self) -> Result<(), StoreError> {
@@ -109,7 +124,7 @@ impl EmbeddedStore {
             migrate::to_newest(&database, &place)?;
             let terms = Terms::read(&database, &place)?;
             let last_job = format::number(&database, &place, LAST_JOB)?.unwrap_or(0);
-            Ok(Open { database, terms, last_job, _lock: lock })
+            Ok(Open { database, terms, last_job, process: std::process::id(), _lock: lock })
         }));
         self.open = Some(opened.unwrap_or_else(|panic| Err(place.panicked("opened", &*panic)))?);
         self.suspect = false;
@@ -123,6 +138,7 @@ impl JobStore for EmbeddedStore {
     }
 
     fn open(&mut self) -> Result<(), StoreError> {
+        self.check_process("opened")?;
         if self.open.is_some() && !self.suspect {
             return Ok(());
         }
@@ -152,6 +168,15 @@ impl JobStore for EmbeddedStore {
         }
         let written = self.with_open("written", |open, place| open.commit(place, group));
         written.inspect_err(|_| self.suspect = true)
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // Closing writes. What a forked process has of a file that another one has open is left as it is.
+        if self.check_process("closed").is_err() {
+            std::mem::forget(self.open.take());
+        }
     }
 }
 

@@ -237,3 +237,36 @@ fn what_cannot_be_a_store_is_an_error() {
         EmbeddedStore::at(&path).open().unwrap_err();
     }
 }
+
+#[test]
+fn another_process_does_not_write_through_an_open_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.redb");
+    let mut store = EmbeddedStore::at(&path);
+    store.open().unwrap();
+    store.commit(&random_group(3)).unwrap();
+    let kept = contents(&mut store).unwrap();
+    let on_disk = fs::read(&path).unwrap();
+    // As a child sees it that is forked off here.
+    let fork = |store: &mut EmbeddedStore| store.open.as_mut().unwrap().process ^= 1;
+    fork(&mut store);
+    let refused = [
+        store.commit(&random_group(4)).unwrap_err(),
+        store.load(&mut |_| {}).unwrap_err(),
+        store.open().unwrap_err(),
+        store.compact().unwrap_err(),
+    ];
+    for error in refused {
+        assert!(error.to_string().contains("was forked"), "{error}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), on_disk);
+    // For the process that opened it nothing has changed.
+    fork(&mut store);
+    store.open().unwrap();
+    assert_eq!(contents(&mut store).unwrap(), kept);
+    store.commit(&random_group(4)).unwrap();
+    let on_disk = fs::read(&path).unwrap();
+    fork(&mut store);
+    drop(store);
+    assert_eq!(fs::read(&path).unwrap(), on_disk, "the child that ends closes nothing");
+}
