@@ -17,6 +17,9 @@ use crate::tech::Technology;
 /// What p99 a throttle must keep to count.
 const KEEPS: f64 = 1.10;
 
+/// Of fewer rounds there is no interval.
+const FEWEST_ROUNDS: usize = 5;
+
 /// All that was measured of one technology.
 pub(crate) struct Outcome {
     pub(crate) technology: &'static str,
@@ -100,7 +103,9 @@ impl Outcome {
                     figures.push(Figure { name, value, unit, peer, peer_value, ratio, samples: rounds });
                 };
                 add("p99_ratio", p99.value, "times", "no backup's p99 in ms", none(0.99));
-                add("p99_ratio_hi95", p99.high, "times", "no backup's p99 in ms", none(0.99));
+                if rounds >= FEWEST_ROUNDS {
+                    add("p99_ratio_hi95", p99.high, "times", "no backup's p99 in ms", none(0.99));
+                }
                 add("p999_ratio", p999.value, "times", "no backup's p99.9 in ms", none(0.999));
                 let slower = unthrottled / measured.rate();
                 add("time_over_unthrottled", slower, "times", "unthrottled, MB/s", unthrottled / 1e6);
@@ -176,7 +181,8 @@ pub(crate) fn data_directory() -> Result<PathBuf, Failure> {
     Ok(directory)
 }
 
-/// Merges the figures into `interference.json`: those of other technologies and loads stay.
+/// Merges the figures into `interference.json`: those of other technologies and loads stay, and those of more rounds than
+/// these have yet.
 pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
     let path = results_directory().join("interference.json");
     let known: Vec<Figure> = match std::fs::read(&path) {
@@ -185,7 +191,11 @@ pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
     };
     let mut all: BTreeMap<String, Figure> =
         known.into_iter().map(|figure| (figure.name.clone(), figure)).collect();
-    all.extend(outcome.figures().into_iter().map(|figure| (figure.name.clone(), figure)));
+    for figure in outcome.figures() {
+        if all.get(&figure.name).is_none_or(|known| known.samples <= figure.samples) {
+            all.insert(figure.name.clone(), figure);
+        }
+    }
     let all: Vec<Figure> = all.into_values().collect();
     write_json("interference", &all);
     Ok(())

@@ -185,3 +185,40 @@ fn a_machine_that_stalls_nearly_always_is_left_alone() {
         shares[60..].iter().copied().fold(0.0, f64::max)
     );
 }
+
+#[test]
+fn what_backups_do_while_they_move_nothing_is_not_taken_for_the_machine() {
+    let (mut machine, mut law) = (Machine::new(0.3, 0.6, 1.0), law());
+    law.allow(Some(1.1));
+    machine.steer(&mut law, 900, 0.0);
+    let before = law.stalled_alone().unwrap();
+    // A check of what was written, at the full speed of the disk.
+    for _ in 0..600 {
+        machine.clock.advance(SECOND);
+        let now = machine.clock.now();
+        law.step(now, Some(Observation { at: now.mono, value: 0.85, used: 0.0 }));
+    }
+    let known = law.stalled_alone().unwrap();
+    assert!((known - before).abs() < 0.1, "{known} after {before}");
+    let right = machine.right(0.2);
+    let after = machine.steer(&mut law, 600, 0.0);
+    assert!(after.iter().all(|share| *share < 1.3 * right), "{after:?} of {right}");
+    assert!(mean(&after[..60]) > 0.5 * right, "{after:?} of {right}");
+}
+
+#[test]
+fn what_another_law_says_while_nothing_runs_does_not_outlast_that() {
+    let (mut machine, mut law) = (Machine::new(0.3, 0.6, 1.0), law());
+    let right = machine.right(0.2);
+    machine.steer(&mut law, 900, 0.0);
+    for _ in 0..120 {
+        machine.clock.advance(SECOND);
+        let now = machine.clock.now();
+        law.step(now, Some(Observation { at: now.mono, value: 0.3, used: 0.0 }));
+        law.track(0.0);
+    }
+    // The other one has nothing against it any more.
+    machine.steer(&mut law, 1, 0.0);
+    let after = machine.steer(&mut law, 20, 0.0);
+    assert!(mean(&after) > 0.5 * right, "{after:?} of {right}");
+}

@@ -62,6 +62,9 @@ struct Listener {
     moved: u64,
 }
 
+/// The floor of a phase that nothing may slow.
+const UNSLOWED: u64 = u64::MAX;
+
 /// A value of a signal, in seconds or as a share of what there is.
 #[derive(Clone, Copy)]
 pub(crate) struct Heard<'a> {
@@ -176,7 +179,10 @@ impl Steering {
         directives.extend(complaints);
         let Some((_, least)) = self.laws.least() else { return };
         let steered = (least.granted() * self.scale.full as f64) as u64;
-        let rate = Rate::BytesPerSec(steered.max(self.floor)).min(self.scale.ceiling);
+        // What was promised waits for a look at the foreground alone, which would show nothing beside it; what must not be
+        // slowed at all does not.
+        let floor = if least.pause.is_some() && self.floor != UNSLOWED { 0 } else { self.floor };
+        let rate = Rate::BytesPerSec(steered.max(floor)).min(self.scale.ceiling);
         if self.rate == Some(rate) {
             return;
         }
@@ -382,6 +388,29 @@ mod tests {
         assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(300_000)));
         steering.set_floor(9_000_000);
         assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(1_000_000)));
+    }
+
+    #[test]
+    fn promised_floors_wait_for_a_look_at_the_foreground_alone() {
+        let clock = ManualClock::default();
+        let mut steering = steering();
+        let law = PressureLaw::new(PressureConfig::default()).unwrap();
+        steering.add(clock.now(), any("psi.cpu"), Box::new(law));
+        steering.set_floor(300_000);
+        clock.advance(SECOND);
+        // Stalls come near the target for the first time: whose are they?
+        hear(&mut steering, clock.now(), "psi.cpu", 0.5, 0);
+        assert!(steering.pauses());
+        assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(0)));
+        steering.set_floor(u64::MAX);
+        assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(1_000_000)));
+        steering.set_floor(300_000);
+        (0..30).for_each(|_| {
+            clock.advance(SECOND);
+            hear(&mut steering, clock.now(), "psi.cpu", 0.5, 0);
+        });
+        assert!(!steering.pauses());
+        assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(300_000)));
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Source {
             }
         }
         target.close().map_err(|(_, e)| destination(to, e))?;
-        written.sync_all().map_err(|source| io_error(to, source))
+        back.finish(&written).map_err(|source| io_error(to, source))
     }
 
     fn may_restart(&self, restarts: u32, settings: &SqliteBackup) -> Result<(), DriverError> {

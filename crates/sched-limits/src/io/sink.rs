@@ -6,11 +6,11 @@ use std::path::Path;
 
 /// Bytes after which write-back is started: so little that the disk hardly notices, so much that it is worth a call.
 const WRITE_BACK_EVERY: u64 = 2 << 20;
-/// Write-backs after which the file is synced. Each sync commits the file system's journal, and the `fsync` calls of a
-/// database on the same disk may wait for that. Beside a log of 300 small writes a second their 99th percentile was 1.0 to 1.5
-/// times that without a backup with a sync every 2 MiB, and .6 to 1.2 times with one every 32 MiB or more and write-back
-/// started in between (docs/benchmarks.md).
-const SYNC_EVERY: u64 = 32;
+/// Bytes after which the file is synced, or the step where that is more. Each sync commits the file system's journal, and the
+/// `fsync` calls of a database on the same disk may wait for that. Beside a log of 300 small writes a second their 99th percentile
+/// was 1.0 to 1.5 times that without a backup with a sync every 2 MiB, and .6 to 1.2 times with one every 32 MiB or more and
+/// write-back started in between; the log alone varied as much (docs/benchmarks.md).
+const SYNC_EVERY: u64 = 64 << 20;
 /// The newest bytes may be under way to the disk yet: they are dropped from the cache one write-back later.
 const UNDER_WAY: u64 = 4;
 
@@ -20,7 +20,8 @@ const UNDER_WAY: u64 = 4;
 /// Left alone, the kernel gathers them and writes them in bulk, and the `fsync` calls of a database on the same disk
 /// wait behind that. On Linux write-back is started without waiting for it, by the advice that the pages will not be needed
 /// (`posix_fadvise`), which drops those from the cache that are on the disk already: a backup does not push out what
-/// the database reads. Every 32 such steps, and at each where no such advice is taken, the file is synced: more is never dirty.
+/// the database reads. Every 64 MiB, and at each step where no such advice is taken, the file is synced, so that more is
+/// never dirty, however fast it is written.
 ///
 /// For files that somebody else writes, as a database's library; [`FileSink`] is one that does both.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct WriteBack {
     /// Where the file stood, and the bytes written since.
     from: u64,
     written: u64,
+    unsynced: u64,
     steps: u64,
     syncs: u64,
 }
@@ -37,7 +39,7 @@ pub struct WriteBack {
 impl Default for WriteBack {
     /// Of a file that is written from its beginning.
     fn default() -> Self {
-        Self { every: WRITE_BACK_EVERY, dirty: 0, from: 0, written: 0, steps: 0, syncs: 0 }
+        Self { every: WRITE_BACK_EVERY, dirty: 0, from: 0, written: 0, unsynced: 0, steps: 0, syncs: 0 }
     }
 }
 
@@ -49,19 +51,42 @@ impl WriteBack {
     pub fn wrote(&mut self, file: &File, bytes: u64) -> io::Result<()> {
         self.dirty += bytes;
         self.written += bytes;
+        self.unsynced += bytes;
         if self.dirty < self.every {
             return Ok(());
         }
         self.dirty = 0;
         self.steps += 1;
-        // What was sent a few steps ago is on the disk by now and can be dropped.
-        let newest = bytes.max(self.every).saturating_mul(UNDER_WAY).min(self.written);
-        let started = not_needed(file, self.from + self.written - newest, newest);
-        if !started || self.steps.is_multiple_of(SYNC_EVERY) {
+        // What was sent a few steps ago may be on the disk by now and can be dropped.
+        let newest = bytes.max(self.every).saturating_mul(UNDER_WAY);
+        if !self.not_needed(file, newest) || self.unsynced >= SYNC_EVERY.max(self.every) {
             file.sync_data()?;
-            self.syncs += 1;
+            self.synced(file);
         }
         Ok(())
+    }
+
+    /// The file is complete: the rest is written back, its metadata too.
+    ///
+    /// # Errors
+    /// When the disk reports one.
+    pub fn finish(&mut self, file: &File) -> io::Result<()> {
+        file.sync_all()?;
+        self.synced(file);
+        Ok(())
+    }
+
+    /// All is on the disk: what was under way until now can be dropped as well.
+    fn synced(&mut self, file: &File) {
+        self.syncs += 1;
+        self.not_needed(file, self.unsynced);
+        self.unsynced = 0;
+    }
+
+    /// Whether advice on the newest bytes was taken.
+    fn not_needed(&self, file: &File, newest: u64) -> bool {
+        let newest = newest.min(self.written);
+        not_needed(file, self.from + self.written - newest, newest)
     }
 
     /// Bytes until the next step.
@@ -129,9 +154,8 @@ impl FileSink {
     ///
     /// # Errors
     /// When the disk reports one.
-    pub fn finish(self) -> io::Result<File> {
-        self.file.sync_all()?;
-        let _ = not_needed(&self.file, self.back.from, self.back.written);
+    pub fn finish(mut self) -> io::Result<File> {
+        self.back.finish(&self.file)?;
         Ok(self.file)
     }
 }
@@ -140,6 +164,11 @@ impl Write for FileSink {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let most = buf.len().min(usize::try_from(self.back.room()).unwrap_or(usize::MAX));
         let written = self.file.write(&buf[..most])?;
+        if written as u64 >= self.back.room() {
+            // A file that is appended to has moved to its end with the first write.
+            let at = self.file.stream_position().unwrap_or(0);
+            self.back.from = at.saturating_sub(self.back.written + written as u64);
+        }
         self.back.wrote(&self.file, written as u64)?;
         Ok(written)
     }
@@ -184,9 +213,14 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn most_steps_start_write_back_and_few_wait_for_it() {
-        let mut sink = FileSink::new(tempfile::tempfile().unwrap()).write_back_every(1000);
-        sink.write_all(&[1; 70_000]).unwrap();
-        assert_eq!((sink.write_backs(), sink.syncs()), (70, 2));
+        let mut sink = FileSink::new(tempfile::tempfile().unwrap()).write_back_every(1 << 20);
+        sink.write_all(&vec![1; 130 << 20]).unwrap();
+        assert_eq!((sink.write_backs(), sink.syncs()), (130, 2));
+        // Steps that are larger than that are synced each: no more is dirty than was asked for.
+        let mut back = WriteBack::default();
+        let file = tempfile::tempfile().unwrap();
+        (0..3).for_each(|_| back.wrote(&file, 1 << 30).unwrap());
+        assert_eq!((back.steps, back.syncs), (3, 3));
     }
 
     #[cfg(target_os = "linux")]
@@ -197,6 +231,16 @@ mod tests {
         let file = File::from(std::os::fd::OwnedFd::from(writer));
         let mut sink = FileSink::new(file).write_back_every(10);
         assert_eq!(sink.write_all(&[1; 10]).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_file_that_is_appended_to_is_written_back_at_its_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0; 5000]).unwrap();
+        let mut sink =
+            FileSink::new(File::options().append(true).open(file.path()).unwrap()).write_back_every(100);
+        sink.write_all(&[1; 250]).unwrap();
+        assert_eq!((sink.back.from, sink.write_backs()), (5000, 2));
     }
 
     #[test]

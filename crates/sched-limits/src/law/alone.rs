@@ -11,6 +11,8 @@ use super::FailSlow;
 const READINGS: u32 = 8;
 /// So many say something.
 const FEWEST: usize = 4;
+/// Looks take this part of the time at most, but for those that have a reason, however long a period is.
+const LEAST_BETWEEN: u32 = 30;
 /// Newest readings without backups that count.
 const NEWEST: usize = 32;
 /// A share that has grown by this factor since the last look is not known to be harmless: the machine may have become
@@ -20,7 +22,7 @@ const GROWN: f64 = 1.5;
 const WORTHWHILE: f64 = 0.02;
 /// Periods between two looks that a share's growth asks for, at least …
 const BETWEEN: u32 = 20;
-/// … and before a look of which backups that hardly move hope for something.
+/// … and before a look of which backups that hardly move hope for something, or another after one that showed nothing.
 const STARVED: u32 = 60;
 
 /// The level of a signal without backups, from readings in which none moved anything: while none runs, and in sparse looks
@@ -39,6 +41,8 @@ pub(super) struct Alone {
     newest: VecDeque<f64>,
     level: Option<f64>,
     until: Option<MonoTime>,
+    /// There was a look.
+    begun: bool,
     looked: MonoTime,
     looked_at: f64,
     next: MonoTime,
@@ -59,15 +63,17 @@ impl Alone {
     /// Looks after `every` on average, each drawn from half to one and a half of that. Readings within `settle` after
     /// backups have moved something say nothing.
     pub(super) fn new(every: Duration, settle: Duration, fail_slow: &FailSlow) -> Self {
+        let (period, settle) = (fail_slow.period, settle.max(fail_slow.period * 2));
         Self {
-            settle: settle.max(fail_slow.period * 2),
-            every,
-            period: fail_slow.period,
+            settle,
+            every: every.max((settle + period * READINGS) * LEAST_BETWEEN),
+            period,
             rng: fastrand::Rng::with_seed(0),
             used: MonoTime::ZERO,
             newest: VecDeque::new(),
             level: None,
             until: None,
+            begun: false,
             looked: MonoTime::ZERO,
             looked_at: WORTHWHILE,
             next: MonoTime::ZERO,
@@ -88,17 +94,17 @@ impl Alone {
         self.until.is_some()
     }
 
-    /// A reading came, taken while backups used `used`, which might have used `share`. Gives whether it told what the machine
-    /// does by itself.
+    /// A reading came, taken while backups used `used`, which might have used `share`. `at_work`: some run, which may do what
+    /// nobody counts while they move nothing. Gives whether the reading told what the machine does by itself.
     pub(super) fn observe(
         &mut self,
         now: MonoTime,
         value: f64,
         (used, share): (f64, f64),
-        so_far: SoFar,
+        (at_work, so_far): (bool, SoFar),
     ) -> bool {
         let mut told = false;
-        if used > 0.0 {
+        if used > 0.0 || (at_work && self.until.is_none()) {
             self.used = now;
             self.newest.clear();
         } else if now.since(self.used) >= self.settle {
@@ -119,10 +125,15 @@ impl Alone {
         let since = now.since(self.looked);
         let grown = share > WORTHWHILE && share > GROWN * self.looked_at && since >= self.period * BETWEEN;
         let starved = so_far == SoFar::Over && share < WORTHWHILE && since >= self.period * STARVED;
-        let unknown = self.level.is_none();
-        let wanted = unknown || grown || starved || now >= self.next;
-        if wanted && so_far != SoFar::Calm {
+        let wanted = match self.level {
+            None => !self.begun || since >= self.period * STARVED,
+            Some(_) => grown || starved || now >= self.next,
+        };
+        // Backups that move nothing though they may do something else: a check, a checkpoint. A pause would not end that.
+        let unseen = at_work && used == 0.0 && share > 0.0;
+        if wanted && !unseen && so_far != SoFar::Calm {
             self.until = Some(now + self.settle + self.period * READINGS);
+            self.begun = true;
             self.seen(now, share);
         }
         told

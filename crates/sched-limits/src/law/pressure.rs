@@ -29,6 +29,8 @@ const START_GROWTH_HIGH: f64 = 1.02;
 const START_HIGH: f64 = 0.25;
 /// Stalls come near the target from this part of it on.
 const START_BELOW: f64 = 0.5;
+/// The longest settings, in seconds.
+const LONGEST: f64 = 365.0 * 86_400.0;
 /// Where less than this part of the time is left without stalls they tell nothing: what is left counts as this.
 const LEAST_CALM: f64 = 0.02;
 
@@ -91,6 +93,10 @@ pub struct PressureLaw {
     alone: Option<Alone>,
     /// The share of time without stalls that the machine left by itself when backups last moved something.
     room: f64,
+    /// Backups move nothing: what is granted says nothing of the share that was right when they did.
+    idle: bool,
+    /// Some backup runs.
+    at_work: bool,
     /// Running mean of what backups add.
     mean: f64,
     /// What backups add has never come near the target.
@@ -108,9 +114,10 @@ impl PressureLaw {
     pub fn new(config: PressureConfig) -> Result<Self, LawError> {
         config.fail_slow.check()?;
         above("target", config.target, (0.0, 1.0), "over 0 and at most 1")?;
-        if config.look_every.is_some_and(|every| every.is_zero()) {
-            return Err(LawError { field: "look_every", value: 0.0, right: "a positive duration, or none" });
+        if let Some(every) = config.look_every {
+            above("look_every", every.as_secs_f64(), (0.0, LONGEST), "over 0 and at most a year, or none")?;
         }
+        within("settle", config.settle.as_secs_f64(), (0.0, LONGEST), "from 0 to a year")?;
         within("at_most", config.at_most, (config.target, 1.0), "from the target to 1")?;
         above("cap", config.cap, (0.0, 1.0), "over 0 and at most 1")?;
         let share = config.fail_slow.blind_floor.min(config.cap);
@@ -119,6 +126,8 @@ impl PressureLaw {
             freshness: Freshness::default(),
             alone: config.look_every.map(|every| Alone::new(every, config.settle, &config.fail_slow)),
             room: 1.0,
+            idle: false,
+            at_work: false,
             mean: config.target,
             starting: true,
             integral: Integral::new(share),
@@ -146,8 +155,11 @@ impl PressureLaw {
             () if alone + self.mean > self.threshold(alone) => SoFar::Over,
             () => SoFar::Within,
         };
+        self.idle = used == 0.0;
         if let Some(looks) = &mut self.alone {
-            let told = looks.observe(now.mono, value, (used, self.share), so_far);
+            // What is no number may be anything: it is no sign that nothing moved.
+            let moved = if sample.used.is_finite() { used } else { f64::INFINITY };
+            let told = looks.observe(now.mono, value, (moved, self.share), (self.at_work, so_far));
             if let Some(left) = looks.left(now.mono) {
                 return self.pause(left);
             }
@@ -161,6 +173,9 @@ impl PressureLaw {
                 self.mean = unit;
                 let most = if 1.0 - room < self.config.at_most { self.share } else { 0.0 };
                 return self.say(sample.value, most * (room / self.room).min(1.0), 1.0 - room);
+            } else if self.at_work && self.granted > 0.0 {
+                // What they do now is no matter of their rate: a check, a checkpoint.
+                return self.say(sample.value, self.granted, alone);
             }
         }
         self.mean += (1.0 - (1.0 - SMOOTHING).powf(periods)) * (value - alone - self.mean);
@@ -203,8 +218,7 @@ impl PressureLaw {
         Share::new(share, Reason::measured(text, measured))
     }
 
-    fn pause(&mut self, left: Duration) -> Share {
-        self.granted = 0.0;
+    fn pause(&self, left: Duration) -> Share {
         let reason = Reason::new(format!("{NAME}: paused to see the machine without backups"));
         Share { share: self.share, pause: Some(left), reason }
     }
@@ -233,6 +247,13 @@ impl ControlLaw for PressureLaw {
 
     fn track(&mut self, granted: f64) {
         self.granted = granted;
-        self.integral.follow(granted);
+        if !self.idle {
+            self.integral.follow(granted);
+        }
+    }
+
+    /// Not by how much, but that some backup runs.
+    fn allow(&mut self, growth: Option<f64>) {
+        self.at_work = growth.is_some();
     }
 }
