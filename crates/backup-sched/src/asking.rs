@@ -67,6 +67,7 @@ impl Scheduler {
             return Ok(permit(grant));
         }
         match left {
+            Err(stopped) => Err(AcquireError::Submit(stopped.into())),
             Ok(Ok(explanation)) if explanation.state.is_final() => {
                 Err(AcquireError::Ended(Box::new(handle.wait())))
             }
@@ -114,6 +115,10 @@ impl Inner {
             });
             requests.collect::<Result<Vec<_>, SubmitError>>()
         };
+        if let Err(forked) = self.link.home.check() {
+            let refused = specs.iter().map(|_| Some(forked.into())).collect();
+            return Requests { epoch: 0, good: Vec::new(), refused };
+        }
         let current = self.current.read().clone();
         let mut asked = Requests { epoch: current.epoch, good: Vec::new(), refused: Vec::new() };
         for spec in specs {
@@ -129,6 +134,7 @@ impl Inner {
         spec: &JobSpec,
         host: Host,
     ) -> Result<(u64, Vec<Vec<Request>>), AcquireError> {
+        self.link.home.check().map_err(SubmitError::from)?;
         let current: Arc<Current> = self.current.read().clone();
         let resolved = current.resolve_one(spec.clone(), true)?;
         Ok((current.epoch, vec![vec![Request::new(resolved, Route::Pull(host))]]))
@@ -153,7 +159,7 @@ impl Inner {
         let asked = requests.len();
         match self.link.ask(|reply| Command::Submit(epoch, requests, reply.into())) {
             Ok(answers) => Some(self.handles(answers?)),
-            Err(_) => Some(stopped(asked)),
+            Err(why) => Some((0..asked).map(|_| Err(AcquireError::Submit(why.into()))).collect()),
         }
     }
 

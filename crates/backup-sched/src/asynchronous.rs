@@ -14,7 +14,7 @@ use crate::asking::{not_admitted, only, stopped};
 use crate::current::Current;
 use crate::error::{AcquireError, SubmitError};
 use crate::handle::{Confirmation, JobHandle, Outcome, Permit};
-use crate::runtime::{Answer, Answers, Command, Grant, Host, Link, Slot};
+use crate::runtime::{Answer, Answers, Command, Grant, Home, Host, Link, Slot};
 use crate::scheduler::{Inner, Scheduler};
 use crate::status::ShutdownReport;
 use crate::told::Telling;
@@ -47,8 +47,8 @@ use crate::told::Telling;
 pub struct JobFuture(Telling<JobStatus>);
 
 impl JobFuture {
-    pub(crate) fn new(outcome: Arc<Outcome>) -> Self {
-        Self(Telling::new(outcome))
+    pub(crate) fn new(outcome: &Outcome, home: Home) -> Self {
+        Self(outcome.telling_at(home))
     }
 }
 
@@ -71,7 +71,7 @@ impl IntoFuture for JobHandle {
     type IntoFuture = JobFuture;
 
     fn into_future(self) -> JobFuture {
-        JobFuture::new(self.outcome)
+        JobFuture::new(&self.outcome, self.link.home)
     }
 }
 
@@ -80,7 +80,7 @@ impl IntoFuture for &JobHandle {
     type IntoFuture = JobFuture;
 
     fn into_future(self) -> JobFuture {
-        JobFuture::new(self.outcome.clone())
+        JobFuture::new(&self.outcome, self.link.home)
     }
 }
 
@@ -109,6 +109,11 @@ impl JobHandle {
     /// As [`confirm`](Self::confirm), for tasks. Dropping what is returned changes nothing: the job is made durable, or not,
     /// all the same.
     pub fn confirm_async(&self) -> ConfirmFuture {
+        if let Err(forked) = self.link.home.check() {
+            let told = Arc::<Confirmation>::default();
+            told.tell(Err(forked.into()));
+            return ConfirmFuture(Some(Telling::new(told)));
+        }
         let told = |confirmation: &Arc<Confirmation>| Telling::new(confirmation.clone());
         ConfirmFuture(self.confirmation.as_ref().map(told))
     }
@@ -170,7 +175,7 @@ impl Scheduler {
         async move {
             let counter = Counter { slot: Arc::default(), link: inner.link.clone() };
             let handle = inner.pull_async(&spec, &counter).await?;
-            let ended = JobFuture::new(handle.outcome.clone());
+            let ended = JobFuture::new(&handle.outcome, handle.link.home);
             let mut waiting = Waiting { counter, handle, ended, over: false };
             poll_fn(|cx| waiting.poll(cx)).await
         }

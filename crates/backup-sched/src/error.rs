@@ -90,6 +90,9 @@ pub enum SubmitError {
     /// The scheduler has ended.
     #[error("the scheduler has been shut down and takes no more jobs")]
     Stopped,
+    /// This process was forked off after the scheduler was started, which goes on in the other one.
+    #[error(transparent)]
+    Forked(Stopped),
 }
 
 /// Why no permit was given.
@@ -120,6 +123,9 @@ pub enum JobError {
     /// The scheduler has ended.
     #[error("the scheduler has been shut down")]
     Stopped,
+    /// This process was forked off after the scheduler was started, which goes on in the other one.
+    #[error(transparent)]
+    Forked(Stopped),
 }
 
 /// Why a resource, a limit or the tree of places was not changed.
@@ -141,6 +147,9 @@ pub enum ConfigureError {
     /// The scheduler has ended.
     #[error("the scheduler has been shut down")]
     Stopped,
+    /// This process was forked off after the scheduler was started, which goes on in the other one.
+    #[error(transparent)]
+    Forked(Stopped),
 }
 
 /// Why other policies were not put in force.
@@ -165,19 +174,25 @@ pub enum ReloadError {
     /// The scheduler has ended.
     #[error("the scheduler has been shut down")]
     Stopped,
+    /// This process was forked off after the scheduler was started, which goes on in the other one.
+    #[error(transparent)]
+    Forked(Stopped),
 }
 
-impl From<Stopped> for ReloadError {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
+macro_rules! from_stopped {
+    ($($error:ty),*) => {
+        $(impl From<Stopped> for $error {
+            fn from(stopped: Stopped) -> Self {
+                match stopped {
+                    Stopped::Ended => Self::Stopped,
+                    Stopped::Forked { .. } => Self::Forked(stopped),
+                }
+            }
+        })*
+    };
 }
 
-impl From<Stopped> for ConfigureError {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
-}
+from_stopped!(SubmitError, JobError, ConfigureError, ReloadError);
 
 /// Why nothing of a scope's load was taken in. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -191,7 +206,20 @@ pub enum LearnError {
     Stopped(#[from] Stopped),
 }
 
-/// The scheduler has ended.
+/// Nobody is there who could answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the scheduler has been shut down")]
-pub struct Stopped;
+#[non_exhaustive]
+pub enum Stopped {
+    /// The scheduler has ended.
+    #[error("the scheduler has been shut down")]
+    Ended,
+    /// This process was forked off after the scheduler was started. What was copied here does nothing, and the scheduler goes
+    /// on where it was started.
+    #[error(
+        "the scheduler runs in process {process}, from which this one was forked: start one of its own here"
+    )]
+    Forked {
+        /// Where it was started.
+        process: u32,
+    },
+}

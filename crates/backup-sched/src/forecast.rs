@@ -239,7 +239,7 @@ impl Scheduler {
         let plan = self.link().foresight(move |foresight, engine, now| {
             engine.job_status(job).map(|_| foresight.explain(now, engine, job))
         });
-        Ok(plan.map_err(|_| JobError::Stopped)??)
+        Ok(plan??)
     }
 }
 

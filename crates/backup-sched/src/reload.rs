@@ -62,6 +62,7 @@ impl Scheduler {
     /// When an executor's technology is unknown to the new policies, a name cannot be used or is the scheduler's own
     /// (`room`), and after a shutdown. But for the latter, nothing has changed then.
     pub fn reload(&self, policies: Policies) -> Result<Changes, ReloadError> {
+        self.link().home.check()?;
         let _turn = self.reloads().lock();
         let old = self.current();
         let changes = old.policies.changes(&policies);

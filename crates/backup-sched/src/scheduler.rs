@@ -29,6 +29,10 @@ const MOST_EVENTS: usize = 65_536;
 /// All methods may be called from any thread, hooks and executors included, but not from a control law, which is asked
 /// on the scheduler's own. An executor, probe or hook that keeps a
 /// clone of its own scheduler keeps it alive: end such a scheduler with [`shutdown`](Self::shutdown).
+///
+/// It lives in the process that started it. In one that is forked off later every method is refused at once with
+/// [`Stopped::Forked`] or the like, nothing waits, and dropping it ends nothing: the scheduler goes on where it was started.
+/// Start another one there, with a store of its own.
 #[derive(Clone)]
 pub struct Scheduler {
     pub(crate) inner: Arc<Inner>,
@@ -307,10 +311,11 @@ impl std::fmt::Debug for Scheduler {
 }
 
 impl Drop for Inner {
+    /// Not awaited: the last clone may be dropped by a hook or an executor that the dispatcher waits for. Nor may it block: with
+    /// a full inbox on the dispatcher's own thread nobody would empty it. And it takes no thread, of which there may be none.
     fn drop(&mut self) {
-        let (reply, _nobody_waits) = bounded(1);
-        // Not awaited: the last clone may be dropped by a hook or an executor that the dispatcher waits for. Nor may it block:
-        // with a full inbox on the dispatcher's own thread nobody would empty it.
-        self.link.post(Command::Shutdown(Duration::ZERO, reply.into()));
+        if self.link.home.is_here() {
+            self.link.leave();
+        }
     }
 }

@@ -70,6 +70,14 @@ impl<T: Clone> Told<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Told<T> {
+    /// As when a thread that is not there any more had just looked.
+    pub(crate) fn held(&self) -> impl Drop + '_ {
+        self.state.lock()
+    }
+}
+
 impl<T: fmt::Debug> fmt::Debug for Told<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.lock();

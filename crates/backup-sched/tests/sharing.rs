@@ -276,3 +276,43 @@ fn what_ends_with_the_lease_has_not_failed() {
     }
     scheduler.shutdown(LONG);
 }
+
+#[test]
+fn who_runs_when_the_lease_is_over_is_told_to_stop_and_what_he_says_later_is_not_written() {
+    let ((asked, _is_asked), (open, gate)) = (unbounded(), unbounded::<()>());
+    let ((tell, news), (clear, is_clear)) = (unbounded(), unbounded());
+    let (lease, store) = (Arc::new(Lease::default()), MemoryStore::new());
+    let fleet = Some(Fleet { desk: Arc::new(Desk(lease.clone())), member: Box::new(Others { news, clear }) });
+    let gated = Gated { store: store.clone(), asked, gate, fleet };
+    let ((started, starts), (stopped, stops), (end, ends)) = (unbounded(), unbounded(), unbounded::<()>());
+    let late = move |ctx: &RunContext| -> Result<(), RunError> {
+        started.send(()).ok();
+        while ctx.checkpoint().is_ok() {
+            ends.recv_timeout(Duration::from_millis(1)).ok();
+        }
+        stopped.send(()).ok();
+        ends.recv().ok();
+        Ok(())
+    };
+    let builder = Scheduler::builder().policies(policies("")).clock(ManualClock::default());
+    let scheduler = builder.executor("generic", late).store(gated).start().unwrap();
+    drop(open);
+    let events = scheduler.subscribe(1_000).unwrap();
+    let taken = TakenShare { share: 0, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() };
+    tell.send(FleetNews::Taken(Box::new(taken))).unwrap();
+    let beat = || is_clear.recv_timeout(LONG).expect("a beat");
+    assert!((0..MANY).any(|_| (beat(), tell.is_empty()).1));
+    is_clear.try_iter().for_each(drop);
+    (0..2).for_each(|_| drop(beat()));
+    let job = scheduler.submit(JobSpec::new("a", "generic")).unwrap().id();
+    starts.recv_timeout(LONG).expect("it runs");
+    lease.over.store(true, Relaxed);
+    stops.recv_timeout(LONG).expect("it is told to stop");
+    end.send(()).unwrap();
+    assert!(scheduler.shutdown(LONG).unwrap().abandoned.is_empty(), "it has ended");
+    let succeeded = |kind: &EventKind| matches!(kind, EventKind::Succeeded { .. });
+    assert!(!events.try_iter().any(|event| succeeded(&event.kind)), "whoever has the share by now says so");
+    let written = store.entries();
+    let is_it = |entry: &Entry| matches!(entry, Entry::Job(entry) if entry.record.id == job);
+    assert!(written.iter().any(is_it), "it is there for the next owner: {written:?}");
+}

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use backup_sched::limits::FnProbe;
+use backup_sched::limits::{CapacityProbe, FnProbe};
 use backup_sched::workload::{
     DetectError, LevelThresholds, LoadDetector, LoadDetectorExt, LoadReading, PerTechnology,
 };
 use backup_sched::{
-    Event, EventKind, JobSpec, JobState, ManualClock, Now, Priority, Reading, Reason, RunContext, RunError,
-    Scheduler,
+    Clock, Event, EventKind, JobSpec, JobState, ManualClock, Now, Priority, Reading, Reason, RunContext,
+    RunError, Scheduler,
 };
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rig::{LONG, quick, wait_for};
 
 #[test]
@@ -69,6 +69,13 @@ fn broken_signals_are_told_by_name() {
         std::thread::yield_now();
     }
     drop(release);
+    // And counted.
+    let probes = scheduler.status().unwrap().probes;
+    let failures = |name: &str| probes.iter().find(|probe| probe.probe.as_str() == name).unwrap().failures;
+    assert!(failures("broken") > 0, "{probes:?}");
+    let metrics = scheduler.metrics().unwrap();
+    let counted = metrics.iter().find(|metric| metric.name == "backup_sched_probe_failures_total").unwrap();
+    assert!(format!("{counted:?}").contains("broken"), "{counted:?}");
     assert!(scheduler.shutdown(LONG).is_some());
 }
 
@@ -123,6 +130,50 @@ impl LoadDetector for Scripted {
     fn detect(&mut self, _: Now) -> Result<LoadReading, DetectError> {
         self.answers.recv().unwrap_or_else(|_| Err(DetectError::Failed("over".into())))
     }
+}
+
+#[test]
+fn a_detector_that_panics_is_a_lost_signal_and_no_calm() {
+    struct Panics(Receiver<bool>);
+    impl LoadDetector for Panics {
+        fn name(&self) -> &str {
+            "panicking"
+        }
+        fn period(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+        fn detect(&mut self, _: Now) -> Result<LoadReading, DetectError> {
+            assert!(!self.0.recv().unwrap_or_default(), "on purpose");
+            Ok(LoadReading::new(backup_sched::LoadLevel::Peak, Reason::new("sale")))
+        }
+    }
+    let (panics, told) = unbounded();
+    let clock = ManualClock::default();
+    let scheduler = quick().detector(Panics(told)).clock(clock.clone()).start().unwrap();
+    let events = scheduler.subscribe(1000).unwrap();
+    panics.send(false).unwrap();
+    wait_for(&events, |kind| matches!(kind, EventKind::LoadChanged { .. }));
+    let job = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
+    for _ in 0..4 {
+        clock.advance(Duration::from_secs(1));
+        panics.send(true).unwrap();
+        while !panics.is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(
+            job.explain().unwrap().to_string().contains("peak load, calm tolerated: sale"),
+            "it is no calm"
+        );
+    }
+    clock.advance(Duration::from_secs(1));
+    panics.send(true).unwrap();
+    let lost = wait_for(&events, |kind| matches!(kind, EventKind::SignalLost { .. }));
+    assert!(format!("{lost:?}").contains("panicking"), "{lost:?}");
+    // Nobody knows by now, which keeps nobody for ever.
+    assert_eq!(job.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    clock.advance(Duration::from_secs(1));
+    panics.send(false).unwrap();
+    wait_for(&events, |kind| matches!(kind, EventKind::SignalBack { .. }));
 }
 
 #[test]
@@ -207,4 +258,93 @@ fn the_rate_starts_low_until_the_foreground_was_measured() {
     let goal = backup_sched::LatencyGoal::p99(Duration::from_millis(5));
     let scheduler = quick().rate_ceiling(1_000_000).foreground(latency, goal).start().unwrap();
     assert_eq!(scheduler.status().unwrap().rate, backup_sched::Rate::BytesPerSec(10_000));
+}
+
+/// A probe that says when it is asked, and then waits for what it is to say of the memory.
+struct Asked {
+    asked: Receiver<()>,
+    says: Sender<f64>,
+}
+
+impl Asked {
+    fn probe() -> (impl CapacityProbe + 'static, Self) {
+        let ((ask, asked), (says, said)) = (unbounded(), unbounded());
+        let probe = FnProbe::new("asked", Duration::from_secs(1), move |_| {
+            ask.send(()).ok();
+            Ok(vec![Reading::share("memory", said.recv().unwrap_or(0.0))])
+        });
+        (probe, Self { asked, says })
+    }
+
+    /// It is asked, and says this.
+    fn says(&self, memory: f64) {
+        self.asked.recv_timeout(LONG).expect("it is asked");
+        self.says.send(memory).unwrap();
+    }
+}
+
+/// In a suspension the wall goes on, and the monotonic clock does not.
+fn suspend(clock: &ManualClock) {
+    clock.step_wall(clock.now().wall + jiff::SignedDuration::from_mins(4));
+}
+
+#[test]
+fn what_was_measured_before_a_suspension_does_not_count() {
+    let (probe, asked) = Asked::probe();
+    let clock = ManualClock::default();
+    let scheduler = quick().probe(probe).clock(clock.clone()).start().unwrap();
+    let answers = || scheduler.status().unwrap().probes[0].answers;
+    let heard = |n| {
+        while answers() < n {
+            std::thread::yield_now()
+        }
+    };
+    asked.says(0.1);
+    heard(1);
+    assert_eq!(run(&scheduler, "before").state, JobState::Succeeded);
+    suspend(&clock);
+    // It is asked at once, though it is not due, and nobody starts by what it has said before.
+    let waits = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
+    let explained = waits.explain().unwrap();
+    assert!(explained.to_string().contains("was suspended for 240 s"), "{explained}");
+    assert_eq!(scheduler.status().unwrap().engine.active, 0);
+    asked.says(0.99);
+    heard(2);
+    let explained = waits.explain().unwrap();
+    assert!(explained.to_string().contains("memory of fleet must fall below"), "{explained}");
+    clock.advance(Duration::from_secs(1));
+    // While it is being asked the machine is suspended again: what it then says is of before.
+    asked.asked.recv_timeout(LONG).unwrap();
+    suspend(&clock);
+    scheduler.status().unwrap();
+    asked.says.send(0.1).unwrap();
+    asked.asked.recv_timeout(LONG).expect("it is asked again");
+    assert_eq!((answers(), waits.ended()), (2, None));
+    asked.says.send(0.1).unwrap();
+    assert_eq!(waits.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+}
+
+fn run(scheduler: &Scheduler, instance: &str) -> backup_sched::JobStatus {
+    let handle = scheduler.schedule_backup(instance, "sqlite", Priority::Critical).unwrap();
+    handle.wait_timeout(LONG).unwrap()
+}
+
+#[test]
+fn who_does_not_answer_after_a_suspension_is_not_waited_for_for_ever() {
+    let (probe, asked) = Asked::probe();
+    let clock = ManualClock::default();
+    let scheduler = quick().probe(probe).clock(clock.clone()).start().unwrap();
+    asked.says(0.1);
+    while scheduler.status().unwrap().probes[0].answers == 0 {
+        std::thread::yield_now();
+    }
+    suspend(&clock);
+    let waits = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
+    clock.advance(Duration::from_millis(9_999));
+    assert_eq!((scheduler.status().unwrap().engine.active, waits.ended()), (0, None));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(waits.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    // A wall that is set right by a second is no suspension.
+    clock.step_wall(clock.now().wall + jiff::SignedDuration::from_secs(1));
+    assert_eq!(run(&scheduler, "b").state, JobState::Succeeded);
 }

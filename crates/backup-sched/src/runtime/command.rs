@@ -1,10 +1,12 @@
 //! What other threads tell the dispatcher, and how they ask.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use sched_core::store::AuditEntry;
 use sched_core::{
     AttemptEnd, AttemptId, Cancellation, Engine, Event, Executor, Explanation, JobId, JobSpec, JobTerms,
@@ -15,7 +17,7 @@ use sched_observe::impact::ImpactSnapshot;
 use sched_workload::{DetectError, LoadReading};
 
 use super::slot::{Answer, Reply, Slot};
-use super::{FleetMessage, Foresight, Records, Schedules, StoreNews};
+use super::{FleetMessage, Foresight, Home, Records, Schedules, StoreNews};
 use crate::current::{Current, Resolved};
 use crate::error::{AcquireError, JobError, Stopped};
 use crate::handle::{Confirmation, Outcome};
@@ -43,7 +45,8 @@ pub(crate) enum Command {
     Progress(AttemptId, Progress),
     Ended(AttemptId, AttemptEnd),
     Sample(usize, Result<Sample, String>),
-    Load(usize, Result<LoadReading, DetectError>),
+    /// With when it was asked.
+    Load(usize, Now, Result<LoadReading, DetectError>),
     /// Somebody waits no longer for a permit; what the job waits for is the answer.
     Leave(JobId, Sender<Result<Explanation, UnknownJob>>),
     Bandwidth(Scope, Option<Rate>, Sender<Result<(), PlaceError>>),
@@ -146,6 +149,9 @@ pub(crate) struct Link {
     gone: Receiver<()>,
     /// The same for tasks.
     over: Arc<Told<()>>,
+    pub(crate) home: Home,
+    /// Nobody holds the scheduler any more.
+    left: Arc<AtomicBool>,
 }
 
 /// Kept by whoever reads the commands of a [`Link`], and dropped after them.
@@ -168,15 +174,23 @@ impl Link {
         let (presence, gone) = bounded(0);
         let over = Arc::<Told<()>>::default();
         let presence = Presence { to_threads: presence, to_tasks: over.clone() };
-        (Self { commands, gone, over }, inbox, presence)
+        (Self { commands, gone, over, home: Home::here(), left: Arc::default() }, inbox, presence)
     }
 
-    /// Sends a command and never waits, not even while too many are under way.
+    /// Sends a command and never waits, not even while too many are under way. In another process it does nothing.
     pub(crate) fn post(&self, command: Command) {
+        if !self.home.is_here() {
+            return;
+        }
         // With nobody there a command is dropped, and whoever waits for its answer knows.
-        if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
-            let commands = self.commands.clone();
-            std::thread::spawn(move || drop(commands.send(command)));
+        let Err(TrySendError::Full(command)) = self.commands.try_send(command) else { return };
+        let unsent = Arc::new(Mutex::new(Some(command)));
+        let (commands, theirs) = (self.commands.clone(), unsent.clone());
+        let send = move || theirs.lock().take().into_iter().for_each(|command| drop(commands.send(command)));
+        if std::thread::Builder::new().spawn(send).is_err() {
+            // Better late than lost.
+            let command = unsent.lock().take();
+            command.into_iter().for_each(|command| drop(self.commands.send(command)));
         }
     }
 
@@ -187,14 +201,26 @@ impl Link {
         answer
     }
 
+    /// Has the scheduler end, without waiting for anything: the dispatcher looks after each message whether somebody has.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether somebody has [left](Self::leave) since this was asked last.
+    pub(crate) fn was_left(&self) -> bool {
+        self.left.swap(false, Ordering::SeqCst)
+    }
+
     /// Sends a command made with a reply channel and waits for the reply.
     pub(crate) fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Stopped> {
+        self.home.check()?;
         let (reply, answer) = bounded(1);
-        self.commands.send(command(reply)).map_err(|_| Stopped)?;
+        self.commands.send(command(reply)).map_err(|_| Stopped::Ended)?;
         select! {
-            recv(answer) -> answered => answered.map_err(|_| Stopped),
+            recv(answer) -> answered => answered.map_err(|_| Stopped::Ended),
             // The last thing done may have been to answer.
-            recv(self.gone) -> _ => answer.try_recv().map_err(|_| Stopped),
+            recv(self.gone) -> _ => answer.try_recv().map_err(|_| Stopped::Ended),
         }
     }
 
@@ -212,7 +238,7 @@ impl Link {
         &self,
         call: impl FnOnce(&mut Engine, Now) -> Result<T, UnknownJob> + Send + 'static,
     ) -> Result<T, JobError> {
-        Ok(self.engine(call).map_err(|_| JobError::Stopped)??)
+        Ok(self.engine(call)??)
     }
 
     /// Asks foresight on the dispatcher's thread and waits for the answer.
@@ -240,7 +266,7 @@ impl Link {
     }
 
     pub(crate) fn cancel(&self, job: JobId, reason: Reason) -> Result<Cancellation, JobError> {
-        Ok(self.ask(|reply| Command::Cancel(job, reason, reply)).map_err(|_| JobError::Stopped)??)
+        Ok(self.ask(|reply| Command::Cancel(job, reason, reply))??)
     }
 
     pub(crate) fn explain(&self, job: JobId) -> Result<Explanation, JobError> {
@@ -267,10 +293,21 @@ mod tests {
         let (link, inbox, presence) = Link::new(4);
         drop(presence);
         // The inbox outlives its reader here, as messages do that come between its last look and its end.
-        assert_eq!(link.ask(Command::Status).unwrap_err(), Stopped);
+        assert_eq!(link.ask(Command::Status).unwrap_err(), Stopped::Ended);
         assert_eq!(inbox.len(), 1);
         drop(inbox);
-        assert_eq!(link.ask(Command::Status).unwrap_err(), Stopped);
+        assert_eq!(link.ask(Command::Status).unwrap_err(), Stopped::Ended);
+    }
+
+    #[test]
+    fn a_question_in_another_process_is_refused_at_once() {
+        let (mut link, inbox, _presence) = Link::new(4);
+        link.home = Home::elsewhere();
+        let refused = link.ask(Command::Status).unwrap_err();
+        assert!(matches!(refused, Stopped::Forked { .. }), "{refused}");
+        let reason = Reason::new("never mind");
+        assert_eq!(link.cancel(JobId(1), reason).unwrap_err(), JobError::Forked(refused));
+        assert!(inbox.is_empty(), "nobody would read it");
     }
 
     #[test]
@@ -286,7 +323,7 @@ mod tests {
         let mut task = Context::from_waker(Waker::noop());
         let mut polled = asked.iter_mut().map(|answer| Pin::new(answer).poll(&mut task));
         assert!(matches!(polled.next(), Some(Poll::Ready(Ok(report))) if report.finished == 7));
-        assert!(polled.all(|answer| matches!(answer, Poll::Ready(Err(Stopped)))));
+        assert!(polled.all(|answer| matches!(answer, Poll::Ready(Err(Stopped::Ended)))));
         drop((unread, inbox));
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use sched_core::{Clock, Engine, Event, EventKind, JobId, Now, Output, PauseMark, ResourceName, Scope, Wake};
@@ -11,6 +12,7 @@ use self::attempts::Running;
 use self::closing::Closing;
 pub(crate) use self::keep::Keeping;
 use self::requests::Jobs;
+use self::resume::Resuming;
 pub(crate) use self::sharing::Sharing;
 use super::impact::Impact;
 use super::rates::Rates;
@@ -28,6 +30,7 @@ mod impact;
 mod keep;
 mod recur;
 mod requests;
+mod resume;
 mod sharing;
 mod tell;
 
@@ -73,6 +76,10 @@ pub(crate) struct Dispatcher {
     closing: Option<Closing>,
     keeping: Option<Keeping>,
     sharing: Option<Sharing>,
+    /// The clock at the last look.
+    seen: Now,
+    /// The machine goes on after a suspension.
+    resuming: Option<Resuming>,
     _waker: Arc<Link>,
 }
 
@@ -81,7 +88,8 @@ impl Dispatcher {
         let waker = Arc::new(parts.link.clone());
         parts.clock.on_move(Arc::<Link>::downgrade(&waker) as std::sync::Weak<dyn Wake>);
         let workers = Workers::new(parts.link.commands.clone());
-        let records = Records::new(parts.clock.now().wall);
+        let seen = parts.clock.now();
+        let records = Records::new(seen.wall);
         let store = parts.store.take();
         let sharing = parts.sharing.take();
         let mut this = Self {
@@ -97,6 +105,8 @@ impl Dispatcher {
             closing: None,
             keeping: None,
             sharing: None,
+            seen,
+            resuming: None,
             _waker: waker,
         };
         if let Some((keeper, left)) = store {
@@ -157,6 +167,7 @@ impl Dispatcher {
             self.recurs_at(now),
             self.compares_at(),
             self.keeps_weeks_at(),
+            self.resuming.as_ref().map(|resuming| resuming.until),
         ];
         let by_clock = wakeups.into_iter().flatten().min().and_then(|at| clock.sleep_for(at));
         let by_closing = self.closing.as_ref().map(|c| c.until.since(SystemClock.now().mono));
@@ -178,6 +189,10 @@ impl Dispatcher {
 
     fn take(&mut self, message: Command) {
         let now = self.parts.clock.now();
+        self.watch_for_suspension(now);
+        if self.is_from_before(now, &message) {
+            return;
+        }
         let engine = &mut self.parts.engine;
         // A caller that no longer waits for its reply is no concern of the dispatcher's.
         match message {
@@ -226,14 +241,16 @@ impl Dispatcher {
                 let Parts { signals, engine, rates, .. } = &mut self.parts;
                 let directives = signals.sample(now, probe, result, rates, engine);
                 self.follow_signal(now, directives);
+                self.answered(now, probe);
             }
-            Command::Load(detector, result) => {
+            Command::Load(detector, _, result) => {
                 self.learn(now, detector, &result);
                 self.hear(now, detector, &result);
                 let Parts { signals, rates, .. } = &mut self.parts;
                 let directives =
                     signals.load(now, detector, result.map_err(|error| error.to_string()), rates);
                 self.follow_signal(now, directives);
+                self.answered(now, self.parts.signals.asked_as(detector));
             }
             Command::Leave(job, reply) => drop(reply.send(self.leave(job))),
             Command::Bandwidth(place, rate, reply) => {
@@ -262,7 +279,7 @@ impl Dispatcher {
                 self.follow(directives);
                 let _ = reply.send(());
             }
-            Command::Shutdown(grace, reply) => self.close(grace, reply),
+            Command::Shutdown(grace, reply) => self.close(grace, Some(reply)),
             Command::Foresight(call) => {
                 let (foresight, engine, trusted) = self.parts.foresight(now);
                 call(foresight, engine, trusted);
@@ -299,6 +316,10 @@ impl Dispatcher {
     fn settle(&mut self) {
         loop {
             let now = self.parts.clock.now();
+            if self.parts.link.was_left() {
+                self.close(Duration::ZERO, None);
+            }
+            self.watch_for_suspension(now);
             self.watch_lease(now);
             let directives = self.parts.signals.tick(now);
             self.follow(directives);

@@ -1,6 +1,7 @@
 //! The thread on which a scheduler speaks with others that share its store.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use sched_core::store::{FleetMember, FleetNews, FleetReport, StoreError};
 
 use super::Command;
+use super::worker::panic_text;
 
 /// How often a thread whose news nobody takes looks whether anybody will.
 const UNHEARD: Duration = Duration::from_millis(100);
@@ -20,6 +22,8 @@ pub(crate) enum FleetMessage {
     News(FleetNews),
     /// Others may have taken over.
     Lost(StoreError),
+    /// A beat came to nothing in a way that nobody expects. The next one is made all the same.
+    Failed(StoreError),
     /// A beat is over: what the next one is to tell is wanted.
     Beat,
 }
@@ -69,7 +73,7 @@ impl FleetThread {
             }
             if theirs.state.lock().leaves {
                 // Otherwise others find out by the lease.
-                drop(member.leave());
+                drop(catch_unwind(AssertUnwindSafe(|| member.leave())));
             }
         };
         let thread = thread::Builder::new().name("backup-sched-fleet".into()).spawn(run)?;
@@ -145,7 +149,14 @@ impl Shared {
             }
             self.tell(commands, FleetMessage::News(news));
         };
-        if let Err(error) = member.beat(report, &mut tell) {
+        let beaten = catch_unwind(AssertUnwindSafe(|| member.beat(report, &mut tell)));
+        let beaten = beaten.unwrap_or_else(|panic| {
+            let (place, error) = ("the fleet".into(), panic_text(&*panic));
+            let error = StoreError::Io { place, what: "heard", error };
+            self.tell(commands, FleetMessage::Failed(error.clone()));
+            Err(error)
+        });
+        if let Err(error) = beaten {
             // They may not have been released.
             let mut state = self.state.lock();
             state.report.clear.append(&mut clear);
@@ -245,5 +256,53 @@ mod tests {
         thread.heard_lost();
         shared.beat(&mut other, &commands);
         assert_eq!(other.applied.len(), 5);
+    }
+
+    /// Panics at its first beat, and keeps what the others report.
+    #[derive(Debug, Default)]
+    struct Panics(Vec<FleetReport>);
+
+    impl FleetMember for Panics {
+        fn every(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn limits(&self) -> Vec<SharedLimit> {
+            Vec::new()
+        }
+
+        fn beat(&mut self, report: FleetReport, _: &mut dyn FnMut(FleetNews)) -> Result<(), StoreError> {
+            self.0.push(report);
+            assert!(self.0.len() > 1, "on purpose");
+            Ok(())
+        }
+
+        fn leave(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_member_that_panics_is_told_of_and_beats_again() {
+        let (commands, inbox) = crossbeam_channel::unbounded();
+        let shared = Arc::<Shared>::default();
+        let thread = FleetThread { shared: Arc::clone(&shared), thread: None };
+        thread.report(|report| _ = report.clear.insert(3));
+        let mut panics = Panics::default();
+        (0..2).for_each(|_| shared.beat(&mut panics, &commands));
+        assert!(
+            panics.0.iter().all(|report| report.clear.contains(&3)),
+            "nobody has heard of it: {panics:?}"
+        );
+        let told: Vec<_> = inbox.try_iter().collect();
+        let [
+            Command::Fleet(FleetMessage::Failed(error)),
+            Command::Fleet(FleetMessage::Beat),
+            Command::Fleet(FleetMessage::Beat),
+        ] = &told[..]
+        else {
+            panic!("{} messages", told.len());
+        };
+        assert!(error.to_string().contains("panicked: on purpose"), "{error}");
     }
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use sched_core::{Clock, Wake};
+use sched_core::{Clock, MonoTime, Wake};
 use sched_limits::{CapacityProbe, Sample};
 use sched_workload::{DetectError, LoadDetector};
 
@@ -44,9 +45,10 @@ impl Source {
                 Command::Sample(index, result)
             }
             Self::Detector(detector) => {
-                let caught = catch_unwind(AssertUnwindSafe(|| detector.detect(clock.now())));
+                let asked = clock.now();
+                let caught = catch_unwind(AssertUnwindSafe(|| detector.detect(asked)));
                 let panicked = |panic| Err(DetectError::Failed(text(panic)));
-                Command::Load(index, caught.unwrap_or_else(panicked))
+                Command::Load(index, asked, caught.unwrap_or_else(panicked))
             }
         }
     }
@@ -55,6 +57,15 @@ impl Source {
 /// Ends a sampler when dropped; also what a hand-moved clock wakes.
 pub(crate) struct SamplerEnd {
     poke: Sender<()>,
+    at_once: Arc<AtomicBool>,
+}
+
+impl SamplerEnd {
+    /// Has the source asked at once, and not only when it is due.
+    pub(crate) fn ask(&self) {
+        self.at_once.store(true, Ordering::SeqCst);
+        self.wake();
+    }
 }
 
 impl Wake for SamplerEnd {
@@ -73,7 +84,8 @@ pub(crate) fn spawn_sampler(
     commands: Sender<Command>,
 ) -> io::Result<Arc<SamplerEnd>> {
     let (poke, poked) = bounded(1);
-    let end = Arc::new(SamplerEnd { poke });
+    let at_once = Arc::<AtomicBool>::default();
+    let end = Arc::new(SamplerEnd { poke, at_once: Arc::clone(&at_once) });
     let waker: Weak<dyn Wake> = Arc::<SamplerEnd>::downgrade(&end);
     clock.on_move(waker);
     let name = format!("sample-{}", source.name());
@@ -81,23 +93,27 @@ pub(crate) fn spawn_sampler(
         let period = source.period();
         let mut due = clock.now().mono;
         loop {
-            if !wait_until(&*clock, due, &poked) {
+            if !wait_until(&*clock, due, &poked, &at_once) {
                 return;
             }
             if commands.send(source.ask(index, &*clock)).is_err() {
                 return;
             }
             // A source that took long is not asked twice in a row to catch up.
-            due = (due + period).max(clock.now().mono);
+            let now = clock.now().mono;
+            due = if due > now { now + period } else { (due + period).max(now) };
         }
     };
     thread::Builder::new().name(name).spawn(run)?;
     Ok(end)
 }
 
-/// Waits for a moment of `clock`; `false` when the sampler is to end.
-fn wait_until(clock: &dyn Clock, due: sched_core::MonoTime, poked: &Receiver<()>) -> bool {
+/// Waits for a moment of `clock`, or until it is asked for at once; `false` when the sampler is to end.
+fn wait_until(clock: &dyn Clock, due: MonoTime, poked: &Receiver<()>, at_once: &AtomicBool) -> bool {
     loop {
+        if at_once.swap(false, Ordering::SeqCst) {
+            return true;
+        }
         let over = match clock.sleep_for(due) {
             Some(Duration::ZERO) => return !matches!(poked.try_recv(), Err(e) if e.is_disconnected()),
             Some(real) => poked.recv_timeout(real),

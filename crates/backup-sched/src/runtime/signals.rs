@@ -132,6 +132,18 @@ impl Signals {
         self.helm.paused_places()
     }
 
+    /// How often somebody is asked, by the order of the samplers: probes first, then detectors.
+    pub(crate) fn period(&self, asked: usize) -> Duration {
+        let detector = || self.detectors.get(asked.checked_sub(self.probes.len())?);
+        let probe = self.probes.get(asked).map(|terms| terms.period);
+        probe.or_else(|| detector().map(|detector| detector.terms.period)).unwrap_or_default()
+    }
+
+    /// Where a detector is in that order.
+    pub(crate) fn asked_as(&self, detector: usize) -> usize {
+        self.probes.len() + detector
+    }
+
     /// What is known of the probes.
     pub(crate) fn probes(&self, now: Now) -> Vec<ProbeStatus> {
         self.judge.status(now)

@@ -127,11 +127,11 @@ impl<T> Future for Answer<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { slot, over } = self.get_mut();
         if let Poll::Ready(answer) = slot.poll(cx.waker()) {
-            return Poll::Ready(answer.ok_or(Stopped));
+            return Poll::Ready(answer.ok_or(Stopped::Ended));
         }
         match Pin::new(over).poll(cx) {
             // The last thing done may have been to answer.
-            Poll::Ready(()) => Poll::Ready(slot.close().ok_or(Stopped)),
+            Poll::Ready(()) => Poll::Ready(slot.close().ok_or(Stopped::Ended)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -163,7 +163,7 @@ mod tests {
         let (reply, mut answer) = Answer::<u8>::new(over);
         assert!(polled(&mut answer).is_pending());
         drop(reply);
-        assert_eq!(polled(&mut answer), Poll::Ready(Err(Stopped)));
+        assert_eq!(polled(&mut answer), Poll::Ready(Err(Stopped::Ended)));
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         assert!(polled(&mut answer).is_pending() && polled(&mut answered).is_pending());
         assert_eq!(late.send(9), Ok(()));
         over.tell(());
-        assert_eq!(polled(&mut answer), Poll::Ready(Err(Stopped)));
+        assert_eq!(polled(&mut answer), Poll::Ready(Err(Stopped::Ended)));
         assert_eq!(polled(&mut answered), Poll::Ready(Ok(9)), "the last thing done was to answer");
         assert_eq!(kept.send(1), Err(1));
     }

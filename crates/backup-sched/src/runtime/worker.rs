@@ -65,7 +65,12 @@ fn run_one(Work { executor, ctx, attempt, unclean }: Work, commands: &Sender<Com
     let caught = catch_unwind(AssertUnwindSafe(run));
     // What the executor holds is dropped before its slot is given back.
     drop(executor);
-    let result = caught.unwrap_or_else(|panic| Err(RunError::Retryable(panic_text(&*panic))));
+    let result = caught.unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        // Of somebody else's type, which may panic in its own drop: the slot is given back all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+        Err(RunError::Retryable(text))
+    });
     let bytes = ctx.control().progress().done_bytes;
     drop(ctx);
     drop(commands.send(Command::Ended(attempt, AttemptEnd { bytes, result })));

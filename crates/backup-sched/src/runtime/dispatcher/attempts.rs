@@ -1,6 +1,7 @@
 //! Attempts under way: how they start, what they are told, how they end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sched_core::store::Entry;
 use sched_core::{
@@ -13,6 +14,9 @@ use super::Dispatcher;
 use crate::runtime::rates::place;
 use crate::runtime::worker::Work;
 use crate::runtime::{Command, Grant, Route};
+
+/// How long a job waits for which no thread could be started.
+const NO_THREAD_FOR: Duration = Duration::from_secs(10);
 
 /// An attempt under way.
 pub(super) struct Running {
@@ -54,10 +58,14 @@ impl Dispatcher {
         let control = ctx.control().clone();
         let unclean = self.keeping.as_ref().is_some_and(|keeping| keeping.unclean.contains(&attempt.job));
         let begun = match route {
-            Route::Push(executor) => self
-                .workers
-                .run(Work { executor, ctx, attempt, unclean })
-                .map_err(|e| RunError::Retryable(format!("cannot start a thread for the attempt: {e}"))),
+            Route::Push(executor) => {
+                if let Err(error) = self.workers.run(Work { executor, ctx, attempt, unclean }) {
+                    let why = Reason::new(format!("no thread can be started for the attempt: {error}"));
+                    self.parts.engine.not_begun(self.parts.clock.now(), attempt, why, NO_THREAD_FOR);
+                    return;
+                }
+                Ok(())
+            }
             Route::Pull(host) => {
                 let gone = || RunError::Permanent("the caller no longer waits for its permit".into());
                 host.hand(Grant(ctx)).then_some(()).ok_or_else(gone)

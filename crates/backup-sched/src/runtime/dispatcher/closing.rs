@@ -29,18 +29,19 @@ enum ClosingStep {
 }
 
 impl Dispatcher {
-    pub(super) fn close(&mut self, grace: Duration, reply: Reply<ShutdownReport>) {
+    /// Nobody waits for the report where there is no `reply`.
+    pub(super) fn close(&mut self, grace: Duration, reply: Option<Reply<ShutdownReport>>) {
         let now = self.parts.clock.now();
         let until = SystemClock.now().mono + grace;
         match &mut self.closing {
             Some(closing) => {
-                closing.replies.push(reply);
+                closing.replies.extend(reply);
                 closing.until = closing.until.min(until);
             }
             None => {
                 let report = ShutdownReport::default();
                 let step = ClosingStep::Draining;
-                self.closing = Some(Closing { replies: vec![reply], report, step, until });
+                self.closing = Some(Closing { replies: reply.into_iter().collect(), report, step, until });
             }
         }
         match self.keeping {

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use sched_core::{
-    Executor, Explanation, JobId, JobSpec, JobState, JobStatus, Reason, Renewed, Submission, UnknownJob,
-};
+use sched_core::{Executor, Explanation, JobId, JobSpec, JobState, Reason, Renewed, Submission, UnknownJob};
 
 use super::{Dispatcher, Keeping};
 use crate::current::Resolved;
@@ -28,13 +26,12 @@ pub(super) struct Entry {
     /// What was asked for, before the policies were heard; `None` if that was no more than instance, technology and kind.
     pub(super) asked: Option<Box<JobSpec>>,
     pub(super) outcome: Arc<Outcome>,
-    pub(super) last: JobStatus,
 }
 
 impl Entry {
     /// What was asked for, before the policies were heard.
     fn spec(&self) -> JobSpec {
-        let about = &self.last.job;
+        let about = &self.outcome.accepted.job;
         let plain = || JobSpec::new(&about.instance, &about.technology).kind(about.kind);
         self.asked.as_deref().cloned().unwrap_or_else(plain)
     }
@@ -43,10 +40,7 @@ impl Entry {
 impl Drop for Jobs {
     fn drop(&mut self) {
         for (_, entry) in std::mem::take(&mut self.0) {
-            let Entry { outcome, mut last, .. } = *entry;
-            last.state = JobState::Failed;
-            last.error = Some("the scheduler ended before the job did".into());
-            outcome.tell(last);
+            entry.outcome.tell_unknown(JobState::Failed, "the scheduler ended before the job did");
         }
     }
 }
@@ -81,21 +75,22 @@ impl Dispatcher {
                     self.parts.current.read().resolve_one(entry.spec(), matches!(entry.route, Route::Pull(_)))
             {
                 let mut renewed = Renewed { spec, terms, needs };
-                _ = engine.renew(now, entry.last.job.id, &mut renewed);
+                _ = engine.renew(now, entry.outcome.accepted.job.id, &mut renewed);
             }
             let placement = self.parts.foresight.place(&spec, &self.parts.rates);
             ours.push((route, asked, placement));
             theirs.push((spec, terms, needs));
         }
         let submitted = engine.submit_as_one(now, theirs).map_err(SubmitError::from)?;
-        let accepted = submitted.into_iter().zip(ours).map(|(submission, (route, asked, placement))| {
-            let (job, is_new) = (submission.job(), matches!(submission, Submission::New(_)));
-            let outcome = self.outcome_of(job, route, asked);
-            if let Some(placement) = placement {
-                self.plan_submitted(now, job, &placement);
-            }
-            Accepted { job, outcome, is_new, confirmation: None }
-        });
+        let accepted =
+            submitted.into_iter().zip(ours).filter_map(|(submission, (route, asked, placement))| {
+                let (job, is_new) = (submission.job(), matches!(submission, Submission::New(_)));
+                let outcome = self.outcome_of(job, route, asked)?;
+                if let Some(placement) = placement {
+                    self.plan_submitted(now, job, &placement);
+                }
+                Some(Accepted { job, outcome, is_new, confirmation: None })
+            });
         Ok(accepted.collect())
     }
 
@@ -117,29 +112,27 @@ impl Dispatcher {
     pub(super) fn go_on(&mut self, left: BTreeMap<JobId, LeftJob>) {
         let current = self.parts.current.read().clone();
         for (job, LeftJob { technology, asked, .. }) in left {
-            let Ok(last) = self.parts.engine.job_status(job) else { continue };
+            let Ok(accepted) = self.parts.engine.job_status(job) else { continue };
             // Those without an executor stayed in the store.
             let Ok(executor) = current.executor(&technology) else { continue };
             let route = Route::Push(executor);
-            let entry = Entry { route, instead: None, asked, outcome: Arc::default(), last };
+            let entry = Entry { route, instead: None, asked, outcome: Outcome::new(accepted) };
             self.jobs.0.insert(job, Box::new(entry));
         }
     }
 
-    /// Where the end of a job is told to who asked for it.
-    fn outcome_of(&mut self, job: JobId, route: Route, asked: Option<Box<JobSpec>>) -> Arc<Outcome> {
+    /// Where the end of a job is told to who asked for it; `None` for one that is not known.
+    fn outcome_of(&mut self, job: JobId, route: Route, asked: Option<Box<JobSpec>>) -> Option<Arc<Outcome>> {
         if let Some(entry) = self.jobs.0.get_mut(&job) {
             if let Route::Push(executor) = route {
                 entry.instead.get_or_insert(executor);
             }
-            return entry.outcome.clone();
+            return Some(entry.outcome.clone());
         }
-        let outcome = Arc::<Outcome>::default();
-        if let Ok(last) = self.parts.engine.job_status(job) {
-            let entry = Entry { route, instead: None, asked, outcome: outcome.clone(), last };
-            self.jobs.0.insert(job, Box::new(entry));
-        }
-        outcome
+        let outcome = Outcome::new(self.parts.engine.job_status(job).ok()?);
+        let entry = Entry { route, instead: None, asked, outcome: outcome.clone() };
+        self.jobs.0.insert(job, Box::new(entry));
+        Some(outcome)
     }
 
     /// What was asked for of the jobs that have not ended, from the one after `after` on.

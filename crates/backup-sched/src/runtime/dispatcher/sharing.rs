@@ -8,8 +8,7 @@ use sched_core::store::{
     Entry, FleetDesk, FleetNews, Request as Asking, SharedLimit, StoreError, TakenShare,
 };
 use sched_core::{
-    AttemptEnd, AttemptId, EventKind, JobId, JobSpec, JobState, JobStatus, Now, Reason, Record, RunError,
-    RunLease,
+    AttemptEnd, AttemptId, EventKind, JobId, JobSpec, JobState, Now, Reason, Record, RunError, RunLease,
 };
 
 use super::Dispatcher;
@@ -50,7 +49,6 @@ pub(crate) struct Sharing {
 struct Elsewhere {
     share: u32,
     outcome: Arc<Outcome>,
-    last: JobStatus,
 }
 
 impl Sharing {
@@ -128,7 +126,7 @@ impl Dispatcher {
                 else {
                     return;
                 };
-                let mut status = elsewhere.last.clone();
+                let mut status = elsewhere.outcome.accepted.clone();
                 (status.state, status.error) = (JobState::Failed, Some(why));
                 self.ended_elsewhere(job, Some(status));
             }
@@ -138,6 +136,10 @@ impl Dispatcher {
                 self.parts.engine.note(now, told);
             }
             FleetMessage::Lost(error) => self.lose_all(now, &error),
+            FleetMessage::Failed(error) => {
+                let told = EventKind::StoreDown { store: "the fleet".into(), error: error.to_string() };
+                self.parts.engine.note(now, told);
+            }
             FleetMessage::Beat => {}
             FleetMessage::News(_) => {}
         }
@@ -338,10 +340,7 @@ impl Dispatcher {
     pub(super) fn stop_sharing(&mut self, at_once: bool) {
         let Some(sharing) = self.sharing.take() else { return };
         sharing.thread.close(at_once, LEAVES_WITHIN);
-        for (_, Elsewhere { outcome, mut last, .. }) in sharing.elsewhere {
-            last.state = JobState::Cancelled;
-            last.error = Some("the scheduler ended before it heard of the end; another one makes it".into());
-            outcome.tell(last);
-        }
+        let why = "the scheduler ended before it heard of the end; another one makes it";
+        sharing.elsewhere.values().for_each(|job| job.outcome.tell_unknown(JobState::Cancelled, why));
     }
 }

@@ -32,7 +32,7 @@ impl Dispatcher {
         if let (Some(entry), Some(share)) = (entry, share)
             && Arc::strong_count(&entry.outcome) > 1
         {
-            let here = Elsewhere { share, outcome: entry.outcome, last: entry.last };
+            let here = Elsewhere { share, outcome: entry.outcome };
             sharing.elsewhere.insert(job, here);
         }
     }
@@ -41,13 +41,11 @@ impl Dispatcher {
         let Some(elsewhere) = self.sharing.as_mut().and_then(|sharing| sharing.elsewhere.remove(&job)) else {
             return;
         };
-        let unknown = || {
-            let mut status = elsewhere.last.clone();
-            status.state = JobState::Failed;
-            status.error = Some("another scheduler made it, and how it ended is not known".into());
-            status
-        };
-        elsewhere.outcome.tell(status.unwrap_or_else(unknown));
+        let why = "another scheduler made it, and how it ended is not known";
+        match status {
+            Some(status) => elsewhere.outcome.tell(status),
+            None => elsewhere.outcome.tell_unknown(JobState::Failed, why),
+        }
     }
 
     /// Passes requests on to the scheduler that makes such backups. None of them is for a permit.
@@ -68,9 +66,8 @@ impl Dispatcher {
             let asked = asked.map_or_else(plain, |asked| *asked);
             let ask = Ask::Submit(job, Box::new(asked));
             keeping.add(Entry::Asked(Box::new(Asking { number: 0, share, ask })));
-            let outcome = Arc::<Outcome>::default();
-            let last = self.parts.engine.unsent(now, job, &spec);
-            sharing.elsewhere.insert(job, Elsewhere { share, outcome: outcome.clone(), last });
+            let outcome = Outcome::new(self.parts.engine.unsent(now, job, &spec));
+            sharing.elsewhere.insert(job, Elsewhere { share, outcome: outcome.clone() });
             accepted.push(Accepted { job, outcome, is_new: false, confirmation: None });
         }
         self.report_to_fleet();
