@@ -2,6 +2,8 @@
 
 mod rig;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use backup_sched::core::store::{Entry, JobStore, MemoryStore, StoreError};
@@ -129,6 +131,51 @@ fn a_slow_store_holds_nobody_up_but_those_who_ask_for_durability() {
     begun.recv_timeout(LONG).unwrap();
     let groups = store.groups();
     assert!(groups < 15, "{groups} groups for 51 jobs");
+}
+
+#[test]
+fn a_store_that_is_ten_times_slower_changes_no_limit_and_is_seen() {
+    let (let_go, go) = bounded(0);
+    let slow = Slow { inner: MemoryStore::new(), go };
+    let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (running, highest) = (at_once.clone(), most.clone());
+    let executor = move |_: &RunContext| {
+        highest.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+        std::thread::yield_now();
+        running.fetch_sub(1, SeqCst);
+        Ok(())
+    };
+    let builder = Scheduler::builder().executor("sqlite", executor).max_running(2);
+    let scheduler = builder.store(slow).start().unwrap();
+    let specs = (0..20).map(|n| JobSpec::new(format!("db-{n}"), "sqlite"));
+    let jobs: Vec<_> = scheduler.submit_unconfirmed(specs).into_iter().map(Result::unwrap).collect();
+    let seen = || scheduler.summary().unwrap().store.unwrap();
+    // Nothing is durable, and that is seen for as long as it lasts.
+    let before = loop {
+        if let Some(since) = seen().waits_for {
+            break since;
+        }
+    };
+    while seen().waits_for.unwrap() <= before || seen().backlog == 0 {
+        std::thread::yield_now();
+    }
+    let metrics = scheduler.metrics().unwrap();
+    let backlog = metrics.iter().find(|metric| metric.name == "backup_sched_store_backlog").unwrap();
+    assert!(!format!("{backlog:?}").contains("Number(0.0)"), "{backlog:?}");
+    assert_eq!(most.load(SeqCst), 0, "nobody has started");
+    // A group at a time.
+    let mut groups = 0;
+    while jobs.iter().any(|job| job.ended().is_none()) {
+        groups += u32::from(let_go.send_timeout((), Duration::from_millis(1)).is_ok());
+        assert!(scheduler.status().unwrap().running.len() <= 2);
+    }
+    assert!(groups >= 10, "two start when they are durable, and no more: {groups} groups");
+    assert!((1..=2).contains(&most.load(SeqCst)));
+    drop(let_go);
+    while seen().backlog > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(scheduler.summary().unwrap().engine.ended[&JobState::Succeeded], 20);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use backup_sched::{
     Clock, Event, EventKind, Hook, JobSpec, Policies, RunContext, RunError, Scheduler, SystemClock,
 };
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use sched_store::EmbeddedStore;
 
 const WORK: &str = "BACKUP_SCHED_KILLED_IN";
@@ -23,6 +24,10 @@ const FINISH: &str = "BACKUP_SCHED_KILLED_FINISH";
 const KILLS: u32 = 200;
 const WITHIN: Duration = Duration::from_secs(35);
 const AT_LEAST: u32 = 20;
+/// Backups that may run at the same time.
+const AT_ONCE: u32 = 3;
+/// One in so many is stopped for a while before it is killed.
+const STOPPED: u32 = 5;
 
 /// A file to which whole lines are added.
 #[derive(Clone)]
@@ -69,6 +74,7 @@ fn child() {
             std::thread::yield_now();
         }
         if fastrand::u8(0..12) == 0 {
+            told.add(format_args!("failed {job} {attempt}"));
             return Err(RunError::Retryable("now and then".into()));
         }
         told.add(format_args!("did {job} {attempt}"));
@@ -79,7 +85,7 @@ fn child() {
     let scheduler = Scheduler::builder()
         .executor("generic", executor)
         .policies(Policies::builtin().with_toml("policy.toml", policies).unwrap())
-        .max_running(3)
+        .max_running(AT_ONCE)
         .hook(Done(done.clone()))
         .store(EmbeddedStore::at(directory.join("store.redb")))
         .start()
@@ -116,7 +122,7 @@ fn child() {
     }
 }
 
-fn run(directory: &Path, finish: bool) -> std::process::Child {
+fn run(directory: &Path, finish: bool) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture"]).env(WORK, directory);
     command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -129,6 +135,7 @@ fn run(directory: &Path, finish: bool) -> std::process::Child {
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_does_nothing_twice() {
     let directory = tempfile::tempdir().unwrap();
+    let history = History::open(&directory.path().join("history"));
     let begun = SystemClock.now().mono;
     let mut kills = 0;
     while kills < KILLS && (kills < AT_LEAST || SystemClock.now().mono.since(begun) < WITHIN) {
@@ -136,12 +143,24 @@ fn killed_at_any_moment_it_loses_nothing_and_does_nothing_twice() {
         // Also while it opens the file, and later and later, so that it comes to do something on a slow machine.
         let pause = Duration::from_millis(fastrand::u64(0..20 + u64::from(kills % 20) * 12));
         let until = SystemClock.now().mono + pause;
-        while SystemClock.now().mono < until {
-            assert!(child.try_wait().unwrap().is_none(), "it ended by itself, after {kills} kills");
-            std::thread::yield_now();
+        let pass = |child: &mut Child, until| {
+            while SystemClock.now().mono < until {
+                assert!(child.try_wait().unwrap().is_none(), "it ended by itself, after {kills} kills");
+                std::thread::yield_now();
+            }
+        };
+        pass(&mut child, until);
+        if kills.is_multiple_of(STOPPED) {
+            // As by a terminal, or a machine whose processors are given to others. What it does then is in the history.
+            let process = Pid::from_child(&child);
+            kill_process(process, Signal::STOP).unwrap();
+            pass(&mut child, SystemClock.now().mono + Duration::from_millis(100));
+            kill_process(process, Signal::CONT).unwrap();
+            pass(&mut child, SystemClock.now().mono + pause);
         }
         child.kill().unwrap();
         child.wait().unwrap();
+        history.add(format_args!("killed"));
         kills += 1;
     }
     assert!(run(directory.path(), true).wait().unwrap().success(), "the last one could not finish");
@@ -159,6 +178,7 @@ fn check(history: &str) -> (usize, usize) {
     let mut did = BTreeSet::new();
     let mut settled = BTreeSet::new();
     let mut attempts = 0;
+    let mut running = BTreeSet::new();
     for line in history.lines() {
         let words: Vec<_> = line.split(' ').collect();
         match words[..] {
@@ -177,10 +197,17 @@ fn check(history: &str) -> (usize, usize) {
                 let before = newest.insert(job, attempt).unwrap_or(0);
                 assert!(attempt > before, "{job} began attempt {attempt} after {before}");
                 assert!(!settled.contains(&job), "{job} had ended for good and began again");
+                running.insert((job, attempt));
+                assert!(running.len() <= AT_ONCE as usize, "more at once than may: {running:?}");
             }
+            ["failed", job, attempt] => {
+                assert!(running.remove(&(job.parse().unwrap(), attempt.parse().unwrap())), "{line}");
+            }
+            ["killed"] => running.clear(),
             ["did", job, attempt] => {
                 let (job, attempt): (u64, u32) = (job.parse().unwrap(), attempt.parse().unwrap());
                 assert!(did.insert((job, attempt)), "attempt {attempt} of {job} did its work twice");
+                running.remove(&(job, attempt));
             }
             ["settled", job] => {
                 let job: u64 = job.parse().unwrap();
@@ -202,11 +229,14 @@ fn check(history: &str) -> (usize, usize) {
 
 #[test]
 fn the_checker_notices_what_it_is_for() {
-    let caught = |history: &'static str| std::panic::catch_unwind(|| check(history)).is_err();
+    let caught = |history: &str| std::panic::catch_unwind(|| check(history)).is_err();
     assert!(!caught("accepted a 1\nbegan 1 1 a\nbegan 1 2 a\ndid 1 2\nsettled 1"));
     assert!(caught("accepted a 1\nbegan 1 1 a"), "lost");
     assert!(caught("accepted a 1\nbegan 1 2 a\nbegan 1 2 a\ndid 1 2"), "a number twice");
     assert!(caught("accepted a 1\nbegan 1 1 a\ndid 1 1\nsettled 1\nbegan 1 2 a\ndid 1 2"), "done twice");
     assert!(caught("accepted a 1\nbegan 1 1 a\ndid 1 1\naccepted b 1"), "one number for two");
     assert!(caught("began 1 1 a\ndid 1 1\nbegan 2 1 a\ndid 2 1"), "one job twice");
+    let three = "began 1 1 a\nbegan 2 1 b\nbegan 3 1 c";
+    assert!(caught(&format!("{three}\nbegan 4 1 d")), "four at once");
+    assert!(!caught(&format!("{three}\nfailed 2 1\nbegan 4 1 d\nkilled\nbegan 5 1 e")));
 }

@@ -4,15 +4,15 @@
 mod rig;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use backup_sched::Order;
 use backup_sched::core::RunPhase;
 use backup_sched::limits::FnProbe;
 use backup_sched::{
-    AcquireError, ConfigureError, Event, EventKind, Hook, JobSpec, JobState, ManualClock, Policies, Priority,
-    RunContext, RunError, Scheduler, SchedulerBuilder, Scope, StartError, SubmitError,
+    AcquireError, Clock, ConfigureError, Event, EventKind, Hook, JobSpec, JobState, ManualClock, Now,
+    Policies, Priority, RunContext, RunError, Scheduler, SchedulerBuilder, Scope, StartError, SubmitError,
 };
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use rig::{LONG, gated, quick, wait_for};
@@ -66,6 +66,117 @@ fn a_panicking_executor_is_a_failed_attempt_and_gives_its_slot_back() {
     assert_eq!(status.state, JobState::Failed);
     assert_eq!(status.error.as_deref(), Some("panicked: on purpose"));
     assert_eq!(good.wait().state, JobState::Succeeded);
+}
+
+#[test]
+fn what_panics_is_tried_again_as_the_policy_says_and_never_two_at_once() {
+    /// Panics when it is dropped, as what a panic has said may.
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose, when dropped");
+        }
+    }
+    let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (running, highest) = (at_once.clone(), most.clone());
+    let executor = move |ctx: &RunContext| {
+        highest.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+        running.fetch_sub(1, SeqCst);
+        match ctx.attempt() {
+            1 => panic!("on purpose"),
+            2 => std::panic::panic_any(Bomb),
+            _ => Ok(()),
+        }
+    };
+    let retry = backup_sched::core::RetryPolicy::new(3, Duration::ZERO, Duration::ZERO);
+    let policies = Policies::builtin().with("sqlite", backup_sched::Profile::new().retry(retry)).unwrap();
+    let builder = Scheduler::builder().executor("sqlite", executor).policies(policies);
+    let scheduler = builder.max_running(1).start().unwrap();
+    let events = scheduler.subscribe(1000).unwrap();
+    let job = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
+    let status = job.wait_timeout(LONG).expect("no slot is lost");
+    assert_eq!((status.state, status.job.attempt), (JobState::Succeeded, 3));
+    let retried: Vec<_> = events
+        .try_iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Retried { error, .. } => Some(error.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(retried, ["panicked: on purpose", "panicked: without a message"]);
+    assert_eq!(most.load(SeqCst), 1);
+    assert_eq!(scheduler.status().unwrap().engine.resources[&"slots".into()].used, 0);
+}
+
+#[test]
+fn a_tool_that_panics_with_its_permit_has_failed_and_frees_its_slot() {
+    let scheduler = Scheduler::builder().max_running(1).start().unwrap();
+    let tool = scheduler.clone();
+    let job = std::thread::spawn(move || {
+        let permit = tool.acquire(JobSpec::new("a", "postgres")).unwrap();
+        std::panic::panic_any(permit.job());
+    });
+    let job = *job.join().unwrap_err().downcast::<backup_sched::JobId>().unwrap();
+    let next = scheduler.acquire_within(JobSpec::new("b", "postgres"), LONG).unwrap();
+    assert_eq!(scheduler.explain(job).unwrap().state, JobState::Failed);
+    assert_eq!(next.finish().state, JobState::Succeeded);
+}
+
+#[test]
+fn a_full_queue_refuses_with_a_word_and_loses_nothing() {
+    let scheduler = quick().engine(|engine| engine.max_pending = 3).start().unwrap();
+    scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let full = |error: &SubmitError| {
+        matches!(error, SubmitError::Refused(backup_sched::core::SubmitError::QueueFull { pending: 3 }))
+    };
+    let answers = scheduler.submit_all((0..5).map(|n| JobSpec::new(format!("db-{n}"), "sqlite")));
+    let accepted: Vec<_> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(accepted, [true, true, true, false, false], "in their order");
+    assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(full));
+    let tool = scheduler.acquire_within(JobSpec::new("tool", "postgres"), LONG).unwrap_err();
+    assert!(matches!(&tool, AcquireError::Submit(error) if full(error)), "{tool}");
+    scheduler.release(Scope::Fleet).unwrap();
+    for job in answers.into_iter().flatten() {
+        assert_eq!(job.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    }
+    assert_eq!(scheduler.summary().unwrap().engine.ended[&JobState::Succeeded], 3);
+}
+
+/// Nothing that the host is asked for may end the thread that decides, but a clock is read everywhere.
+#[test]
+fn when_the_deciding_thread_is_gone_nobody_waits_for_ever() {
+    #[derive(Debug)]
+    struct Panics(ManualClock, Arc<AtomicBool>);
+    impl Clock for Panics {
+        fn now(&self) -> Now {
+            let decides = std::thread::current().name() == Some("backup-sched");
+            assert!(!decides || !self.1.load(SeqCst), "on purpose");
+            self.0.now()
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let store = || sched_store::EmbeddedStore::at(directory.path().join("store.redb"));
+    let panics = Arc::<AtomicBool>::default();
+    let (builder, starts, go) = gated();
+    let clock = Panics(ManualClock::default(), panics.clone());
+    let scheduler = builder.clock(clock).store(store()).start().unwrap();
+    let job = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
+    starts.recv_timeout(LONG).unwrap();
+    panics.store(true, SeqCst);
+    assert!(scheduler.status().is_err());
+    let ended = job.wait_timeout(LONG).expect("somebody tells");
+    assert_eq!(ended.error.as_deref(), Some("the scheduler ended before the job did"));
+    assert_eq!(scheduler.schedule_backup("b", "sqlite", Priority::Low).unwrap_err(), SubmitError::Stopped);
+    // The store is closed, and the next scheduler has the job.
+    let next = loop {
+        match quick().store(store()).start() {
+            Ok(next) => break next,
+            Err(StartError::Store(backup_sched::StoreError::Locked { .. })) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(next.explain(job.id()).is_ok());
+    go.send(()).unwrap();
 }
 
 fn one_attempt() -> backup_sched::Policies {
@@ -161,6 +272,54 @@ fn a_job_that_does_not_stop_is_left_behind_and_counted_once() {
     assert_eq!((report.finished, report.cancelled, report.abandoned), (0, 0, vec![handle.id()]));
     assert_eq!(handle.wait().state, JobState::Cancelled);
     drop(let_go);
+}
+
+#[test]
+fn who_does_not_stop_at_its_time_out_keeps_its_slot_and_is_told_once() {
+    let clock = ManualClock::default();
+    let (started, starts) = unbounded();
+    let (let_go, gate) = bounded::<()>(0);
+    let deaf = move |ctx: &RunContext| {
+        started.send(ctx.spec().instance.to_string()).ok();
+        let _ = gate.recv();
+        Ok(())
+    };
+    let policies =
+        Policies::builtin().with_toml("policy.toml", "[technologies.sqlite]\ntimeout = '10s'\n").unwrap();
+    let builder = Scheduler::builder().executor("sqlite", deaf).policies(policies).max_running(1);
+    let scheduler = builder.clock(clock.clone()).start().unwrap();
+    let events = scheduler.subscribe(10_000).unwrap();
+    let told = || {
+        // The second answer comes after all that follows from what came before the first.
+        (0..2).for_each(|_| drop(scheduler.status().unwrap()));
+        events.try_iter().filter(|event| matches!(event.kind, EventKind::DoesNotStop { .. })).count()
+    };
+    let deaf = scheduler.schedule_backup("deaf", "sqlite", Priority::Normal).unwrap();
+    assert_eq!(starts.recv_timeout(LONG).unwrap(), "deaf");
+    let next = scheduler.schedule_backup("next", "sqlite", Priority::Normal).unwrap();
+    let passes = |time| {
+        // All that has happened is known by then.
+        scheduler.status().unwrap();
+        clock.advance(time);
+        told()
+    };
+    passes(Duration::from_secs(10));
+    assert_eq!(deaf.explain().unwrap().state, JobState::Cancelling);
+    let waits = next.explain().unwrap().to_string();
+    assert!(waits.contains("needs 1 of slots, 1 of 1 in use"), "{waits}");
+    assert_eq!(passes(Duration::from_secs(299)), 0);
+    assert_eq!(passes(Duration::from_secs(1)), 1);
+    assert_eq!(passes(Duration::from_secs(3600)), 0, "once while it lasts");
+    let stuck = scheduler.metrics().unwrap();
+    let stuck = stuck.iter().find(|metric| metric.name == "backup_sched_attempts_stuck_total").unwrap();
+    assert!(format!("{stuck:?}").contains("Number(1.0)"), "{stuck:?}");
+    assert!(starts.is_empty());
+    let_go.send(()).unwrap();
+    assert_eq!(deaf.wait_timeout(LONG).unwrap().state, JobState::Succeeded, "late, and done all the same");
+    assert_eq!(starts.recv_timeout(LONG).unwrap(), "next");
+    assert_eq!(scheduler.status().unwrap().engine.resources[&"slots".into()].used, 1, "given back once");
+    let_go.send(()).unwrap();
+    assert_eq!(next.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
 }
 
 #[test]

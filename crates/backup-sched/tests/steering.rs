@@ -59,6 +59,20 @@ fn a_busy_host_slows_its_own_backups_and_nobody_elses() {
 }
 
 #[test]
+fn a_host_whose_probe_is_silent_slows_nobody_else() {
+    let rig = Rig::new(SECOND, |builder| movers(builder).rate_ceiling(1_000_000));
+    (0..5).for_each(|_| rig.say(&[pressure("silent", 0.01), pressure("calm", 0.01)]));
+    let of = |place: &Scope| rate_of(&rig.scheduler, place).rate;
+    let (silent, calm) = (host("silent"), host("calm"));
+    let before = of(&calm);
+    (0..8).for_each(|_| rig.say(&[pressure("calm", 0.01)]));
+    assert!(of(&calm) >= before, "{:?}", rate_of(&rig.scheduler, &calm));
+    assert_eq!(of(&Scope::Fleet), Rate::BytesPerSec(1_000_000));
+    assert!(of(&silent) < of(&calm), "blind: {:?}", rate_of(&rig.scheduler, &silent));
+    assert_eq!(mover(&rig, "calm").wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+}
+
+#[test]
 fn the_lower_of_the_laws_rate_and_what_was_set_counts_and_is_named() {
     let fixed = |share| FixedLaw::new(share).unwrap();
     let rig = Rig::new(SECOND, |builder| {

@@ -101,6 +101,9 @@ pub trait Wake: Send + Sync {
 /// A source of [`Now`].
 ///
 /// Readings must never go backwards on the monotonic side; the wall may jump.
+///
+/// It is read often, by every thread, and while locks are held: a clock of one's own reads and returns. It must not call the
+/// scheduler, which would wait for itself, and must not panic: on the thread that decides that would be the scheduler's end.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The present reading.
     fn now(&self) -> Now;

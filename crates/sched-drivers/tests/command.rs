@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use rig::{Attempt, files, until};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sched_core::JobSpec;
 use sched_drivers::DriverError;
 use sched_drivers::backup::Backup;
@@ -298,4 +299,39 @@ fn a_tool_dies_with_a_host_that_is_killed() {
 #[test]
 fn a_stopped_tool_dies_with_a_host_that_is_killed() {
     kill_the_host(true);
+}
+
+const NO_THREADS: &str = "SCHED_DRIVERS_TEST_NO_THREADS";
+
+/// Not a test of its own: a process in which there is no room for the stack of another thread.
+#[test]
+fn process_without_threads() {
+    if std::env::var_os(NO_THREADS).is_none() {
+        return;
+    }
+    let attempt = Attempt::free(spec());
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+    let used = pages * rustix::param::page_size() as u64;
+    let before = getrlimit(Resource::As);
+    setrlimit(Resource::As, Rlimit { current: Some(used + (3 << 19)), ..before }).unwrap();
+    let refused = ExternalCommand::new("sleep").arg("10000").output(&attempt.ctx, 100);
+    setrlimit(Resource::As, before).unwrap();
+    assert!(matches!(refused, Err(CommandError::Io { what: "watch", .. })), "{refused:?}");
+    // Nobody watches it, so it does not run.
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let children = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let left: String = tasks.map(|task| children(task.unwrap())).collect();
+    assert_eq!(left.trim(), "");
+    assert!(ExternalCommand::new("true").output(&attempt.ctx, 100).is_ok());
+}
+
+#[test]
+fn a_tool_that_nobody_can_watch_is_ended() {
+    let ran = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "process_without_threads", "--test-threads=1"])
+        .env(NO_THREADS, "1")
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
 }

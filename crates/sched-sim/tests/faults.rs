@@ -94,6 +94,18 @@ impl Strategy for Recorded {
 }
 
 impl Recorded {
+    fn new() -> Self {
+        Self {
+            inner: Adaptive::new(MOST_A_LINK as u64).planned(&Weeks::own()),
+            attempts: vec![],
+            points: vec![],
+            missed: vec![],
+            ages: vec![],
+            most: 0,
+            longest: 0.0,
+        }
+    }
+
     /// When attempts on a link began between two moments, in hours.
     fn starts(&self, link: u32, from: f64, to: f64) -> Vec<f64> {
         let here = self
@@ -122,16 +134,7 @@ fn run(faults: Faults) -> (Measures, Recorded) {
 }
 
 fn run_on(fleet: &Fleet, faults: Faults) -> (Measures, Recorded) {
-    let inner = Adaptive::new(MOST_A_LINK as u64).planned(&Weeks::own());
-    let mut recorded = Recorded {
-        inner,
-        attempts: vec![],
-        points: vec![],
-        missed: vec![],
-        ages: vec![],
-        most: 0,
-        longest: 0.0,
-    };
+    let mut recorded = Recorded::new();
     let measures = Simulation::new(fleet).faults(faults).days(6).run(&mut recorded);
     assert!(recorded.most <= MOST_A_LINK, "{} on a link", recorded.most);
     (measures, recorded)
@@ -182,6 +185,81 @@ fn only_the_backups_of_a_lost_host_wait() {
     );
     assert!(recorded.succeeded_by(3, 50.0, 52.0), "it is made up for");
     assert!(recorded.missed.iter().all(|instance| *instance == 3), "{:?}", recorded.missed);
+}
+
+#[test]
+fn a_probe_of_one_host_that_lies_holds_up_that_host_alone_and_not_for_ever() {
+    let by_others =
+        |recorded: &Recorded| recorded.attempts.iter().filter(|(_, _, of)| of.instance != 3).count();
+    let (_, before) = run(Faults::default());
+    for says in [Says::Nothing, Says::Load(1.0), Says::Load(f64::NAN)] {
+        let lies = with(|faults| {
+            let place = Where::Host(3);
+            faults.probes.push(FalseProbe { place, from: 0.0, to: f64::INFINITY, says });
+        });
+        let (_, recorded) = run(lies);
+        assert_eq!(recorded.missed, NOBODY, "{says:?}");
+        assert_eq!(by_others(&recorded), by_others(&before), "{says:?}");
+        assert!(recorded.attempts.iter().any(|(_, _, of)| of.instance == 3 && of.ok), "{says:?}");
+    }
+}
+
+/// A scheduler that is stopped for a while: it decides nothing, and hears of no end, before it goes on.
+struct Stopped<'a> {
+    inner: &'a mut Recorded,
+    /// In hours.
+    during: Range<f64>,
+    ended: Vec<Finished>,
+}
+
+impl Stopped<'_> {
+    fn stands(&self, world: &World<'_>) -> bool {
+        self.during.contains(&(world.now() / HOUR))
+    }
+
+    fn hear(&mut self, world: &mut World<'_>) {
+        for finished in std::mem::take(&mut self.ended) {
+            self.inner.finished(world, &finished);
+        }
+    }
+}
+
+impl Strategy for Stopped<'_> {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn wake(&mut self, world: &mut World<'_>) -> f64 {
+        if self.stands(world) {
+            return self.during.end * HOUR;
+        }
+        self.hear(world);
+        self.inner.wake(world)
+    }
+
+    fn finished(&mut self, world: &mut World<'_>, finished: &Finished) {
+        self.ended.push(*finished);
+        if !self.stands(world) {
+            self.hear(world);
+        }
+    }
+}
+
+#[test]
+fn a_scheduler_that_stood_for_hours_goes_on_within_its_limits_and_makes_nothing_twice() {
+    let (_, before) = run(Faults::default());
+    let mut recorded = Recorded::new();
+    let mut stopped = Stopped { inner: &mut recorded, during: 20.0..27.0, ended: vec![] };
+    Simulation::new(&fleet()).days(6).run(&mut stopped);
+    assert!(recorded.most <= MOST_A_LINK, "{} on a link", recorded.most);
+    assert_eq!(recorded.starts(0, 20.0, 27.0), [] as [f64; 0]);
+    for instance in small(0).chain(small(1)) {
+        let made = |recorded: &Recorded| {
+            recorded.attempts.iter().filter(|(.., of)| of.instance == instance && of.ok).count()
+        };
+        let (made, usually) = (made(&recorded), made(&before));
+        assert!(made <= usually + 1, "{instance} was backed up {made} times, usually {usually}");
+    }
 }
 
 #[test]

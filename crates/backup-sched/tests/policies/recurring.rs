@@ -467,3 +467,31 @@ fn a_storm_of_what_is_overdue_keeps_nobody_from_being_answered() {
     assert!(before > 3_000, "but for those that ran before the hold: {before}");
     assert!(answers > 10 && longest < 1_000, "{answers} answers, {longest} between two");
 }
+
+/// While a process is stopped both clocks go on, and nothing of what is due is asked for.
+#[test]
+fn who_stood_for_an_hour_starts_no_more_than_there_is_room_for() {
+    let names: Vec<_> = (0..40).map(|n| format!("db-{n}")).collect();
+    let file: String =
+        names.iter().map(|name| instance(name, "schedule = '0 2 * * *'\ntimeout = '30m'")).collect();
+    let fleet = fleet_with(&file, |builder| builder.max_running(3));
+    fleet.clock.advance(2 * HOUR - MINUTE);
+    assert!(fleet.nobody_is_due());
+    fleet.clock.advance(HOUR);
+    let mut made = std::collections::BTreeMap::new();
+    while made.len() < names.len() {
+        let run = fleet.begun();
+        *made.entry(run.instance.clone()).or_insert(0) += 1;
+        let running = fleet.scheduler.status().unwrap().running.len();
+        assert!(running <= 3, "{running} at once");
+        run.end();
+    }
+    assert!(made.values().all(|times| *times == 1), "{made:?}");
+    for name in &names {
+        let run = || fleet.scheduler.next_runs_of(name.as_str()).unwrap().remove(0);
+        while run().job.is_some() {
+            std::thread::yield_now();
+        }
+        assert_eq!(run().due, Some(at("2026-01-06T02:00:00Z")), "{name}");
+    }
+}

@@ -58,6 +58,41 @@ fn what_cannot_be_used_changes_nothing() {
 }
 
 #[test]
+fn of_policies_with_one_thing_that_cannot_be_used_nothing_is_in_force() {
+    let file = |most, hour, slots, wrong| {
+        format!(
+            "[technologies.generic]\nmax_per_host = {most}\nfloor = '{most} MB/s'\n[hosts.h]\nresources = {{ tapes = {slots} }}\n\
+             [calendars.shop]\nbusiness_hours = ['mon-fri 0{hour}:00-18:00']\n\
+             [instances.r]\ntechnology = 'generic'\nschedule = '0 {hour} * * *'\n{wrong}"
+        )
+    };
+    let fleet = fleet(&file(1, 2, 3, ""));
+    fleet.submit(JobSpec::new("a", "generic").host("h"));
+    let run = fleet.begun();
+    let job = fleet.submit(JobSpec::new("b", "generic").host("h").demand("tapes", 2));
+    let picture = || {
+        let status = fleet.scheduler.status().unwrap();
+        let next = fleet.scheduler.next_runs(10).unwrap();
+        let loads: Vec<_> =
+            status.engine.loads.iter().map(|(scope, load)| (scope.clone(), load.level)).collect();
+        format!("{next:?} {loads:?} {:?} {:?}", status.engine.resources, fleet.stands(&job))
+    };
+    let before = picture();
+    let wrong = "[fleet]\nresources = { room = 9 }\n";
+    assert_eq!(
+        fleet.scheduler.reload(policies(&file(5, 4, 1, wrong))),
+        Err(ReloadError::Reserved { name: "room".into() })
+    );
+    assert_eq!(picture(), before);
+    // Its demand is still for what there was, and whoever has room starts as before.
+    run.end();
+    assert_eq!(fleet.begun().terms.floor_bytes_per_sec, 1_000_000);
+    // Without the one thing all of it is in force.
+    fleet.scheduler.reload(policies(&file(5, 4, 2, ""))).unwrap();
+    assert_ne!(picture(), before);
+}
+
+#[test]
 fn limits_and_capacities_follow() {
     let file = |slots, most| {
         format!(

@@ -337,3 +337,71 @@ fn a_job_that_had_stayed_stays_on_while_its_instance_is_of_another_technology() 
     let job = fourth.told(|kind| matches!(kind, EventKind::Succeeded { .. })).job.clone().unwrap();
     assert_eq!((job.id, job.technology.as_str()), (old.id(), "sqlite"));
 }
+
+/// What a client asks for whose answer was cut off by the crash.
+fn again() -> JobSpec {
+    let spec =
+        JobSpec::new("waits", "generic").host("h").size_bytes(123_456_789).max_bytes_per_sec(7_777_777);
+    spec.priority(Priority::High).rpo(Duration::from_millis(5_400_001)).expected_duration(MINUTE / 7)
+}
+
+#[test]
+fn what_is_asked_for_again_after_a_crash_joins_the_job_that_is_there() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("", with(&store));
+    fleet.start("runs");
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let waits = fleet.submit(again());
+    let runs = fleet.scheduler.status().unwrap().running[0].status.job.id;
+    assert_eq!(fleet.submit(again()).id(), waits.id(), "as before it");
+    let (next, _) = fleet.crashed(&store, "", MINUTE);
+    let joined = next.submit(again());
+    assert_eq!(joined.id(), waits.id());
+    assert_eq!(next.ask("runs").id(), runs, "its attempt was cut off, and it waits for another one");
+    let summary = next.scheduler.summary().unwrap();
+    assert_eq!((summary.engine.waiting, summary.engine.active.len()), (2, 0), "each is there once");
+    // Another request of the same is no repetition.
+    let refused = next.scheduler.submit(again().host("other")).unwrap_err();
+    let backup_sched::SubmitError::Refused(refused) = refused else { panic!("{refused}") };
+    assert!(
+        matches!(&refused, backup_sched::core::SubmitError::Conflict { job, field: "host", .. } if *job == waits.id()),
+        "{refused}"
+    );
+    next.scheduler.release(Scope::Fleet).unwrap();
+    let both: Vec<_> = (0..2).map(|_| next.begun()).collect();
+    both.iter().for_each(|run| run.end());
+    assert_eq!(joined.wait().state, JobState::Succeeded);
+}
+
+/// In a file a job is written as text: nothing of a request is another one when it is read.
+#[test]
+fn what_is_asked_for_again_joins_the_job_that_a_file_has_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let stored = || {
+        let store = sched_store::EmbeddedStore::at(directory.path().join("store.redb"));
+        move |builder: SchedulerBuilder| builder.store(store)
+    };
+    let fleet = fleet_with("", stored());
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let waits = fleet.submit(again()).id();
+    fleet.scheduler.shutdown(Duration::ZERO).unwrap();
+    let next = fleet_with("", stored());
+    assert_eq!(next.submit(again()).id(), waits);
+    assert_eq!(next.scheduler.summary().unwrap().engine.waiting, 1);
+    let other = next.scheduler.submit(again().host("other")).unwrap_err();
+    assert!(matches!(other, backup_sched::SubmitError::Refused(_)), "{other}");
+}
+
+#[test]
+fn more_than_there_is_room_for_is_taken_over_and_nothing_beside_it_accepted() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("", with(&store));
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    let all: Vec<_> = (0..5).map(|n| fleet.ask(&format!("db-{n}")).id()).collect();
+    let left = fleet.durable(&store);
+    let next = fleet_with("", |builder| with(&left)(builder.engine(|engine| engine.max_pending = 3)));
+    assert_eq!(next.scheduler.summary().unwrap().engine.waiting, 5);
+    assert!(all.iter().all(|job| next.scheduler.explain(*job).is_ok()));
+    let full = next.scheduler.submit(JobSpec::new("more", "generic")).unwrap_err();
+    assert!(full.to_string().contains("full"), "{full}");
+}

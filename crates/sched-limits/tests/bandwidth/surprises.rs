@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use sched_core::{Pacer, PlaceError, Scope};
+use sched_core::{Clock, Now, Pacer, PlaceError, Scope};
 use sched_limits::{BandwidthTree, JobShare, Rate};
 
 use super::sim::{Sim, TestClock, host, link, rate};
@@ -216,4 +216,33 @@ fn threads_and_new_rates_lose_nothing() {
     tree.set_rate(&Scope::Fleet, rate(1)).unwrap();
     assert_eq!(tree.granted(&Scope::Fleet), Some(total.load(SeqCst)));
     assert_eq!(tree.waiting(&Scope::Fleet), Some(0));
+}
+
+#[test]
+fn a_clock_that_panics_leaves_the_tree_usable() {
+    #[derive(Debug)]
+    struct Panics(TestClock, Arc<AtomicBool>);
+    impl Clock for Panics {
+        fn now(&self) -> Now {
+            assert!(!self.1.load(SeqCst), "on purpose");
+            self.0.now()
+        }
+    }
+    let (clock, panics) = (TestClock::at(HOUR), Arc::<AtomicBool>::default());
+    let tree = BandwidthTree::new(Arc::new(Panics(clock.clone(), panics.clone())), rate(1_000));
+    let job = tree.join(&host("a"), JobShare::default()).unwrap();
+    panics.store(true, SeqCst);
+    for _ in 0..3 {
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.wait(job.charge(1_000))));
+        assert!(asked.is_err());
+        let set =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tree.set_rate(&host("a"), rate(1))));
+        assert!(set.is_err());
+    }
+    panics.store(false, SeqCst);
+    tree.set_rate(&host("a"), rate(1_000)).unwrap();
+    let charge = job.charge(1_000);
+    assert!(job.wait(charge).is_some_and(|wait| !wait.is_zero()));
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(job.wait(charge), Some(Duration::ZERO));
 }
