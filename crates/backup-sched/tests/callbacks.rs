@@ -3,7 +3,7 @@
 
 mod rig;
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,17 +223,17 @@ fn a_tool_does_not_outlive_a_scheduler_that_is_dropped() {
         let script = "sleep 10000 & echo $$ $!; exec cat /dev/zero";
         let tool = ExternalCommand::new("sh").args(["-c", script]);
         let read = tool.run(ctx, |output| {
-            let line = output.by_ref().bytes().take_while(|byte| !matches!(byte, Ok(b'\n')));
-            let line = String::from_utf8(line.collect::<io::Result<_>>()?).map_err(io::Error::other)?;
+            let (mut output, mut line) = (BufReader::new(output), String::new());
+            output.read_line(&mut line)?;
             told.send(line).map_err(io::Error::other)?;
-            io::copy(output, &mut io::sink())
+            io::copy(&mut output, &mut io::sink())
         });
         read.map(drop).map_err(|error| RunError::Retryable(error.to_string()))
     };
     let scheduler = Scheduler::builder().executor("sqlite", tool).start().unwrap();
     let handle = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
     let line: String = begun.recv_timeout(LONG).unwrap();
-    let marks: Vec<_> = line.split(' ').map(|pid| ProcessMark::of(pid.parse().unwrap())).collect();
+    let marks: Vec<_> = line.split_whitespace().map(|pid| ProcessMark::of(pid.parse().unwrap())).collect();
     assert_eq!(marks.iter().filter(|mark| mark.runs()).count(), 2, "the tool, and what it has started");
     drop(scheduler);
     assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Cancelled);

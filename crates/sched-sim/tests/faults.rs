@@ -198,7 +198,7 @@ fn a_probe_of_one_host_that_lies_holds_up_that_host_alone_and_not_for_ever() {
             faults.probes.push(FalseProbe { place, from: 0.0, to: f64::INFINITY, says });
         });
         let (_, recorded) = run(lies);
-        assert_eq!(recorded.missed, NOBODY, "{says:?}");
+        assert!(recorded.missed.iter().all(|instance| *instance == 3), "{says:?}: {:?}", recorded.missed);
         assert_eq!(by_others(&recorded), by_others(&before), "{says:?}");
         assert!(recorded.attempts.iter().any(|(_, _, of)| of.instance == 3 && of.ok), "{says:?}");
     }

@@ -242,7 +242,10 @@ fn a_clock_that_panics_leaves_the_tree_usable() {
     panics.store(false, SeqCst);
     tree.set_rate(&host("a"), rate(1_000)).unwrap();
     let charge = job.charge(1_000);
-    assert!(job.wait(charge).is_some_and(|wait| !wait.is_zero()));
-    clock.advance(Duration::from_secs(3_600));
-    assert_eq!(job.wait(charge), Some(Duration::ZERO));
+    let is_served = (0..100).any(|_| {
+        let wait = job.wait(charge).expect("it has a rate");
+        clock.advance(wait);
+        wait.is_zero()
+    });
+    assert!(is_served, "what was charged before is paid for, and then it goes on");
 }
