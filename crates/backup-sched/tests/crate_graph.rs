@@ -23,8 +23,8 @@ fn drawn() -> Graph {
     block.lines().filter(|line| !line.trim().is_empty()).map(arrow).collect()
 }
 
-/// Normal dependencies among the crates of the workspace.
-fn real() -> Graph {
+/// What cargo says of the workspace's packages.
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(root())
@@ -32,8 +32,16 @@ fn real() -> Graph {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Normal dependencies among the crates of the workspace.
+fn real() -> Graph {
+    let packages = packages();
     let in_crates = |p: &&Value| text(&p["manifest_path"]).contains("/crates/");
     let ours: BTreeSet<_> = packages.iter().filter(in_crates).map(|p| text(&p["name"])).collect();
     let dependencies = |p: &Value| {
@@ -64,6 +72,39 @@ fn the_graph_has_one_direction_and_the_core_stands_alone() {
         for name in free {
             graph.remove(&name);
             graph.values_mut().for_each(|dependencies| dependencies.retain(|other| *other != name));
+        }
+    }
+}
+
+#[test]
+fn whoever_finds_a_crate_in_the_registry_learns_what_it_is() {
+    let packages = packages();
+    let is_published = |package: &&Value| package["publish"].is_null();
+    let published: Vec<_> = packages.iter().filter(is_published).collect();
+    assert!(published.len() >= 9);
+    for package in &published {
+        let name = text(&package["name"]);
+        for field in ["description", "license", "readme", "repository", "rust_version"] {
+            assert!(package[field].as_str().is_some_and(|said| !said.is_empty()), "{name} has no {field}");
+        }
+        for field in ["keywords", "categories"] {
+            let count = package[field].as_array().unwrap().len();
+            assert!((1..=5).contains(&count), "{name} has {count} {field}");
+        }
+        let readme = root().join("crates").join(&name).join(text(&package["readme"]));
+        assert!(readme.is_file(), "{} is not there", readme.display());
+    }
+}
+
+/// What is not published is named by its path alone, and left out of what is; all else could not be published.
+#[test]
+fn a_published_crate_depends_on_nothing_that_is_not() {
+    let packages = packages();
+    let unpublished = |name: &Value| packages.iter().any(|p| p["name"] == *name && !p["publish"].is_null());
+    for package in packages.iter().filter(|package| package["publish"].is_null()) {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let fits = dependency["kind"] == "dev" && dependency["req"] == "*";
+            assert!(!unpublished(&dependency["name"]) || fits, "{}: {dependency}", package["name"]);
         }
     }
 }

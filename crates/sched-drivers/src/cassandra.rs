@@ -3,6 +3,9 @@
 mod backup;
 mod cql;
 mod files;
+mod frame;
+#[cfg(test)]
+mod fuzz;
 mod members;
 mod node;
 mod nodetool;

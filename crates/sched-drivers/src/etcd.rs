@@ -19,6 +19,8 @@
 //! Members are told by [`EtcdMembers`]. HTTPS needs the feature `etcd-tls`.
 
 mod cluster;
+#[cfg(test)]
+mod fuzz;
 mod gateway;
 mod members;
 mod metrics;

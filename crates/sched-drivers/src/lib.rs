@@ -15,6 +15,10 @@
 
 #![warn(missing_docs)]
 
+// Tools are run in process groups, and files are told apart by their numbers.
+#[cfg(not(unix))]
+compile_error!("sched-drivers needs Linux or another Unix; the other crates of backup-sched do not");
+
 pub mod backup;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;

@@ -29,6 +29,8 @@
 
 mod dump;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod grants;
 mod known;
 mod members;

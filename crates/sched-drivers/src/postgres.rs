@@ -20,6 +20,8 @@ mod base_tar;
 mod connection;
 mod dump;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod members;
 mod server;
 mod slot;

@@ -15,6 +15,8 @@
 
 mod check;
 mod connection;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod info;
 mod local;

@@ -23,6 +23,8 @@ mod cpu;
 mod disk;
 #[cfg(target_os = "linux")]
 pub(crate) mod file;
+#[cfg(all(target_os = "linux", test))]
+mod fuzz;
 #[cfg(target_os = "linux")]
 pub(crate) mod group;
 #[cfg(target_os = "linux")]

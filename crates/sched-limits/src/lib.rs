@@ -31,6 +31,7 @@ mod reading;
 mod sample;
 pub mod signal;
 mod status;
+mod sync;
 mod threshold;
 mod track;
 mod watchdog;

@@ -19,7 +19,7 @@ use scylla_cql::frame::{SerializedRequest, parse_response_body_extensions};
 use scylla_cql::value::{CqlValue, Row};
 use secrecy::ExposeSecret;
 
-use super::CassandraNode;
+use super::{CassandraNode, frame};
 use crate::DriverError;
 
 const HEADER_BYTES: usize = 9;
@@ -31,8 +31,8 @@ const MOST_BYTES: u64 = 256 << 20;
 ///
 /// It speaks version 4 of the native protocol, with the frames of the `scylla` driver's own crate.
 pub struct CqlConnection {
-    server: String,
-    stream: Box<dyn Wire>,
+    pub(super) server: String,
+    pub(super) stream: Box<dyn Wire>,
 }
 
 impl CqlConnection {
@@ -99,6 +99,7 @@ impl CqlConnection {
         let (flags, opcode, body) = exchanged.map_err(|e| unreachable(&self.server, &e))?;
         let opcode = ResponseOpcode::try_from(opcode).map_err(|e| self.nonsense(&e))?;
         let body = parse_response_body_extensions(flags, None, body).map_err(|e| self.nonsense(&e))?.body;
+        frame::check(opcode, &body).map_err(|e| self.nonsense(&e))?;
         let features = ProtocolFeatures::default();
         match Response::deserialize(&features, opcode, body, None).map_err(|e| self.nonsense(&e))? {
             Response::Error(error) => Err(self.refused(&error.error, error.reason)),
@@ -164,7 +165,7 @@ impl fmt::Debug for CqlConnection {
 }
 
 /// What bytes go through.
-trait Wire: Read + Write + Send {}
+pub(super) trait Wire: Read + Write + Send {}
 
 impl<W: Read + Write + Send> Wire for W {}
 

@@ -225,14 +225,14 @@ enum Failure {
     Said(Problem),
 }
 
-struct Problem {
+pub(super) struct Problem {
     error: String,
     code: u32,
 }
 
 impl Problem {
     /// Unary calls put text and code side by side, streams into an object of their own.
-    fn parse(status: u16, text: &str) -> Self {
+    pub(super) fn parse(status: u16, text: &str) -> Self {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Said {

@@ -112,7 +112,7 @@ impl BaseTar {
         let name = header.path_bytes();
         // The end of the archive is two empty blocks: files of no name and no size.
         self.left = header.entry_size().unwrap_or_default();
-        self.filling = self.left.next_multiple_of(BLOCK as u64) - self.left;
+        self.filling = self.left.wrapping_neg() % BLOCK as u64;
         self.at = match &*name {
             b"backup_label" => Entry::Label,
             b"backup_manifest" => Entry::Manifest,

@@ -149,7 +149,7 @@ fn ask(
 }
 
 /// The name under which a connection with these settings is known.
-fn name_in(conninfo: &str) -> Option<String> {
+pub(super) fn name_in(conninfo: &str) -> Option<String> {
     let value = |key: &str| {
         let setting = conninfo.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?;
         Some(setting.trim_matches('\'').to_owned())

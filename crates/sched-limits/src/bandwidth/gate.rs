@@ -8,9 +8,9 @@
 //! It holds each gate's lock to close it, so that no job is half way up the tree when the counters are read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicI64, AtomicU64, Mutex};
 
 /// Bytes of a node that jobs may take without the tree's lock.
 ///

@@ -1,9 +1,10 @@
 //! What a job and the tree share without the tree's lock: [`Line`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::gate::Gate;
+use crate::sync::AtomicU64;
 
 /// More than any real chunk, and small enough that places in line never wrap around each other.
 pub(super) const LARGEST_CHARGE: u64 = 1 << 32;

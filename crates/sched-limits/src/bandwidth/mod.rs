@@ -33,12 +33,12 @@ mod turn;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use sched_core::{Clock, MonoTime, PlaceError, Scope};
 
 pub use self::pacer::JobPacer;
 use self::tree::Tree;
 use crate::rate::Rate;
+use crate::sync::Mutex;
 
 /// What is taken in advance when nobody waits and every bucket on the way has it.
 const LEASE: u64 = 1 << 20;

@@ -53,7 +53,7 @@ impl Hierarchies {
     }
 
     /// Reads `/proc/self/mountinfo`. Lines that cannot be read are mounts of no interest.
-    fn parse(mountinfo: &str) -> Self {
+    pub(super) fn parse(mountinfo: &str) -> Self {
         let mut this = Self::default();
         for line in mountinfo.lines() {
             let Ok(mounts) = MountInfos::from_buf_read(line.as_bytes()) else { continue };
@@ -106,7 +106,7 @@ impl Membership {
         Self::parse(&text).map_err(|problem| ProbeError::Parse { what: what.display().to_string(), problem })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let groups = ProcessCGroups::from_buf_read(text.as_bytes()).map_err(|error| error.to_string())?;
         let mut paths = BTreeMap::new();
         for group in groups {

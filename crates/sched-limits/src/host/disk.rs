@@ -170,7 +170,7 @@ impl Counts {
 }
 
 /// The lines that can be read; kernels before 2.6.25 have shorter ones for partitions.
-fn rows(text: &str) -> Vec<DiskStat> {
+pub(super) fn rows(text: &str) -> Vec<DiskStat> {
     text.lines().filter_map(|line| DiskStat::from_line(line).ok()).collect()
 }
 

@@ -88,7 +88,7 @@ impl Network {
 }
 
 /// Bytes received and sent, by interface.
-fn interfaces(text: &str) -> Result<BTreeMap<String, (u64, u64)>, String> {
+pub(super) fn interfaces(text: &str) -> Result<BTreeMap<String, (u64, u64)>, String> {
     let all = InterfaceDeviceStatus::from_read(text.as_bytes()).map_err(|error| error.to_string())?;
     Ok(all.0.into_iter().map(|(name, counts)| (name, (counts.recv_bytes, counts.sent_bytes))).collect())
 }

@@ -96,6 +96,16 @@ mod tests {
         assert!(parse("<html>").unwrap_err().contains("starts with \"<html>\""));
     }
 
+    #[test]
+    fn fuzzed_answers_are_refused_or_hold_numbers() {
+        let read = |bytes: &[u8]| {
+            for series in parse(&String::from_utf8_lossy(bytes)).unwrap_or_default() {
+                assert!(series.value.is_finite() && series.at.is_finite(), "{series:?}");
+            }
+        };
+        sched_fuzz::Target::new(env!("CARGO_MANIFEST_DIR"), "prometheus").run(read);
+    }
+
     proptest! {
         #[test]
         fn garbage_is_an_error_and_no_panic(text in "(\\PC|[{}\\[\\]\":,a-z0-9]){0,200}") {

@@ -192,13 +192,13 @@ impl Open {
         for row in facts.iter().map_err(|error| read(error.into()))? {
             let (key, value) = row.map_err(|error| read(error.into()))?;
             live += (key.value().len() + value.value().len()) as u64;
-            take(value::decode(place, &key.value(), value.value())?);
+            take(value::decode_fact(place, key.value(), value.value())?);
         }
         let audit = transaction.open_table(AUDIT).map_err(|error| read(error.into()))?;
         for row in audit.iter().map_err(|error| read(error.into()))? {
             let (key, value) = row.map_err(|error| read(error.into()))?;
             live += value.value().len() as u64 + 8;
-            take(value::decode(place, &format!("audit entry {}", key.value()), value.value())?);
+            take(value::decode_audit(place, key.value(), value.value())?);
         }
         self.terms.forget_unused(&used);
         Ok(live)

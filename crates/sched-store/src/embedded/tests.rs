@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod files;
+mod fuzz;
 mod load;
 mod power;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError, Table};
 use sched_core::JobTerms;
-use sched_core::store::{Entry, JobEntry, StoreError};
+use sched_core::store::{Entry, JobEntry, Key, StoreError};
 
 use super::fault::Place;
 use super::format::TERMS;
@@ -138,6 +138,30 @@ pub(super) fn encode(place: &Place, entry: &Entry, buffer: &mut Vec<u8>) -> Resu
     serde_json::to_writer(buffer, entry).map_err(|error| place.io("written", &error))
 }
 
-pub(super) fn decode(place: &Place, key: &dyn std::fmt::Display, value: &[u8]) -> Result<Entry, StoreError> {
-    serde_json::from_slice(value).map_err(|error| place.corrupt(key.to_string(), error.to_string()))
+/// What stands in `facts` under a key. A row about something else would take the place of what is known of that.
+pub(super) fn decode_fact(place: &Place, key: &str, value: &[u8]) -> Result<Entry, StoreError> {
+    let wrong = |problem: String| place.corrupt(key, problem);
+    let entry = decode(value).map_err(wrong)?;
+    if serde_json::from_str(key).ok() != Some(entry.key()) {
+        return Err(wrong("it is about something else".into()));
+    }
+    // Such rows are removed, not written: whatever was here is lost.
+    if entry.removes() {
+        return Err(wrong("it says that nothing is there".into()));
+    }
+    Ok(entry)
+}
+
+/// An audit entry.
+pub(super) fn decode_audit(place: &Place, number: u64, value: &[u8]) -> Result<Entry, StoreError> {
+    let wrong = |problem: String| place.corrupt(format!("audit entry {number}"), problem);
+    let entry = decode(value).map_err(wrong)?;
+    if entry.key() != Key::Audit(number) {
+        return Err(wrong("it is something else".into()));
+    }
+    Ok(entry)
+}
+
+fn decode(value: &[u8]) -> Result<Entry, String> {
+    serde_json::from_slice(value).map_err(|error| error.to_string())
 }

@@ -13,12 +13,7 @@ pub struct BootTime(pub Duration);
 impl BootTime {
     /// Now. A clock that stood still while the machine was suspended would find a lease good that others have taken over.
     pub fn now() -> Self {
-        #[cfg(target_os = "linux")]
-        let clock = rustix::time::ClockId::Boottime;
-        #[cfg(not(target_os = "linux"))]
-        let clock = rustix::time::ClockId::Monotonic;
-        let at = rustix::time::clock_gettime(clock);
-        Self(Duration::new(at.tv_sec.unsigned_abs(), u32::try_from(at.tv_nsec).unwrap_or_default()))
+        Self(since_boot())
     }
 
     /// The moment that much later.
@@ -26,6 +21,26 @@ impl BootTime {
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(by))
     }
+}
+
+#[cfg(unix)]
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    // That of macOS goes on while the machine is suspended.
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let at = rustix::time::clock_gettime(clock);
+    Duration::new(at.tv_sec.unsigned_abs(), u32::try_from(at.tv_nsec).unwrap_or_default())
+}
+
+/// Since somebody first asked, which serves as well in one process. The counter of Windows goes on while the machine is
+/// suspended.
+#[cfg(not(unix))]
+#[expect(clippy::disallowed_methods, reason = "the edge: a lease has a clock of its own")]
+fn since_boot() -> Duration {
+    static FIRST: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed()
 }
 
 /// Until when a scheduler may act on what it owns. Clones are the same lease, for other threads to look at: before
