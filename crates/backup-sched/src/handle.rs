@@ -167,6 +167,7 @@ impl Outcome {
 ///
 /// It dereferences to [`RunContext`]: `pace`, `progress`, `checkpoint`, paced readers and writers. A permit that is
 /// dropped without [`finish`](Self::finish) counts as a failed attempt. There are no retries: the tool decides.
+#[must_use = "a permit that is dropped is a failed attempt; call `finish` or `fail` after the backup"]
 pub struct Permit {
     ctx: RunContext,
     attempt: AttemptId,

@@ -102,6 +102,7 @@ impl Scheduler {
     /// order. What is accepted together is ordered together: the most urgent starts first. Where there is a
     /// [store](SchedulerBuilder::store), all are made durable together.
     pub fn submit_all(
+    #[must_use = "each request may have been refused"]
         &self,
         specs: impl IntoIterator<Item = JobSpec>,
     ) -> Vec<Result<JobHandle, SubmitError>> {
@@ -114,6 +115,7 @@ impl Scheduler {
     /// [`JobHandle::confirm`] waits for that. Until then a job is not certain: should the store not take it, it ends without
     /// an attempt. None starts before it is durable.
     pub fn submit_unconfirmed(
+    #[must_use = "each request may have been refused"]
         &self,
         specs: impl IntoIterator<Item = JobSpec>,
     ) -> Vec<Result<JobHandle, SubmitError>> {

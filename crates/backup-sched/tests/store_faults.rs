@@ -135,7 +135,7 @@ fn a_shutdown_writes_what_is_left_though_nobody_reads_messages_any_more() {
         .start()
         .unwrap();
     let stuck = faults.stuck.lock();
-    scheduler.submit_unconfirmed([JobSpec::new("a", "sqlite")]);
+    drop(scheduler.submit_unconfirmed([JobSpec::new("a", "sqlite")]));
     let over = Arc::new(AtomicBool::new(false));
     let flooded = Arc::clone(&over);
     // Each step is a message to the dispatcher, if there is room for it.

@@ -23,6 +23,7 @@ const CHUNK: usize = 128 << 10;
 ///
 /// Checksums are made on the thread that is paced, between its waits: the rate that was granted is one of bytes read,
 /// checked and written.
+#[must_use = "a backup that is dropped before it is complete is abandoned"]
 pub struct Backup<'a> {
     ctx: &'a RunContext,
     sink: Option<Box<dyn BackupSink>>,

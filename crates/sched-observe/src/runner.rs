@@ -19,6 +19,7 @@ const LULL: Duration = Duration::from_millis(1);
 
 /// Calls each hook on a thread of its own, so that a slow one costs no other its events.
 #[derive(Debug)]
+#[must_use = "`stop` waits until the hooks have dealt with their events, and nothing else does"]
 pub struct HookRunner {
     workers: Vec<Worker>,
     /// Events that found the queue in front of all hooks full.

@@ -16,6 +16,7 @@ const PASSED: Charge = Charge(u128::MAX);
 
 /// One job's place in a [`BandwidthTree`](super::BandwidthTree). May be used from several threads, which then stand
 /// in one line. It leaves the tree when it is dropped, and what it still asked for is forgotten.
+#[must_use = "a job that drops its pacer has left the tree, and waits for nothing"]
 pub struct JobPacer {
     pub(super) shared: Arc<Shared>,
     pub(super) line: Arc<Line>,
