@@ -112,8 +112,11 @@ impl fmt::Display for BackupKind {
 ///     .rpo(Duration::from_secs(6 * 3600));
 /// assert!(spec.check().is_ok());
 /// ```
+///
+/// Stores keep it, and schedulers of different versions read it: fields that are not known are left out, and a field that
+/// must not be left out needs another version of the tables. A host that takes requests as text from people, where one may
+/// be misspelt, has to look for such fields itself; policies, which people write, refuse them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct JobSpec {
     /// What is backed up.
@@ -180,12 +183,19 @@ pub struct JobSpec {
 
 /// One of several members of a cluster that can be backed up in the place of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Member {
     /// Its name.
     pub instance: InstanceName,
     /// The host that it runs on.
     pub host: HostName,
+}
+
+impl Member {
+    /// A member on its host.
+    pub fn new(instance: impl Into<InstanceName>, host: impl Into<HostName>) -> Self {
+        Self { instance: instance.into(), host: host.into() }
+    }
 }
 
 /// Long enough for a replica to restart, short beside any recovery point objective.
@@ -335,7 +345,7 @@ impl JobSpec {
     /// Adds a member that can be backed up; the best is added first.
     #[must_use]
     pub fn member(mut self, instance: impl Into<InstanceName>, host: impl Into<HostName>) -> Self {
-        self.members.push(Member { instance: instance.into(), host: host.into() });
+        self.members.push(Member::new(instance, host));
         self
     }
 
@@ -469,10 +479,13 @@ mod tests {
     }
 
     #[test]
-    fn requests_round_trip_and_unknown_keys_are_refused() {
+    fn requests_round_trip_and_those_of_a_later_version_are_read() {
         let spec = JobSpec::new("orders", "sqlite").priority(Priority::Low).demand("tape", 2);
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<JobSpec>(&json).unwrap(), spec);
-        assert!(serde_json::from_str::<JobSpec>(r#"{"instance":"a","technology":"b","prio":1}"#).is_err());
+        // As a later scheduler of the same fleet may have written it.
+        let later = r#"{"instance":"a","technology":"b","tape":{"of":1},"members":[{"instance":"m","host":"h","rack":7}]}"#;
+        let read: JobSpec = serde_json::from_str(later).unwrap();
+        assert_eq!(read, JobSpec::new("a", "b").member("m", "h"));
     }
 }

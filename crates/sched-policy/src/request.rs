@@ -54,8 +54,7 @@ impl Policies {
             };
             return members.into_iter().map(of_member).collect();
         }
-        let member =
-            |(name, about)| Member { instance: InstanceName::clone(name), host: host_of(name, about) };
+        let member = |(name, about)| Member::new(InstanceName::clone(name), host_of(name, about));
         spec.members = members.into_iter().map(member).collect();
         spec.patience = effective.patience;
         self.placed(&mut spec, None, Some(&cluster.entry.about));
