@@ -18,6 +18,7 @@ use crate::time::Now;
 
 /// The job an event is about, with what a reader needs to recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct JobRef {
     /// The job.
     pub id: JobId,
@@ -33,8 +34,22 @@ pub struct JobRef {
     pub attempt: u32,
 }
 
+impl JobRef {
+    /// A job of class `normal` before its first attempt: for tests of hooks, which set the fields that they need otherwise.
+    pub fn new(
+        id: JobId,
+        instance: impl Into<InstanceName>,
+        technology: impl Into<TechnologyName>,
+        kind: BackupKind,
+    ) -> Self {
+        let (instance, technology) = (instance.into(), technology.into());
+        Self { id, instance, technology, kind, priority: Priority::Normal, attempt: 0 }
+    }
+}
+
 /// Something that happened, when, and to which job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Event {
     /// When.
     pub at: Now,
@@ -45,7 +60,14 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What happened.
+impl Event {
+    /// An event, as the engine makes them: for tests of hooks.
+    pub fn new(at: Now, job: Option<JobRef>, kind: EventKind) -> Self {
+        Self { at, job, kind }
+    }
+}
+
+/// What happened. Read from JSON, a kind that only a later version has is [`Unknown`](Self::Unknown).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -358,4 +380,7 @@ pub enum EventKind {
         /// Jobs that it holds.
         pending: usize,
     },
+    /// Something that this version does not know, read from what a later one wrote. The scheduler makes none.
+    #[serde(other)]
+    Unknown,
 }

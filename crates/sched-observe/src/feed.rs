@@ -75,7 +75,7 @@ mod tests {
         let mut feed = Feed::new(capacity, 0);
         for pending in 0..events {
             let kind = EventKind::QueueFull { pending };
-            feed.push(Arc::new(Event { at: ManualClock::default().now(), job: None, kind }));
+            feed.push(Arc::new(Event::new(ManualClock::default().now(), None, kind)));
         }
         feed
     }
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!((numbers(&page), page.next, page.missed), (vec![0, 1], 2, 0));
         for pending in 3..9 {
             let kind = EventKind::QueueFull { pending };
-            feed.push(Arc::new(Event { at: ManualClock::default().now(), job: None, kind }));
+            feed.push(Arc::new(Event::new(ManualClock::default().now(), None, kind)));
         }
         let page = feed.since(page.next, 10);
         assert_eq!((numbers(&page), page.first, page.next, page.missed), (vec![5, 6, 7, 8], 5, 9, 3));
@@ -107,7 +107,7 @@ mod tests {
     fn a_cursor_of_an_earlier_process_begins_with_the_first() {
         let event = |pending| {
             let kind = EventKind::QueueFull { pending };
-            Arc::new(Event { at: ManualClock::default().now(), job: None, kind })
+            Arc::new(Event::new(ManualClock::default().now(), None, kind))
         };
         let mut feed = Feed::new(4, 1_000);
         (0..3).for_each(|pending| feed.push(event(pending)));

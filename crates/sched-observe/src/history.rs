@@ -126,7 +126,7 @@ impl AttemptHistory {
 
 #[cfg(test)]
 mod tests {
-    use sched_core::{BackupKind, Clock, ManualClock, Priority, Reason};
+    use sched_core::{BackupKind, Clock, ManualClock, Reason};
 
     use super::*;
 
@@ -135,16 +135,10 @@ mod tests {
         let clock = ManualClock::default();
         let mut history = AttemptHistory::new(3);
         let mut tell = |attempt: u32, kind: EventKind| {
-            let job = JobRef {
-                id: JobId(7),
-                instance: "orders".into(),
-                technology: "mysql".into(),
-                kind: BackupKind::Full,
-                priority: Priority::Normal,
-                attempt,
-            };
+            let mut job = JobRef::new(JobId(7), "orders", "mysql", BackupKind::Full);
+            job.attempt = attempt;
             clock.advance(Duration::from_secs(10));
-            history.event(&Event { at: clock.now(), job: Some(job), kind });
+            history.event(&Event::new(clock.now(), Some(job), kind));
         };
         let at = clock.now().wall;
         let done = || EventKind::Succeeded { ran: Duration::from_secs(10), bytes: 5 };
@@ -160,7 +154,7 @@ mod tests {
         assert_eq!(lasted, 10);
         let mut tell = |kind: EventKind| {
             let job = newest[0].job.clone();
-            history.event(&Event { at: clock.now(), job: Some(job), kind });
+            history.event(&Event::new(clock.now(), Some(job), kind));
         };
         for _ in 0..5 {
             tell(EventKind::Started);

@@ -214,7 +214,7 @@ mod tests {
     use crate::hook::FnHook;
 
     fn event() -> Arc<Event> {
-        Arc::new(Event { at: ManualClock::default().now(), job: None, kind: EventKind::Started })
+        Arc::new(Event::new(ManualClock::default().now(), None, EventKind::Started))
     }
 
     #[test]

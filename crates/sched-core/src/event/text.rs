@@ -158,6 +158,7 @@ impl fmt::Display for EventKind {
             Self::QueueFull { pending } => {
                 write!(f, "a submission was refused: {pending} jobs are in the queue")
             }
+            Self::Unknown => f.write_str("something that this version does not know"),
         }
     }
 }
@@ -166,19 +167,12 @@ impl fmt::Display for EventKind {
 mod tests {
     use super::*;
     use crate::gate::Reason;
-    use crate::spec::{BackupKind, JobId, Priority};
+    use crate::spec::{BackupKind, JobId};
     use crate::time::{Clock, ManualClock};
 
     #[test]
     fn an_event_says_what_happened_to_what() {
-        let job = JobRef {
-            id: JobId(7),
-            instance: "orders".into(),
-            technology: "mysql".into(),
-            kind: BackupKind::Full,
-            priority: Priority::Normal,
-            attempt: 1,
-        };
+        let job = JobRef::new(JobId(7), "orders", "mysql", BackupKind::Full);
         let at = ManualClock::default().now();
         let kind = EventKind::Succeeded { ran: Duration::from_micros(61_234_567), bytes: 12 };
         let event = Event { at, job: Some(job), kind };
@@ -188,5 +182,21 @@ mod tests {
         let (instance, kind, reason) = ("orders".into(), BackupKind::Log, Reason::new("`5m`: due now"));
         let kind = EventKind::DueSubmitted { instance, kind, id: JobId(7), due: at.wall, reason };
         assert_eq!(kind.to_string(), "log backup of orders asked for as job-7 by its schedule `5m`: due now");
+    }
+
+    #[test]
+    fn an_event_of_a_later_version_is_read_with_what_is_known_of_it() {
+        let at = ManualClock::default().now();
+        let job = JobRef::new(JobId(7), "orders", "mysql", BackupKind::Full);
+        let known = Event::new(at, Some(job), EventKind::QueueFull { pending: 3 });
+        let json = serde_json::to_string(&known).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), known);
+        let later = json.replace(r#""queue_full","pending":3"#, r#""moved","to":{"host":"b"},"by":[1]"#);
+        assert_ne!(later, json);
+        let read: Event = serde_json::from_str(&later).unwrap();
+        assert_eq!(read, Event::new(at, known.job.clone(), EventKind::Unknown));
+        assert_eq!(read.to_string(), "full backup of orders: something that this version does not know");
+        // What is known is not taken for unknown where it is damaged.
+        assert!(serde_json::from_str::<Event>(&json.replace(":3", r#":"three""#)).is_err());
     }
 }

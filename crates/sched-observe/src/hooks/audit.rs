@@ -46,6 +46,7 @@ impl Rotation {
 /// Why an [`AuditLog`] cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit log {path:?} cannot be {what}: {source}; it needs a file that this process may append to")]
+#[non_exhaustive]
 pub struct AuditError {
     /// Which file.
     pub path: PathBuf,
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
 
     fn event(pending: usize) -> Event {
-        Event { at: ManualClock::default().now(), job: None, kind: EventKind::QueueFull { pending } }
+        Event::new(ManualClock::default().now(), None, EventKind::QueueFull { pending })
     }
 
     fn read(path: &Path) -> Vec<usize> {

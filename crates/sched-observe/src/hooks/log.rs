@@ -142,7 +142,7 @@ mod tests {
     use std::time::Duration;
 
     use parking_lot::Mutex;
-    use sched_core::{BackupKind, Clock, ManualClock, Priority, Reason};
+    use sched_core::{BackupKind, Clock, ManualClock, Reason};
 
     use super::*;
 
@@ -174,15 +174,9 @@ mod tests {
     }
 
     fn event(id: u64, attempt: u32, kind: EventKind) -> Event {
-        let job = JobRef {
-            id: JobId(id),
-            instance: "orders".into(),
-            technology: "mysql".into(),
-            kind: BackupKind::Full,
-            priority: Priority::Normal,
-            attempt,
-        };
-        Event { at: ManualClock::default().now(), job: Some(job), kind }
+        let mut job = JobRef::new(JobId(id), "orders", "mysql", BackupKind::Full);
+        job.attempt = attempt;
+        Event::new(ManualClock::default().now(), Some(job), kind)
     }
 
     #[test]

@@ -61,7 +61,7 @@ mod tests {
         let mut log = DecisionLog::new(2);
         let at = ManualClock::default().now();
         for pending in 0..5 {
-            log.event(&Event { at, job: None, kind: EventKind::QueueFull { pending } });
+            log.event(&Event::new(at, None, EventKind::QueueFull { pending }));
         }
         let kept: Vec<_> = log.recent().into_iter().map(|event| event.kind).collect();
         assert_eq!(kept, [EventKind::QueueFull { pending: 3 }, EventKind::QueueFull { pending: 4 }]);

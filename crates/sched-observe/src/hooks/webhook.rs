@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn event(kind: EventKind) -> Event {
-        Event { at: ManualClock::default().now(), job: None, kind }
+        Event::new(ManualClock::default().now(), None, kind)
     }
 
     fn lost() -> EventKind {
