@@ -39,7 +39,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn config(address: &str, password: &str, name: &str) -> Result<SharedConfig, Failure> {
-    let config = SharedConfig::new(address)?.password(&password.to_owned().into()).name(name);
+    let config = SharedConfig::new(address)?.password(password.into()).name(name);
     Ok(config.schema("backup_sched_example").lease(LEASE).limit(Scope::Fleet, "slots", AT_ONCE))
 }
 

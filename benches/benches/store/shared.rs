@@ -26,7 +26,7 @@ fn config(server: &Postgres, schema: &str) -> SharedConfig {
     let address =
         format!("host={} port={} user={} dbname=postgres", server.host(), server.port(), server.user());
     let config = SharedConfig::new(&address).expect("the address can be read");
-    config.password(&server.password().to_owned().into()).schema(schema)
+    config.password(server.password().into()).schema(schema)
 }
 
 fn store(server: &Postgres, schema: &str) -> SharedStore {

@@ -22,7 +22,7 @@ const BEAT: Duration = Duration::from_millis(200);
 pub(crate) const SLOTS_OF_ALL: u64 = 4;
 
 pub(crate) fn config(address: &str, password: &str, name: &str) -> SharedConfig {
-    let config = SharedConfig::new(address).unwrap().password(&password.to_owned().into()).name(name);
+    let config = SharedConfig::new(address).unwrap().password(password.into()).name(name);
     let config =
         config.lease(LEASE).grace(GRACE).beat(BEAT).shares(16).statement_timeout(Duration::from_secs(1));
     config.limit(Scope::Fleet, "slots", SLOTS_OF_ALL)

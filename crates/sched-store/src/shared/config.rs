@@ -72,7 +72,7 @@ impl SharedConfig {
     }
 
     /// The password, where the address has none.
-    pub fn password(mut self, password: &SecretString) -> Self {
+    pub fn password(mut self, password: SecretString) -> Self {
         self.client.password(password.expose_secret());
         self
     }

@@ -6,7 +6,7 @@ use sched_core::store::StoreError;
 use tokio_postgres::error::SqlState;
 
 /// Why the shared store did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharedError {
     /// A setting makes no sense.

@@ -193,7 +193,7 @@ fn settings_that_cannot_be_are_refused() {
         error.to_string(),
         "the number of shares is 8 in this fleet, not 9: it is fixed by whoever comes first; ask for 8"
     );
-    let wrong = config(&server).password(&"wrong".to_owned().into());
+    let wrong = config(&server).password("wrong".into());
     let error = SharedStore::connect(wrong).unwrap_err();
     assert!(matches!(error, SharedError::Refused { .. }), "{error}");
     for text in [format!("{error}"), format!("{error:?}"), format!("{:?}", first)] {

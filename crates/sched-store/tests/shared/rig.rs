@@ -17,8 +17,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3);
 pub(crate) fn config(server: &Postgres) -> SharedConfig {
     let address =
         format!("host={} port={} user={} dbname=postgres", server.host(), server.port(), server.user());
-    let password = server.password().to_owned().into();
-    let config = SharedConfig::new(&address).unwrap().password(&password);
+    let config = SharedConfig::new(&address).unwrap().password(server.password().into());
     config.lease(LEASE).grace(Duration::from_millis(200)).beat(Duration::from_millis(100)).shares(8)
 }
 
