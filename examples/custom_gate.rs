@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backup_sched::core::wall_plus;
-use backup_sched::{Clock, Event, EventKind, Order, Priority, RunContext, Scheduler, Scope, SystemClock};
-use crossbeam_channel::{Receiver, bounded};
+use backup_sched::{
+    Clock, EventKind, Order, Priority, RunContext, Scheduler, Scope, Subscription, SystemClock,
+};
+use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 
 /// Closes the gate of a scope while anything is deployed there.
@@ -65,7 +67,7 @@ impl Drop for Deployment {
     }
 }
 
-fn wait_for(events: &Receiver<Arc<Event>>, what: impl Fn(&EventKind) -> bool) -> Result<(), Box<dyn Error>> {
+fn wait_for(events: &Subscription, what: impl Fn(&EventKind) -> bool) -> Result<(), Box<dyn Error>> {
     let found = events.iter().find(|event| what(&event.kind));
     println!("  event: {}", found.ok_or("the scheduler has ended")?);
     Ok(())

@@ -76,6 +76,7 @@ mod reload;
 mod runtime;
 mod scheduler;
 mod status;
+mod subscription;
 mod told;
 
 pub use asynchronous::{ConfirmFuture, JobFuture};
@@ -89,6 +90,7 @@ pub use handle::{JobHandle, Permit};
 pub use recurring::{NextRun, RecurringStatus};
 pub use scheduler::Scheduler;
 pub use status::{PlaceRate, RunningJob, STATUS_VERSION, ShutdownReport, Status, StoreStatus, Summary};
+pub use subscription::{NoEvent, Subscription};
 
 #[cfg(feature = "tokio")]
 pub use sched_core::OnRuntime;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use sched_core::store::AuditEntry;
 use sched_core::{
@@ -20,6 +20,7 @@ use crate::handle::{JobHandle, Permit};
 use crate::metrics::Measured;
 use crate::runtime::{Command, Link, Records};
 use crate::status::{ShutdownReport, Status, Summary};
+use crate::subscription::Subscription;
 
 /// Events that wait for a subscriber at most: the channel takes their room, some 16 bytes each, when it is made.
 const MOST_EVENTS: usize = 65_536;
@@ -101,8 +102,8 @@ impl Scheduler {
     /// Asks for many backups with one message. Each is accepted or refused by itself; answers are in the same
     /// order. What is accepted together is ordered together: the most urgent starts first. Where there is a
     /// [store](SchedulerBuilder::store), all are made durable together.
-    pub fn submit_all(
     #[must_use = "each request may have been refused"]
+    pub fn submit_all(
         &self,
         specs: impl IntoIterator<Item = JobSpec>,
     ) -> Vec<Result<JobHandle, SubmitError>> {
@@ -114,8 +115,8 @@ impl Scheduler {
     /// As [`submit_all`](Self::submit_all), for whoever has something else to do until the jobs are durable:
     /// [`JobHandle::confirm`] waits for that. Until then a job is not certain: should the store not take it, it ends without
     /// an attempt. None starts before it is durable.
-    pub fn submit_unconfirmed(
     #[must_use = "each request may have been refused"]
+    pub fn submit_unconfirmed(
         &self,
         specs: impl IntoIterator<Item = JobSpec>,
     ) -> Vec<Result<JobHandle, SubmitError>> {
@@ -224,10 +225,10 @@ impl Scheduler {
     ///
     /// # Errors
     /// When the scheduler has ended.
-    pub fn subscribe(&self, capacity: usize) -> Result<Receiver<Arc<Event>>, Stopped> {
+    pub fn subscribe(&self, capacity: usize) -> Result<Subscription, Stopped> {
         let (events, received) = bounded(capacity.clamp(1, MOST_EVENTS));
         self.inner.link.ask(|reply| Command::Subscribe(events, reply))?;
-        Ok(received)
+        Ok(Subscription::new(received))
     }
 
     /// The numbers of the whole: cheap enough to be asked for ten times a second with a million jobs waiting.

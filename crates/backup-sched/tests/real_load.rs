@@ -15,7 +15,7 @@ use std::time::Duration;
 use backup_sched::limits::{FnProbe, Threshold};
 use backup_sched::{
     CapacityProbe, Event, EventKind, Gate, HostProbe, JobHandle, JobState, LoadLevel, Now, Priority,
-    RunContext, Scheduler, Scope, Thresholds,
+    RunContext, Scheduler, Scope, Subscription, Thresholds,
 };
 use crossbeam_channel::{Receiver, unbounded};
 
@@ -87,7 +87,7 @@ fn write_through(file: &mut File, block: &[u8]) {
 /// A scheduler with the real probe, beside all that this probe read of one signal.
 struct Watched {
     scheduler: Scheduler,
-    events: Receiver<Arc<Event>>,
+    events: Subscription,
     values: Receiver<f64>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backup_sched::core::{JobTerms, RunPhase};
 use backup_sched::{
     Event, EventKind, Gate, JobHandle, JobSpec, JobState, ManualClock, Policies, RunContext, RunError,
-    Scheduler, SchedulerBuilder,
+    Scheduler, SchedulerBuilder, Subscription,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
@@ -33,7 +33,7 @@ enum Step {
 pub(crate) struct Fleet {
     pub(crate) scheduler: Scheduler,
     pub(crate) clock: ManualClock,
-    pub(crate) events: Receiver<Arc<Event>>,
+    pub(crate) events: Subscription,
     begun: Receiver<Run>,
     /// Attempts that nobody tells anything run on.
     kept: RefCell<Vec<Sender<Step>>>,

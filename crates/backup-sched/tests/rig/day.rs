@@ -6,8 +6,8 @@ use std::time::Duration;
 use backup_sched::core::Plan;
 use backup_sched::workload::{DetectError, LearnedWeek, LocalClock, OwnLoad};
 use backup_sched::{
-    Clock, Event, EventKind, Gate, JobHandle, JobSpec, LearnedScope, LoadDetector, LoadLevel, LoadReading,
-    ManualClock, Now, Priority, Reason, RunContext, Scheduler, SchedulerBuilder, Scope,
+    Clock, EventKind, Gate, JobHandle, JobSpec, LearnedScope, LoadDetector, LoadLevel, LoadReading,
+    ManualClock, Now, Priority, Reason, RunContext, Scheduler, SchedulerBuilder, Scope, Subscription,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use jiff::{SignedDuration, Timestamp};
@@ -78,7 +78,7 @@ impl LoadDetector for Told {
 pub(crate) struct Day {
     pub(crate) clock: ManualClock,
     pub(crate) scheduler: Scheduler,
-    pub(crate) events: Receiver<Arc<Event>>,
+    pub(crate) events: Subscription,
     pub(crate) load: Arc<Mutex<f64>>,
     pub(crate) starts: Receiver<String>,
     pub(crate) go: Sender<()>,

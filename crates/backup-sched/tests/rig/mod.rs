@@ -4,14 +4,13 @@
 pub(crate) mod day;
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::time::Duration;
 
 use backup_sched::core::{JobStatus, PageCursor, PendingFilter};
 use backup_sched::limits::FnProbe;
 use backup_sched::{
-    Event, EventKind, JobHandle, ManualClock, Priority, Reading, RunContext, Scheduler, SchedulerBuilder,
-    Scope,
+    EventKind, JobHandle, ManualClock, Priority, Reading, RunContext, Scheduler, SchedulerBuilder, Scope,
+    Subscription,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -22,7 +21,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct Rig {
     pub(crate) clock: ManualClock,
     pub(crate) scheduler: Scheduler,
-    pub(crate) events: Receiver<Arc<Event>>,
+    pub(crate) events: Subscription,
     answers: Sender<Vec<Reading>>,
     asked: Receiver<()>,
     starts: Receiver<String>,
@@ -149,7 +148,7 @@ pub(crate) fn gated() -> (SchedulerBuilder, Receiver<u32>, crossbeam_channel::Se
     (builder, starts, go)
 }
 
-pub(crate) fn wait_for(events: &Receiver<Arc<Event>>, what: impl Fn(&EventKind) -> bool) -> EventKind {
+pub(crate) fn wait_for(events: &Subscription, what: impl Fn(&EventKind) -> bool) -> EventKind {
     loop {
         let event = events.recv_timeout(LONG).expect("the event comes");
         if what(&event.kind) {

@@ -8,7 +8,7 @@ use backup_sched::core::JobStatus;
 use backup_sched::policy::{Config, Instance};
 use backup_sched::{
     Event, EventKind, Executor, Gate, JobHandle, JobSpec, JobState, LoadLevel, Policies, Profile, RunContext,
-    RunError, Scheduler, Scope,
+    RunError, Scheduler, Scope, Subscription,
 };
 use sched_core::InstanceName;
 use sched_drivers::backup::Completed;
@@ -45,7 +45,7 @@ struct Fleet {
     shop: Postgres,
     standby: Postgres,
     scheduler: Scheduler,
-    events: crossbeam_channel::Receiver<Arc<Event>>,
+    events: Subscription,
     made: Receiver<Completed>,
     _foreground: Foreground,
     _root: TempDir,
