@@ -27,6 +27,11 @@ pub use self::local::LocalDirectory;
 pub use self::object::ObjectStoreDestination;
 pub use self::stream::Stream;
 use crate::command::ProcessMark;
+/// The client of object stores that [`ObjectStoreDestination`] takes: of this version, which is a part of what this crate
+/// promises. Its features choose the clouds.
+#[cfg(feature = "object-store")]
+#[doc(no_inline)]
+pub use object_store;
 
 /// The name of the file that says what a backup holds.
 pub const MANIFEST: &str = "manifest.json";

@@ -51,10 +51,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// ```
 /// use std::sync::Arc;
-/// use object_store::memory::InMemory;
 /// use sched_core::{JobSpec, ManualClock, RunContext};
 /// use sched_drivers::backup::Backup;
 /// use sched_drivers::destination::ObjectStoreDestination;
+/// use sched_drivers::destination::object_store::memory::InMemory;
 ///
 /// let destination = ObjectStoreDestination::new(Arc::new(InMemory::new()), "backups");
 /// let ctx = RunContext::detached(JobSpec::new("orders", "generic"), Arc::new(ManualClock::default()));
