@@ -145,7 +145,7 @@ impl ExternalCommand {
 
     /// Sets how long it may run. Default: as long as the attempt.
     #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
+    pub fn run_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }

@@ -87,7 +87,7 @@ fn a_tool_that_does_not_listen_is_killed() {
 #[test]
 fn a_tool_that_takes_too_long_is_ended() {
     let attempt = Attempt::free(spec());
-    let slow = ExternalCommand::new("sleep").arg("10000").timeout(Duration::from_millis(50));
+    let slow = ExternalCommand::new("sleep").arg("10000").run_timeout(Duration::from_millis(50));
     assert!(matches!(slow.output(&attempt.ctx, 100), Err(CommandError::TimedOut { .. })));
 }
 

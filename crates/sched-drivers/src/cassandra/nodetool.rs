@@ -71,7 +71,7 @@ impl<'a> Nodetool<'a> {
             .args(words)
             .args(["-h", &self.node.jmx_host, "-p", &self.node.jmx_port.to_string()])
             .remedy("install Cassandra's tools, or give their path with `CassandraNode::nodetool`")
-            .timeout(timeout);
+            .run_timeout(timeout);
         // The script finds Java by it.
         if let Some(java) = std::env::var_os("JAVA_HOME") {
             command = command.env("JAVA_HOME", java);

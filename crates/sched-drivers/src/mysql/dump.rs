@@ -73,7 +73,7 @@ impl Dump {
 
     /// Sets how long the tool may run. Default: as long as the attempt.
     #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
+    pub fn run_timeout(mut self, timeout: Duration) -> Self {
         self.tool.timeout = Some(timeout);
         self
     }

@@ -51,7 +51,7 @@ impl Tool {
         };
         check_fit(&shown, found, server, fit)?;
         let command = match self.timeout {
-            Some(timeout) => command.timeout(timeout),
+            Some(timeout) => command.run_timeout(timeout),
             None => command,
         };
         Ok(Fitting { command, called: format!("{name} of {found}") })
@@ -69,7 +69,7 @@ fn version_of(ctx: &RunContext, command: &ExternalCommand) -> Result<String, Dri
             heard.push('\n');
         }
     };
-    let asks = command.clone().arg("--version").timeout(SAYS_VERSION_WITHIN).listener(listener);
+    let asks = command.clone().arg("--version").run_timeout(SAYS_VERSION_WITHIN).listener(listener);
     let mut said = String::from_utf8_lossy(&asks.output(ctx, 4096)?).into_owned();
     said += &heard.lock();
     Ok(said)

@@ -35,8 +35,10 @@ impl Tool {
         let package = format!("postgresql-client-{}", survey.major);
         let program = place(name, server, survey.major);
         let remedy = format!("install {package} or newer, or name the folder with `PostgresServer::tools`");
-        let asking =
-            ExternalCommand::new(&program).arg("--version").remedy(remedy).timeout(Duration::from_secs(30));
+        let asking = ExternalCommand::new(&program)
+            .arg("--version")
+            .remedy(remedy)
+            .run_timeout(Duration::from_secs(30));
         let version = String::from_utf8_lossy(&asking.output(ctx, 1024)?).trim().to_owned();
         match major(&version) {
             Some(found) if found >= survey.major => Ok(Self { program, version }),
