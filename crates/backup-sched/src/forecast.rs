@@ -25,7 +25,7 @@ const SAMPLES_A_MESSAGE: usize = 4_096;
 ///
 /// What is learned of a scope is kept while a detector is of it. Of another it is forgotten, as further scopes become known,
 /// once for eight weeks nothing was told or handed in of it and no backup ran there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ForecastConfig {
     /// The time zone by whose clock weeks are learned. Default: that of the system.
@@ -74,7 +74,7 @@ impl ForecastConfig {
 }
 
 /// What is known of the load to come, and of planned starts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ForecastStatus {
     /// Scopes whose load is learned.
@@ -90,7 +90,7 @@ pub struct ForecastStatus {
 }
 
 /// What is known of the load of a scope.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LearnedScope {
     /// Whose load.
@@ -112,7 +112,7 @@ pub struct LearnedScope {
 }
 
 /// How full a link is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LinkUse {
     /// Which place.

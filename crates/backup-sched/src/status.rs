@@ -18,7 +18,7 @@ pub const STATUS_VERSION: u32 = 1;
 
 /// The numbers of the whole at one moment, serializable. It takes the deciding thread some microseconds, however many
 /// jobs wait, so it may be asked for many times a second.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Summary {
     /// [`STATUS_VERSION`].
@@ -41,7 +41,7 @@ pub struct Summary {
 }
 
 /// How it stands with a [store](SchedulerBuilder::store).
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StoreStatus {
     /// Where it is.
@@ -85,7 +85,7 @@ impl StoreStatus {
 }
 
 /// Everything at one moment, serializable. Lists of jobs are bounded; [`Scheduler::pending_page`] tells all that wait.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
     /// [`STATUS_VERSION`].

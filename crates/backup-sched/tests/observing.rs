@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use backup_sched::core::store::MemoryStore;
 use backup_sched::observe::AttemptOutcome;
 use backup_sched::observe::metrics::{Metric, SampleValue};
 use backup_sched::{
-    Event, EventKind, Hook, JobSpec, JobState, ManualClock, Priority, RunContext, RunError, Scope,
+    Event, EventKind, Hook, JobSpec, JobState, ManualClock, Order, Priority, RunContext, RunError, Scope,
+    Status, Summary,
 };
+use crossbeam_channel::bounded;
 use rig::{LONG, quick};
 
 /// The number, or how many values a histogram has counted.
@@ -23,6 +26,7 @@ fn number(metrics: &[Metric], name: &str, labels: &[&str]) -> Option<f64> {
     Some(match &sample.value {
         SampleValue::Number(number) => *number,
         SampleValue::Histogram(histogram) => histogram.count() as f64,
+        other => panic!("{other:?}"),
     })
 }
 
@@ -179,4 +183,35 @@ fn progress_is_told_with_each_tenth_however_often_it_is_reported() {
     let mib = |n: u64| n << 20;
     assert_eq!(told("mysql"), [1, 2, 4, 8].map(|n| n << 20));
     assert_eq!(told("redis"), [1, 2, 4, 8, 16, 32, 64, 100, 200, 300, 400, 500, 600, 700, 800, 900].map(mib));
+}
+
+/// A client of the status has a type for it.
+#[test]
+fn a_status_is_read_as_it_was_written() {
+    let (let_go, gate) = bounded::<()>(0);
+    let waits = move |ctx: &RunContext| {
+        ctx.progress(3, 7);
+        gate.recv().ok();
+        Ok(())
+    };
+    let clock = ManualClock::default();
+    let builder = quick().executor("etcd", waits).clock(clock.clone()).store(MemoryStore::new());
+    let scheduler = builder.start().unwrap();
+    scheduler.hold(Scope::Instance("b".into()), Order::new("ana", "it moves")).unwrap();
+    scheduler.schedule_backup("a", "etcd", Priority::High).unwrap();
+    scheduler.submit(JobSpec::new("b", "etcd").not_before(clock_in(&clock, 3600))).unwrap();
+    while scheduler.status().unwrap().running.is_empty() {
+        std::thread::yield_now();
+    }
+    let status = scheduler.status().unwrap();
+    assert!(status.engine.waiting == 1 && status.store.is_some() && !status.engine.holds.is_empty());
+    let written = serde_json::to_value(&status).unwrap();
+    let read: Status = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), written);
+    assert_eq!((read.engine, read.rates, read.hooks), (status.engine, status.rates, status.hooks));
+    let written = serde_json::to_value(scheduler.summary().unwrap()).unwrap();
+    let read: Summary = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), written);
+    drop(let_go);
+    scheduler.shutdown(LONG);
 }
