@@ -1,5 +1,7 @@
 //! What every job store has to do, as a suite that any implementation runs in its own tests.
 //!
+//! A harness for tests. A later version may ask for more, as far as [`JobStore`]'s documentation asks for it now.
+//!
 //! ```
 //! use sched_core::store::{MemoryStore, conformance};
 //!

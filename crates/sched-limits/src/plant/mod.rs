@@ -1,5 +1,8 @@
 //! Simulated machines to try a control law on before production does: [`Scenario`], [`Trial`], [`Table`].
 //!
+//! A harness for tests and benches, which no scheduler needs. The machines may change with any version, and a law's score
+//! with them: compare laws within one version only.
+//!
 //! ```
 //! use sched_limits::plant::{HEALTHY_SECONDS, Scenario, Sees, Table};
 //! use sched_limits::{ControlLaw, PiConfig, PiLaw};

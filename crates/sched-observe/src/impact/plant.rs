@@ -4,6 +4,8 @@
 //! all of it is drawn anew for every seed, and none of it is white noise. Ten minutes of backups run in each, and for half a
 //! minute latency is half as high again: because of the backup, or by itself. The ledger sees samples and times and nothing
 //! else.
+//!
+//! A harness for this crate's own tests and benches, which no scheduler needs. It may change with any version.
 
 use std::fmt;
 use std::ops::Range;
