@@ -169,7 +169,7 @@ impl Bench {
     /// Ends a random attempt and asks for the next backup of its instance.
     fn end_one(&mut self) {
         let (attempt, n) = self.running.swap_remove(self.random.usize(..self.running.len()));
-        self.engine.ended(self.now, attempt, AttemptEnd { bytes: 1 << 20, result: Ok(()) });
+        self.engine.ended(self.now, attempt, AttemptEnd::new(1 << 20, Ok(())));
         self.ended += 1;
         self.submit(n);
     }

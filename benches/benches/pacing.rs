@@ -132,7 +132,7 @@ fn control_tick(ticks: u32) -> f64 {
         micros = (micros + 7) % 2_000;
         for law in 0..10 {
             let value = f64::from(4_000 + micros) * 1e-6;
-            laws.step(now, law, Some(Observation { at: now.mono, value, used: 0.5 }));
+            laws.step(now, law, Some(Observation::new(now.mono, value, 0.5)));
         }
         assert!(laws.least().is_some_and(|(_, least)| (0.0..=1.0).contains(&least.share)));
     });

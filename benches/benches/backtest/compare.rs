@@ -65,8 +65,7 @@ struct Plan {
 
 impl Plan {
     fn new(hours: i64, from: Timestamp, until: Timestamp) -> Self {
-        let settings =
-            PlanSettings { horizon: Duration::from_secs(7 * DAY.unsigned_abs()), ..Default::default() };
+        let settings = PlanSettings::default().horizon(Duration::from_secs(7 * DAY.unsigned_abs()));
         let planner = Planner::new(settings).expect("the horizon is in range");
         let ledger = LinkLedger::new(&settings, from);
         Self { planner, ledger, within: [OpenInterval { from, until }], hours, start: None, begun: false }

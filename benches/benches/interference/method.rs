@@ -185,16 +185,10 @@ impl Contender {
             attempt += 1;
             let control = Arc::new(RunControl::new(|_| {}));
             *running.lock() = Some(Arc::clone(&control));
-            let ctx = RunContext::new(RunParts {
-                job,
-                attempt,
-                spec: Arc::new(spec.clone()),
-                terms: Arc::default(),
-                member: None,
-                control,
-                pacer: Arc::clone(&pacer),
-                clock: Arc::new(clock.clone()),
-            });
+            let mut parts = RunParts::new(job, Arc::new(spec.clone()), control, Arc::new(clock.clone()));
+            parts.attempt = attempt;
+            parts.pacer = Arc::clone(&pacer);
+            let ctx = RunContext::new(parts);
             let result = moved.counting(&ctx, || executor.run(&ctx));
             let _ = std::fs::remove_dir_all(&directory);
             result.map_err(|error| error.to_string())

@@ -95,7 +95,7 @@ fn cycles(jobs: usize, observer: &mut Option<Observer>) -> [f64; 2] {
             }
             if running.len() > 32 {
                 let attempt = running.swap_remove(0);
-                engine.ended(at(now), attempt, AttemptEnd { bytes: 1, result: Ok(()) });
+                engine.ended(at(now), attempt, AttemptEnd::new(1, Ok(())));
             }
         }
     });
@@ -120,7 +120,7 @@ fn events() -> Vec<Arc<Event>> {
             match output {
                 Output::Start(order) => {
                     engine.started(at(job), order.attempt);
-                    engine.ended(at(job), order.attempt, AttemptEnd { bytes: 1, result: Ok(()) });
+                    engine.ended(at(job), order.attempt, AttemptEnd::new(1, Ok(())));
                 }
                 Output::Event(event) => events.push(event),
                 Output::Record(lsn, _) => engine.committed(at(job), lsn),

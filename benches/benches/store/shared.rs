@@ -122,7 +122,7 @@ fn one_by_one(server: &Postgres, schema: &str, jobs: usize) -> f64 {
                     }
                     Output::Start(order) => {
                         engine.started(clock.now(), order.attempt);
-                        engine.ended(clock.now(), order.attempt, AttemptEnd { bytes: 1, result: Ok(()) });
+                        engine.ended(clock.now(), order.attempt, AttemptEnd::new(1, Ok(())));
                     }
                     _ => {}
                 }

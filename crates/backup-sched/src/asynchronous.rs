@@ -250,7 +250,7 @@ impl Drop for Counter {
         let Some(Grant(ctx)) = self.slot.close() else { return };
         let attempt = AttemptId { job: ctx.job(), number: ctx.attempt() };
         let result = Err(RunError::Permanent("the caller no longer waits for its permit".into()));
-        self.link.post(Command::Ended(attempt, AttemptEnd { bytes: 0, result }));
+        self.link.post(Command::Ended(attempt, AttemptEnd::new(0, result)));
     }
 }
 

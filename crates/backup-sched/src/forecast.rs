@@ -48,7 +48,7 @@ impl Default for ForecastConfig {
     fn default() -> Self {
         let mut peaks = PeakSettings::default();
         peaks.least_deviation = 5.0;
-        let plans = PlanSettings { min_gain: 0.05, prompt: true, ..PlanSettings::default() };
+        let plans = PlanSettings::default().min_gain(0.05).prompt(true);
         Self {
             zone: TimeZone::system(),
             sample: Duration::from_secs(300),

@@ -213,7 +213,7 @@ impl Permit {
         let Some(link) = self.link.take().filter(|link| link.home.is_here()) else { return };
         let bytes = self.ctx.control().progress().done_bytes;
         // With the scheduler gone the outcome has been told already.
-        link.post(Command::Ended(self.attempt, AttemptEnd { bytes, result }));
+        link.post(Command::Ended(self.attempt, AttemptEnd::new(bytes, result)));
     }
 }
 

@@ -82,7 +82,7 @@ fn a_limit_has_a_gap_says_whose_it_is_and_lets_go_when_nobody_measures() {
     let job = submit(&rig, "gold");
     let closed = job.explain().unwrap().closed;
     assert_eq!(closed[0].scope, instance("gold"));
-    let Measured { signal, value, threshold, unit } = closed[0].reason.measured.clone().unwrap();
+    let Measured { signal, value, threshold, unit, .. } = closed[0].reason.measured.clone().unwrap();
     assert_eq!((signal.as_str(), value, threshold, &*unit), ("wal_mib", 120.0, 50.0, "MiB"));
     let text = closed[0].reason.to_string();
     assert!(text.contains("from over 100 until it is below 50, as label gold, policy.toml:2 says"), "{text}");

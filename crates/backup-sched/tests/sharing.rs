@@ -148,7 +148,7 @@ impl Rig {
     }
 
     fn take(&self, share: u32) {
-        let taken = TakenShare { share, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() };
+        let taken = TakenShare::new(share, 1, 1);
         self.tell.send(FleetNews::Taken(Box::new(taken))).unwrap();
     }
 
@@ -257,7 +257,7 @@ fn what_ends_with_the_lease_has_not_failed() {
     let scheduler = builder.executor("generic", loses).store(gated).start().unwrap();
     drop(open);
     let events = scheduler.subscribe(1_000).unwrap();
-    let taken = TakenShare { share: 0, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() };
+    let taken = TakenShare::new(0, 1, 1);
     tell.send(FleetNews::Taken(Box::new(taken))).unwrap();
     let beat = || is_clear.recv_timeout(LONG).expect("a beat");
     assert!((0..MANY).any(|_| (beat(), tell.is_empty()).1));

@@ -69,4 +69,5 @@ pub enum SubmitError {
 /// No job has that number, or it ended so long ago that it was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not known: it was never submitted here, or ended long ago")]
+#[non_exhaustive]
 pub struct UnknownJob(pub JobId);

@@ -12,9 +12,11 @@ use crate::name::{
 };
 use crate::spec::JobId;
 
-/// Whom a signal, a hold or a gate concerns.
+/// Whom a signal, a hold or a gate concerns. More kinds may come: take [`kind`](Self::kind) and [`name`](Self::name), or the
+/// text that it prints as, where all are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Scope {
     /// Every job.
     #[default]
@@ -41,6 +43,37 @@ impl Scope {
     /// Whether this is a place: part of the tree of fleet, links, hosts and volumes, which may have resources.
     pub fn is_place(&self) -> bool {
         matches!(self, Self::Fleet | Self::Link(_) | Self::Host(_) | Self::Volume(..))
+    }
+
+    /// Its kind as its JSON has it: `fleet`, `link`, `host`, `volume`, `technology`, `destination`, `group`, `instance` or
+    /// `calendar`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Fleet => "fleet",
+            Self::Link(_) => "link",
+            Self::Host(_) => "host",
+            Self::Volume(..) => "volume",
+            Self::Technology(_) => "technology",
+            Self::Destination(_) => "destination",
+            Self::Group(_) => "group",
+            Self::Instance(_) => "instance",
+            Self::Calendar(_) => "calendar",
+        }
+    }
+
+    /// Its name; `None` for the fleet. A volume's does not say which host it is of.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Fleet => None,
+            Self::Link(name) => Some(name.as_str()),
+            Self::Host(name) => Some(name.as_str()),
+            Self::Volume(_, name) => Some(name.as_str()),
+            Self::Technology(name) => Some(name.as_str()),
+            Self::Destination(name) => Some(name.as_str()),
+            Self::Group(name) => Some(name.as_str()),
+            Self::Instance(name) => Some(name.as_str()),
+            Self::Calendar(name) => Some(name.as_str()),
+        }
     }
 
     /// Whether its name can be used.
@@ -131,6 +164,7 @@ impl fmt::Display for Gate {
 
 /// A measured value beside the threshold it was held against.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Measured {
     /// What was measured.
     pub signal: SignalName,
@@ -142,8 +176,21 @@ pub struct Measured {
     pub unit: Cow<'static, str>,
 }
 
+impl Measured {
+    /// A value and the threshold beside it, both in `unit`, such as `ms`, `bytes` or `share`.
+    pub fn new(
+        signal: impl Into<SignalName>,
+        value: f64,
+        threshold: f64,
+        unit: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { signal: signal.into(), value, threshold, unit: unit.into() }
+    }
+}
+
 /// Why something was decided: a sentence, and the numbers behind it where there are any.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Reason {
     /// A sentence for people.
     pub text: Cow<'static, str>,
@@ -190,6 +237,7 @@ pub(crate) fn short(value: f64) -> String {
 
 /// A gate that is closed for a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ClosedGate {
     /// Which gate.
     pub gate: Gate,
@@ -241,11 +289,19 @@ impl fmt::Display for LoadLevel {
 
 /// The load of one scope as last published, with its reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LoadState {
     /// How busy.
     pub level: LoadLevel,
     /// What says so.
     pub reason: Reason,
+}
+
+impl LoadState {
+    /// A level, and what says so.
+    pub fn new(level: LoadLevel, reason: Reason) -> Self {
+        Self { level, reason }
+    }
 }
 
 /// Whether a scope has room for another job, as probes see it.
@@ -259,4 +315,29 @@ pub enum CapacityState {
         /// What is short.
         reason: Reason,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_has_kind_and_name_as_its_json_has_them() {
+        let scopes = [
+            Scope::Link("a".into()),
+            Scope::Host("a".into()),
+            Scope::Technology("a".into()),
+            Scope::Destination("a".into()),
+            Scope::Group("a".into()),
+            Scope::Instance("a".into()),
+            Scope::Calendar("a".into()),
+        ];
+        for scope in scopes {
+            let json = format!(r#"{{"{}":"{}"}}"#, scope.kind(), scope.name().unwrap());
+            assert_eq!(serde_json::to_string(&scope).unwrap(), json);
+        }
+        let volume = Scope::Volume("h".into(), "v".into());
+        assert_eq!((volume.kind(), volume.name()), ("volume", Some("v")));
+        assert_eq!((Scope::Fleet.kind(), Scope::Fleet.name()), ("fleet", None));
+    }
 }

@@ -191,8 +191,9 @@ pub struct RunContext {
     lease: Option<Arc<dyn RunLease>>,
 }
 
-/// What a [`RunContext`] is made of.
+/// What a [`RunContext`] is made of, by whoever runs executors.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RunParts {
     /// The job.
     pub job: JobId,
@@ -210,6 +211,15 @@ pub struct RunParts {
     pub pacer: Arc<dyn Pacer>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl RunParts {
+    /// The first attempt of a job under no terms, without a choice of members, and not paced: the fields say otherwise where it
+    /// is otherwise.
+    pub fn new(job: JobId, spec: Arc<JobSpec>, control: Arc<RunControl>, clock: Arc<dyn Clock>) -> Self {
+        let (terms, pacer) = (Arc::default(), Arc::new(Unpaced));
+        Self { job, attempt: 1, spec, terms, member: None, control, pacer, clock }
+    }
 }
 
 impl RunContext {
@@ -230,16 +240,8 @@ impl RunContext {
 
     /// A context outside any scheduler: never paused, cancelled or slowed. For trying out an executor.
     pub fn detached(spec: JobSpec, clock: Arc<dyn Clock>) -> Self {
-        Self::new(RunParts {
-            job: JobId(0),
-            attempt: 1,
-            spec: Arc::new(spec),
-            terms: Arc::default(),
-            member: None,
-            control: Arc::new(RunControl::new(|_| {})),
-            pacer: Arc::new(Unpaced),
-            clock,
-        })
+        let control = Arc::new(RunControl::new(|_| {}));
+        Self::new(RunParts::new(JobId(0), Arc::new(spec), control, clock))
     }
 
     /// The job.

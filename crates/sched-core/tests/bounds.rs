@@ -180,7 +180,7 @@ proptest! {
                     rig.engine.set_capacity(now, scope(s), if open { CapacityState::Open } else { closed });
                 }
                 Flap::Load { scope: s, level } => {
-                    rig.engine.set_load(now, scope(s), LoadState { level, reason: Reason::new("a test") });
+                    rig.engine.set_load(now, scope(s), LoadState::new(level, Reason::new("a test")));
                 }
                 Flap::Limit { group, limit } => rig.engine.set_limit(now, &scope(9 + group), Some(limit)).unwrap(),
                 Flap::End => {

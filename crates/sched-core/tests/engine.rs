@@ -10,7 +10,7 @@ use sched_core::{
 };
 
 fn load(level: LoadLevel) -> LoadState {
-    LoadState { level, reason: Reason::new("set by the test") }
+    LoadState::new(level, Reason::new("set by the test"))
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn late_reports_of_an_old_attempt_change_nothing() {
         rig.sleep_until_next_wakeup();
         rig.step();
     }
-    assert!(!rig.engine.ended(rig.now(), old, AttemptEnd { bytes: 9, result: Ok(()) }));
+    assert!(!rig.engine.ended(rig.now(), old, AttemptEnd::new(9, Ok(()))));
     assert!(!rig.engine.paused(rig.now(), old));
     assert_eq!(rig.engine.job_status(job).unwrap().state, JobState::Running);
 }

@@ -44,10 +44,8 @@ fn every_resource_that_is_short_is_named_with_what_is_free_and_what_is_needed() 
 #[test]
 fn a_resource_that_is_short_for_a_reason_says_the_newest_one_with_what_was_measured() {
     let mut rig = Rig::with_slots(5);
-    let because = |value| {
-        let (signal, unit) = ("cpu".into(), "share".into());
-        Some(Reason::measured("the host is busy", Measured { signal, value, threshold: 0.5, unit }))
-    };
+    let because =
+        |value| Some(Reason::measured("the host is busy", Measured::new("cpu", value, 0.5, "share")));
     let host = Scope::Host("local".into());
     let set = |rig: &mut Rig, because| {
         rig.engine.set_resource_because(rig.now(), &host, "room".into(), 1, because).unwrap();
@@ -123,7 +121,7 @@ fn the_end_of_what_keeps_it_is_when_it_is_looked_at_next() {
 #[test]
 fn a_peak_is_said_to_end_for_a_job_when_its_slack_does() {
     let mut rig = Rig::with_slots(1);
-    let peak = LoadState { level: LoadLevel::Peak, reason: Reason::new("told by a test") };
+    let peak = LoadState::new(LoadLevel::Peak, Reason::new("told by a test"));
     rig.engine.set_load(rig.now(), Scope::Fleet, peak);
     let job = rig.submit(spec("a"), terms());
     rig.step();
@@ -184,7 +182,7 @@ fn in_every_state() -> (Rig, Vec<JobId>) {
     able.pausable = true;
     let host = |name: &str| spec(name).host(name);
     let peak = |rig: &mut Rig, host: &str, level| {
-        let state = LoadState { level, reason: Reason::new("told by a test") };
+        let state = LoadState::new(level, Reason::new("told by a test"));
         rig.engine.set_load(rig.now(), Scope::Host(host.into()), state);
         rig.step();
     };

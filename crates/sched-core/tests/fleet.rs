@@ -331,18 +331,10 @@ fn a_back_off_ends_early_when_its_cause_is_over() {
     let retry = sched_core::RetryPolicy::new(4, secs(3600), secs(3600));
     let job = rig.submit(spec("a"), adjusted(with(Priority::High), |t| t.retry = retry));
     rig.step();
-    rig.engine.set_load(
-        rig.now(),
-        host("local"),
-        LoadState { level: LoadLevel::Peak, reason: Reason::new("p") },
-    );
+    rig.engine.set_load(rig.now(), host("local"), LoadState::new(LoadLevel::Peak, Reason::new("p")));
     finish(&mut rig, job, Err(RunError::Retryable("lock wait".into())));
     assert!(rig.running().is_empty());
-    rig.engine.set_load(
-        rig.now(),
-        host("local"),
-        LoadState { level: LoadLevel::Calm, reason: Reason::new("c") },
-    );
+    rig.engine.set_load(rig.now(), host("local"), LoadState::new(LoadLevel::Calm, Reason::new("c")));
     rig.step();
     assert_eq!(rig.running()[0].number, 2);
 }
@@ -391,7 +383,7 @@ fn orders_expire_drain_and_run_now() {
     rig.step();
     assert_eq!(jobs(&rig.running()), [held], "the order has expired");
 
-    let peak = LoadState { level: LoadLevel::Peak, reason: Reason::new("p") };
+    let peak = LoadState::new(LoadLevel::Peak, Reason::new("p"));
     rig.engine.set_load(rig.now(), Scope::Fleet, peak);
     let later = rig.submit(spec("c").not_before(rig.now().plus(secs(9_000)).wall), terms());
     rig.step();

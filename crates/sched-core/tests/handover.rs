@@ -132,7 +132,7 @@ impl World {
             1 => Err(RunError::Cancelled),
             _ => Ok(()),
         };
-        self.engines[at].ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result });
+        self.engines[at].ended(self.clock.now(), attempt, AttemptEnd::new(1, result));
         self.drain(at);
     }
 
@@ -170,7 +170,7 @@ impl World {
     fn run_out(&mut self) {
         while let Some(attempt) = self.running.keys().next().copied() {
             let at = self.running.remove(&attempt).unwrap();
-            self.engines[at].ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result: Ok(()) });
+            self.engines[at].ended(self.clock.now(), attempt, AttemptEnd::new(1, Ok(())));
             self.drain(at);
         }
         (0..usize::from(SHARES))
@@ -256,7 +256,7 @@ fn an_attempt_that_ends_after_it_was_let_go_ends_nothing_else() {
     assert!(matches!(engine.poll_output(), Some(Output::Cancel(..))));
     // A request to cancel comes too late, and changes nothing.
     engine.cancel(now, attempt.job, Reason::new("no need")).unwrap();
-    assert!(engine.ended(now, attempt, AttemptEnd { bytes: 9, result: Ok(()) }));
+    assert!(engine.ended(now, attempt, AttemptEnd::new(9, Ok(()))));
     let said: Vec<_> = std::iter::from_fn(|| engine.poll_output()).collect();
     assert!(said.contains(&Output::LetGo(attempt.job)), "{said:?}");
     assert!(!said.iter().any(|output| matches!(output, Output::Record(..) | Output::Ended(_))), "{said:?}");

@@ -160,7 +160,7 @@ impl World {
                 }
             }
             Op::Load { scope: s, level } => {
-                engine.set_load(now, scope(s), LoadState { level, reason: Reason::new("l") });
+                engine.set_load(now, scope(s), LoadState::new(level, Reason::new("l")));
             }
             Op::Hold { scope: s } => engine.hold(now, scope(s), Order::new("o", "h")),
             Op::Release { scope: s } => _ = engine.release(now, &scope(s)),

@@ -9,7 +9,7 @@ use sched_core::{
 };
 
 fn load(rig: &mut Rig, scope: Scope, technology: Option<&str>, level: LoadLevel) {
-    let state = LoadState { level, reason: Reason::new("told by a test") };
+    let state = LoadState::new(level, Reason::new("told by a test"));
     let technology = technology.map(TechnologyName::from);
     rig.engine.set_load_for(rig.now(), scope, technology, state);
     rig.step();
@@ -204,7 +204,7 @@ fn sensitive(to: &str) -> JobTerms {
 }
 
 fn load_of(rig: &mut Rig, scope: Scope, sensitivity: &str, level: LoadLevel) {
-    let state = LoadState { level, reason: Reason::new("told by a test") };
+    let state = LoadState::new(level, Reason::new("told by a test"));
     rig.engine.set_load_of(rig.now(), scope, sensitivity.into(), state);
     rig.step();
 }

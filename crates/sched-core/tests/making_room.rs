@@ -27,7 +27,7 @@ fn cancellable(priority: Priority) -> JobTerms {
 }
 
 fn load(rig: &mut Rig, level: LoadLevel) {
-    rig.engine.set_load(rig.now(), Scope::Fleet, LoadState { level, reason: Reason::new("told by a test") });
+    rig.engine.set_load(rig.now(), Scope::Fleet, LoadState::new(level, Reason::new("told by a test")));
     rig.step();
 }
 
@@ -261,7 +261,7 @@ fn a_paused_attempt_that_ends_gives_back_what_it_kept() {
     assert!(rig.engine.paused(rig.now(), attempt));
     rig.step();
     assert_eq!(used(&rig), (1, 4), "the slot is the critical job's by now, the memory is kept");
-    assert!(rig.engine.ended(rig.now(), attempt, AttemptEnd { bytes: 1, result: Ok(()) }));
+    assert!(rig.engine.ended(rig.now(), attempt, AttemptEnd::new(1, Ok(()))));
     rig.step();
     assert_eq!(used(&rig), (1, 0));
     rig.finish(attempt_of(&rig, critical), Ok(()));

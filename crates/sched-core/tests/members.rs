@@ -26,7 +26,7 @@ fn cluster() -> JobSpec {
 }
 
 fn peak(rig: &mut Rig, scope: Scope) {
-    rig.engine.set_load(rig.now(), scope, LoadState { level: LoadLevel::Peak, reason: Reason::new("peak") });
+    rig.engine.set_load(rig.now(), scope, LoadState::new(LoadLevel::Peak, Reason::new("peak")));
     rig.step();
 }
 
@@ -308,7 +308,7 @@ fn regression_a_job_that_moved_and_ended_leaves_no_watch_behind() {
     finish(&mut rig, moved, Err(RunError::Retryable("lock wait".into())));
     rig.engine.set_down(rig.now(), host("r"), Some(Reason::new("down")));
     rig.step();
-    let calm = || LoadState { level: LoadLevel::Calm, reason: Reason::new("calm") };
+    let calm = || LoadState::new(LoadLevel::Calm, Reason::new("calm"));
     rig.engine.set_load(rig.now(), Scope::Link("l1".into()), calm());
     rig.step();
     assert_eq!(rig.engine.job_status(moved).unwrap().state, JobState::Retryable, "it has left l1");

@@ -9,7 +9,7 @@ use sched_core::{
 };
 
 fn load(rig: &mut Rig, level: LoadLevel) {
-    rig.engine.set_load(rig.now(), Scope::Fleet, LoadState { level, reason: Reason::new("told by a test") });
+    rig.engine.set_load(rig.now(), Scope::Fleet, LoadState::new(level, Reason::new("told by a test")));
     rig.step();
 }
 
@@ -151,7 +151,7 @@ fn the_time_that_a_start_takes_is_not_learned_as_run_time() {
     clock.advance(secs(50));
     assert!(engine.started(clock.now(), attempt));
     clock.advance(secs(7));
-    assert!(engine.ended(clock.now(), attempt, AttemptEnd { bytes: 1, result: Ok(()) }));
+    assert!(engine.ended(clock.now(), attempt, AttemptEnd::new(1, Ok(()))));
     assert_eq!(engine.job_status(job).unwrap().ran, secs(7));
 }
 

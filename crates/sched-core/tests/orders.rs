@@ -29,7 +29,7 @@ fn finish(rig: &mut Rig, job: JobId, result: Result<(), RunError>) {
 }
 
 fn peak(rig: &mut Rig) {
-    let state = LoadState { level: LoadLevel::Peak, reason: Reason::new("told by a test") };
+    let state = LoadState::new(LoadLevel::Peak, Reason::new("told by a test"));
     rig.engine.set_load(rig.now(), Scope::Fleet, state);
 }
 

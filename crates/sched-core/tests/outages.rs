@@ -280,7 +280,7 @@ fn an_opening_ends_back_offs_in_steps() {
     config.resources.insert(SLOTS.into(), 10_000);
     config.breaker.failures = 0;
     let mut rig = Rig::new(config);
-    let level = |level| LoadState { level, reason: Reason::new("load") };
+    let level = |level| LoadState::new(level, Reason::new("load"));
     rig.engine.set_load(rig.now(), Scope::Fleet, level(LoadLevel::Peak));
     let mut high = retrying(9, 36_000, 36_000);
     high.priority = Priority::High;

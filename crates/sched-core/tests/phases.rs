@@ -9,7 +9,7 @@ use sched_core::{
 };
 
 fn load(rig: &mut Rig, level: LoadLevel) {
-    rig.engine.set_load(rig.now(), Scope::Fleet, LoadState { level, reason: Reason::new("told by a test") });
+    rig.engine.set_load(rig.now(), Scope::Fleet, LoadState::new(level, Reason::new("told by a test")));
     rig.step();
 }
 

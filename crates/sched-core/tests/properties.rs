@@ -267,7 +267,7 @@ fn apply(rig: &mut Rig, op: &Op) {
         Op::Cancel { job } => _ = rig.engine.cancel(now, JobId(job), Reason::new("c")),
         Op::Reprioritize { job, to } => _ = rig.engine.reprioritize(now, JobId(job), to),
         Op::Load { scope: s, level } => {
-            rig.engine.set_load(now, scope(s), LoadState { level, reason: Reason::new("l") });
+            rig.engine.set_load(now, scope(s), LoadState::new(level, Reason::new("l")));
         }
         Op::Capacity { scope: s, open } => {
             let closed = CapacityState::Closed { reason: Reason::new("full") };
@@ -349,7 +349,7 @@ fn report_stale(rig: &mut Rig, which: usize, back: u32) {
     if rig.running().contains(&attempt) {
         return;
     }
-    let end = AttemptEnd { bytes: 9, result: Ok(()) };
+    let end = AttemptEnd::new(9, Ok(()));
     let heard = [
         rig.engine.started(now, attempt),
         rig.engine.paused(now, attempt),

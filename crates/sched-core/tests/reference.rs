@@ -310,7 +310,7 @@ fn apply(rig: &mut Rig, reference: &mut Reference, op: &Op) {
             assert_eq!(rig.engine.renew(now, JobId(job), &mut renewed), Ok(Renewal::PlacedAnew));
         }
         Op::Load { scope: s, technology: of, level } => {
-            let state = LoadState { level, reason: Reason::new("l") };
+            let state = LoadState::new(level, Reason::new("l"));
             rig.engine.set_load_for(now, scope(s), of.map(|of| technology(of).into()), state);
             reference.loads.insert((scope(s), of), level);
         }
@@ -438,7 +438,7 @@ fn the_order_of_inputs_about_disjoint_hosts_does_not_matter() {
     let run = |swapped: bool| {
         let (mut rig, _) = new_pair();
         let now = rig.now();
-        let load = |level| LoadState { level, reason: Reason::new("l") };
+        let load = |level| LoadState::new(level, Reason::new("l"));
         let one = |engine: &mut Engine| engine.set_load(now, scope(3), load(LoadLevel::Peak));
         let other = |engine: &mut Engine| engine.set_down(now, scope(5), Some(Reason::new("down")));
         for instance in 0..4 {

@@ -28,7 +28,7 @@ fn configure(rig: &mut Rig) {
     engine.drain(now, Scope::Instance("held".into()), order());
     engine.set_ceiling(now, Scope::Fleet, Some((1_000, order())));
     engine.run_all_now(now, Scope::Instance("urgent".into()), Some(order()));
-    engine.set_load(now, host("b"), LoadState { level: LoadLevel::Busy, reason: Reason::new("busy") });
+    engine.set_load(now, host("b"), LoadState::new(LoadLevel::Busy, Reason::new("busy")));
     let full = CapacityState::Closed { reason: Reason::new("full") };
     engine.set_capacity(now, Scope::Destination("bucket".into()), full);
     engine.set_capacity(now, host("a"), CapacityState::Open);
@@ -78,7 +78,7 @@ fn scopes_whose_names_cannot_be_used_are_ignored() {
     let now = rig.now();
     let nameless = || host(" ");
     rig.engine.hold(now, nameless(), Order::new("ana", "test"));
-    rig.engine.set_load(now, nameless(), LoadState { level: LoadLevel::Peak, reason: Reason::new("p") });
+    rig.engine.set_load(now, nameless(), LoadState::new(LoadLevel::Peak, Reason::new("p")));
     rig.engine.set_capacity(now, nameless(), CapacityState::Closed { reason: Reason::new("full") });
     rig.engine.set_down(now, nameless(), Some(Reason::new("down")));
     rig.engine.run_all_now(now, nameless(), Some(Order::new("ana", "test")));

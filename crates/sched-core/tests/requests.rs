@@ -76,7 +76,7 @@ fn started(spec: JobSpec, terms: JobTerms) -> StartOrder {
         let order = std::iter::from_fn(|| engine.poll_output()).find_map(start).expect("it starts");
         assert!(engine.started(clock.now(), order.attempt));
         clock.advance(secs(50));
-        let end = sched_core::AttemptEnd { bytes: 7_000, result: Ok(()) };
+        let end = sched_core::AttemptEnd::new(7_000, Ok(()));
         assert!(engine.ended(clock.now(), order.attempt, end));
         order
     };
@@ -113,7 +113,7 @@ fn a_paused_job_has_no_part_of_a_ceiling() {
     rig.step();
     let (a, b) = (rig.running()[0], rig.running()[1]);
     let load = |rig: &mut Rig, level| {
-        let state = LoadState { level, reason: Reason::new("told by a test") };
+        let state = LoadState::new(level, Reason::new("told by a test"));
         rig.engine.set_load(rig.now(), Scope::Host("busy".into()), state);
         rig.step();
     };

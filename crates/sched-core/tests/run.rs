@@ -49,19 +49,16 @@ impl Pacer for Stopped {
     }
 }
 
+fn parts(control: RunControl) -> RunParts {
+    let clock = Arc::new(ManualClock::default());
+    RunParts::new(JobId(1), Arc::new(JobSpec::new("a", "sqlite")), Arc::new(control), clock)
+}
+
 fn context(pacer: Arc<dyn Pacer>) -> (RunContext, Receiver<PauseMark>) {
     let (marks, seen) = channel();
-    let ctx = RunContext::new(RunParts {
-        job: JobId(1),
-        attempt: 1,
-        spec: Arc::new(JobSpec::new("a", "sqlite")),
-        terms: Arc::new(JobTerms::default()),
-        member: None,
-        control: Arc::new(RunControl::new(move |mark| marks.send(mark).unwrap())),
-        pacer,
-        clock: Arc::new(ManualClock::default()),
-    });
-    (ctx, seen)
+    let mut parts = parts(RunControl::new(move |mark| marks.send(mark).unwrap()));
+    parts.pacer = pacer;
+    (RunContext::new(parts), seen)
 }
 
 #[test]
@@ -87,16 +84,9 @@ fn what_the_terms_say_of_a_phase_counts_more_than_its_executor() {
     let (phases, seen) = channel();
     let mut terms = JobTerms::default();
     terms.phases = vec![RunPhase::new("upload").pausable().floor(7).gives_back("memory", 3)];
-    let ctx = RunContext::new(RunParts {
-        job: JobId(1),
-        attempt: 1,
-        spec: Arc::new(JobSpec::new("a", "sqlite")),
-        terms: Arc::new(terms.clone()),
-        member: None,
-        control: Arc::new(RunControl::new(|_| {}).on_phase(move |phase| phases.send(phase).unwrap())),
-        pacer: Arc::new(Counting::default()),
-        clock: Arc::new(ManualClock::default()),
-    });
+    let mut parts = parts(RunControl::new(|_| {}).on_phase(move |phase| phases.send(phase).unwrap()));
+    parts.terms = Arc::new(terms.clone());
+    let ctx = RunContext::new(parts);
     ctx.phase(RunPhase::new("upload").floor(1).gives_back("io", 1));
     ctx.phase(RunPhase::new("verify").floor(1));
     let told: Vec<_> = seen.try_iter().collect();

@@ -202,7 +202,7 @@ fn a_deadline_outside_the_windows_makes_a_job_due_in_the_last_one_before() {
     let latest = rig.engine.explain(job).unwrap().latest_start;
     assert_eq!(latest, at(4) - 1.minute(), "an hour and a retry before the window ends at five");
     // At the latest start the load does not matter any more, and the danger is told while there is still a window.
-    let load = LoadState { level: LoadLevel::Peak, reason: Reason::new("peak") };
+    let load = LoadState::new(LoadLevel::Peak, Reason::new("peak"));
     rig.engine.set_load(rig.now(), Scope::Fleet, load);
     assert_eq!(wall_of_start(&mut rig, job), latest);
     let told = rig.events.iter().find(|event| matches!(event.kind, EventKind::RpoAtRisk { .. })).unwrap();
@@ -278,7 +278,7 @@ fn an_attempt_that_stands_when_its_window_ends_is_stopped_too() {
     let mut rig = with_calendar(1, hours(2, 5));
     let job = rig.submit(spec("a"), ending(WindowEnd::Stop));
     rig.run_until(at(3));
-    let load = |level| LoadState { level, reason: Reason::new("told") };
+    let load = |level| LoadState::new(level, Reason::new("told"));
     rig.engine.set_load(rig.now(), Scope::Fleet, load(LoadLevel::Peak));
     rig.step();
     let attempt = rig.running()[0];
@@ -292,7 +292,7 @@ fn one_that_finishes_goes_on_after_a_peak_outside_its_window() {
     let mut rig = with_calendar(1, hours(0, 5));
     let job = rig.submit(spec("a"), ending(WindowEnd::Finish));
     rig.step();
-    let load = |level| LoadState { level, reason: Reason::new("told") };
+    let load = |level| LoadState::new(level, Reason::new("told"));
     rig.engine.set_load(rig.now(), Scope::Fleet, load(LoadLevel::Peak));
     rig.step();
     let attempt = rig.running()[0];

@@ -31,6 +31,7 @@ const AMPLE_RATE: f64 = 0.9;
 
 /// How many jobs of a scope may run at once, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Room {
     /// Whom it concerns.
     pub scope: Scope,

@@ -169,12 +169,7 @@ fn judge(thresholds: &Thresholds, was_over: bool, reading: &Reading) -> Option<O
         return None;
     }
     // Opens below the lower share: that is what has to be reached now.
-    let measured = Measured {
-        signal: reading.signal.clone(),
-        value: utilization,
-        threshold: threshold.open_below(),
-        unit: "share".into(),
-    };
+    let measured = Measured::new(reading.signal.clone(), utilization, threshold.open_below(), "share");
     let text = format!("{} of {} is {:.0} % in use", reading.signal, reading.scope, utilization * 100.0);
     let by = utilization / threshold.close_above().max(f64::MIN_POSITIVE);
     Some(Over { by, reason: Reason::measured(text, measured) })

@@ -50,6 +50,7 @@ impl Threshold {
     "a threshold must close above a higher share than it opens below, both at least 0: got close above \
      {close_above}, open below {open_below}"
 )]
+#[non_exhaustive]
 pub struct ThresholdError {
     /// The share to close above.
     pub close_above: f64,

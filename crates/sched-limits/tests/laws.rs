@@ -68,7 +68,7 @@ fn play(law: &mut Law, clock: &ManualClock, event: &Event) -> Share {
     let off = Duration::from_millis(event.off.unsigned_abs());
     let at =
         if event.off < 0 { MonoTime::ZERO + now.mono.since(MonoTime::ZERO + off) } else { now.mono + off };
-    let share = law.step(now, event.value.map(|value| Observation { at, value, used: event.used }));
+    let share = law.step(now, event.value.map(|value| Observation::new(at, value, event.used)));
     if let Some(granted) = event.track {
         law.track(granted.min(share.share));
     }
@@ -143,7 +143,7 @@ fn run(law: &mut Law, clock: &ManualClock, seconds: u32, value: f64) -> Vec<f64>
     let step = |_| {
         clock.advance(Duration::from_secs(1));
         let now = clock.now();
-        granted = law.step(now, Some(Observation { at: now.mono, value, used: granted })).granted();
+        granted = law.step(now, Some(Observation::new(now.mono, value, granted))).granted();
         granted
     };
     (0..seconds).map(step).collect()
@@ -180,7 +180,7 @@ fn in_a_pause(config: PiConfig) -> (Law, ManualClock) {
     for _ in 0..20_000 {
         clock.advance(Duration::from_secs(1));
         let now = clock.now();
-        last = law.step(now, Some(Observation { at: now.mono, value: 0.001, used: last.granted() }));
+        last = law.step(now, Some(Observation::new(now.mono, 0.001, last.granted())));
         high |= last.share > 0.3;
         if high && last.pause.is_some() {
             return (law, clock);
@@ -198,7 +198,7 @@ fn a_signal_that_is_lost_in_a_pause_does_not_stop_backups_for_ever() {
         let mut step = |value: Option<f64>, used| {
             clock.advance(Duration::from_secs(1));
             let now = clock.now();
-            law.step(now, value.map(|value| Observation { at: now.mono, value, used }))
+            law.step(now, value.map(|value| Observation::new(now.mono, value, used)))
         };
         let silent: Vec<_> = (0..60).map(|_| step(None, 0.0).granted()).collect();
         assert_eq!(silent[..5], [0.0; 5], "held like any share");
@@ -225,7 +225,7 @@ fn what_backups_do_not_use_is_not_raised() {
         for _ in 0..300 {
             clock.advance(Duration::from_secs(1));
             let now = clock.now();
-            law.step(now, Some(Observation { at: now.mono, value: 1e-4, used: 0.001 }));
+            law.step(now, Some(Observation::new(now.mono, 1e-4, 0.001)));
         }
         let share = law.step(clock.now(), None).share;
         assert!(share <= 0.05, "{law:?}: {share}");
@@ -237,7 +237,7 @@ fn every_change_says_signal_value_target_and_law() {
     let (mut law, clock) = (laws()[0].1(), ManualClock::default());
     run(&mut law, &clock, 10, 0.002);
     let now = clock.now().plus(Duration::from_secs(1));
-    let share = law.step(now, Some(Observation { at: now.mono, value: 0.002, used: 0.0 }));
+    let share = law.step(now, Some(Observation::new(now.mono, 0.002, 0.0)));
     let measured = share.reason.measured.clone().unwrap();
     assert_eq!((measured.signal.as_str(), measured.unit.as_ref()), ("latency", "ms"));
     assert!((measured.value - 2.0).abs() < 1e-9 && (measured.threshold - 1.1).abs() < 1e-9);
@@ -261,7 +261,7 @@ fn the_least_share_is_granted_and_the_others_follow_it() {
             clock.advance(Duration::from_secs(1));
             for (law, value) in values.into_iter().enumerate() {
                 let used = laws.least().unwrap().1.granted();
-                let sample = Observation { at: clock.now().mono, value, used };
+                let sample = Observation::new(clock.now().mono, value, used);
                 laws.step(clock.now(), law, Some(sample));
             }
             let (law, least) = laws.least().unwrap();
@@ -324,7 +324,7 @@ fn a_pause_makes_no_other_law_come_down() {
     let learned = laws.add(clock.now(), Box::new(PiLaw::new(PiConfig::learned()).unwrap()));
     let fixed = laws.add(clock.now(), Box::new(AimdLaw::new(AimdConfig::new(MS)).unwrap()));
     clock.advance(Duration::from_secs(1));
-    let sample = |value| Observation { at: clock.now().mono, value, used: 0.0 };
+    let sample = |value| Observation::new(clock.now().mono, value, 0.0);
     laws.step(clock.now(), learned, Some(sample(0.001)));
     laws.step(clock.now(), fixed, Some(sample(0.0005)));
     let (law, least) = laws.least().unwrap();

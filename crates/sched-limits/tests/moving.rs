@@ -32,17 +32,10 @@ impl Clock for RealClock {
 
 fn context(clock: Arc<dyn Clock>, tree: &BandwidthTree) -> (RunContext, Arc<JobPacer>) {
     let pacer = Arc::new(tree.join(&Scope::Host("local".into()), JobShare::default()).unwrap());
-    let ctx = RunContext::new(RunParts {
-        job: JobId(1),
-        attempt: 1,
-        spec: Arc::new(JobSpec::new("a", "sqlite")),
-        terms: Arc::default(),
-        member: None,
-        control: Arc::new(RunControl::new(|_| {})),
-        pacer: pacer.clone(),
-        clock,
-    });
-    (ctx, pacer)
+    let control = Arc::new(RunControl::new(|_| {}));
+    let mut parts = RunParts::new(JobId(1), Arc::new(JobSpec::new("a", "sqlite")), control, clock);
+    parts.pacer = pacer.clone();
+    (RunContext::new(parts), pacer)
 }
 
 /// How the bytes that `copy` moves in about a second compare to the rate.

@@ -43,17 +43,10 @@ fn context(rate: u64) -> (RunContext, BandwidthTree, Receiver<PauseMark>) {
     let clock = Arc::new(RuntimeClock(Instant::now()));
     let tree = BandwidthTree::new(clock.clone(), Rate::BytesPerSec(rate));
     let (marks, seen) = channel();
-    let ctx = RunContext::new(RunParts {
-        job: JobId(1),
-        attempt: 1,
-        spec: Arc::new(JobSpec::new("a", "sqlite")),
-        terms: Arc::default(),
-        member: None,
-        control: Arc::new(RunControl::new(move |mark| marks.send(mark).unwrap())),
-        pacer: Arc::new(tree.join(&Scope::Fleet, JobShare::default()).unwrap()),
-        clock,
-    });
-    (ctx, tree, seen)
+    let control = Arc::new(RunControl::new(move |mark| marks.send(mark).unwrap()));
+    let mut parts = RunParts::new(JobId(1), Arc::new(JobSpec::new("a", "sqlite")), control, clock);
+    parts.pacer = Arc::new(tree.join(&Scope::Fleet, JobShare::default()).unwrap());
+    (RunContext::new(parts), tree, seen)
 }
 
 #[test]

@@ -49,8 +49,7 @@ impl Machine {
         for _ in 0..seconds {
             self.clock.advance(SECOND);
             let now = self.clock.now();
-            let said = law
-                .step(now, Some(Observation { at: now.mono, value: self.stalled(granted), used: granted }));
+            let said = law.step(now, Some(Observation::new(now.mono, self.stalled(granted), granted)));
             granted = if said.pause.is_some() { 0.0 } else { said.share.max(floor) };
             all.push(granted);
         }
@@ -146,7 +145,7 @@ fn nobody_is_paused_while_no_backup_runs_and_those_that_start_find_less_where_th
     let mut step = |stalled: f64, used: f64| {
         clock.advance(SECOND);
         let now = clock.now();
-        law.step(now, Some(Observation { at: now.mono, value: stalled, used }))
+        law.step(now, Some(Observation::new(now.mono, stalled, used)))
     };
     // The first look, and then a while in which nothing moves.
     (0..20).for_each(|_| drop(step(0.1, 0.0)));
@@ -196,7 +195,7 @@ fn what_backups_do_while_they_move_nothing_is_not_taken_for_the_machine() {
     for _ in 0..600 {
         machine.clock.advance(SECOND);
         let now = machine.clock.now();
-        law.step(now, Some(Observation { at: now.mono, value: 0.85, used: 0.0 }));
+        law.step(now, Some(Observation::new(now.mono, 0.85, 0.0)));
     }
     let known = law.stalled_alone().unwrap();
     assert!((known - before).abs() < 0.1, "{known} after {before}");
@@ -214,7 +213,7 @@ fn what_another_law_says_while_nothing_runs_does_not_outlast_that() {
     for _ in 0..120 {
         machine.clock.advance(SECOND);
         let now = machine.clock.now();
-        law.step(now, Some(Observation { at: now.mono, value: 0.3, used: 0.0 }));
+        law.step(now, Some(Observation::new(now.mono, 0.3, 0.0)));
         law.track(0.0);
     }
     // The other one has nothing against it any more.

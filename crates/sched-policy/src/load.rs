@@ -9,11 +9,19 @@ use crate::config::value::{Keys, Shape, Value, keys, read_table};
 ///
 /// In the unit of the signal; a share from 0 to 1 for one that tells how much there is.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LoadLimit {
     /// Above this nothing starts that can wait.
     pub close_above: f64,
     /// Below this it starts again.
     pub open_below: f64,
+}
+
+impl LoadLimit {
+    /// A limit; `open_below` has to be less than `close_above`, which is looked at where a policy takes it.
+    pub fn new(close_above: f64, open_below: f64) -> Self {
+        Self { close_above, open_below }
+    }
 }
 
 keys! {

@@ -44,6 +44,7 @@ one_of!(
 
 /// A part of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Phase {
     /// The name under which the executor announces it.
     pub name: String,
@@ -51,6 +52,13 @@ pub struct Phase {
     pub tolerates: Tolerance,
     /// The rate below which slowing it does harm. 0: none.
     pub floor: ByteRate,
+}
+
+impl Phase {
+    /// A part of a run, with the rate below which slowing it does harm; 0: none.
+    pub fn new(name: impl Into<String>, tolerates: Tolerance, floor: ByteRate) -> Self {
+        Self { name: name.into(), tolerates, floor }
+    }
 }
 
 impl From<&Phase> for RunPhase {

@@ -27,6 +27,7 @@ pub struct Zone(TimeZone);
         None => "write such as \"Europe/Berlin\"".to_owned(),
     }
 )]
+#[non_exhaustive]
 pub struct UnknownZone {
     /// The name.
     pub name: String,

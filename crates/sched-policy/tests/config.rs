@@ -49,8 +49,8 @@ fn problems_are_told_as_people_see_them() {
 
 /// A configuration in which every key of every table is said.
 fn everything() -> Config {
-    let limit = LoadLimit { close_above: 2.5, open_below: 0.5 };
-    let phase = |name: &str, tolerates, floor| Phase { name: name.into(), tolerates, floor: ByteRate(floor) };
+    let limit = LoadLimit::new(2.5, 0.5);
+    let phase = |name: &str, tolerates, floor| Phase::new(name, tolerates, ByteRate(floor));
     let mut profile = Profile::new()
         .priority(sched_core::Priority::High)
         .rpo(secs(5400))

@@ -216,7 +216,7 @@ fn judge(facts: &Facts, answers: &[Answer], violations: &mut Vec<Violation>) {
 
 fn judge_reading(reading: &LoadReading, violations: &mut Vec<Violation>) {
     let states = [&reading.state].into_iter().chain(reading.technologies.iter().map(|(_, state)| state));
-    for Reason { text, measured } in states.map(|state| &state.reason) {
+    for Reason { text, measured, .. } in states.map(|state| &state.reason) {
         if text.trim().is_empty() {
             violations.push(Violation::Reasonless);
         }

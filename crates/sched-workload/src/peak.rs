@@ -67,6 +67,7 @@ impl Default for PeakSettings {
     "a peak needs 0 <= median_below < median_above, 0 <= sum_below < sum_above < 30, least_deviation > 0, a positive \
      stale_after and a cap that is not negative; got {0:?}"
 )]
+#[non_exhaustive]
 pub struct PeakSettingsError(pub PeakSettings);
 
 impl PeakSettings {
@@ -264,13 +265,13 @@ impl PeakDetector {
         }
         if let Some(cap) = self.settings.cap.filter(|cap| seen.load >= *cap) {
             let reason = measured("the load is at the cap", seen.load, cap);
-            return Some(LoadState { level: LoadLevel::Peak, reason });
+            return Some(LoadState::new(LoadLevel::Peak, reason));
         }
         let Some(usual) = seen.usual else {
             let cap = self.settings.cap?;
             let reason =
                 measured("the load is below the cap; what is usual is not learned yet", seen.load, cap);
-            return Some(LoadState { level: LoadLevel::Calm, reason });
+            return Some(LoadState::new(LoadLevel::Calm, reason));
         };
         let PeakSettings { median_above, sum_above, .. } = self.settings;
         let rising = self.median() > median_above / 2.0 && self.sum > sum_above / 2.0;
@@ -280,7 +281,7 @@ impl PeakDetector {
             (false, false) => (LoadLevel::Calm, "as usual at this hour"),
         };
         let threshold = usual + self.level + median_above * seen.deviation;
-        Some(LoadState { level, reason: measured(what, seen.load, threshold.max(0.0)) })
+        Some(LoadState::new(level, measured(what, seen.load, threshold.max(0.0))))
     }
 }
 
@@ -290,7 +291,7 @@ fn known_count(deviations: &[f32; 24]) -> f32 {
 
 fn measured(text: &'static str, value: f32, threshold: f32) -> Reason {
     let (value, threshold) = (f64::from(value), f64::from(threshold));
-    Reason::measured(text, Measured { signal: "load".into(), value, threshold, unit: "".into() })
+    Reason::measured(text, Measured::new("load", value, threshold, ""))
 }
 
 #[cfg(test)]

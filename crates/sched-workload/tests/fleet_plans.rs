@@ -66,7 +66,7 @@ fn who_is_due_stays_due_and_counts_from_now_on() {
 
 #[test]
 fn slots_are_filled_and_not_exceeded_whatever_the_runs_send() {
-    let settings = PlanSettings { prompt: true, ..PlanSettings::default() };
+    let settings = PlanSettings::default().prompt(true);
     let mut fleet = FleetPlanner::new(settings, at(1320)).unwrap();
     let slots = fleet.add_slots(3);
     let links = LinkSet::new([slots]).unwrap();

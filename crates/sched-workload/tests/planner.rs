@@ -163,6 +163,7 @@ proptest! {
             Fit::Outside => prop_assert!(may_override && !opens_in_time && plan.start == at(last)),
             Fit::Overdue => prop_assert!((may_override || opens) && last < now && plan.start == at(now)),
             Fit::Late => prop_assert!(!may_override && opens && !opens_in_time && last < minute(plan.start)),
+            other => prop_assert!(false, "{other:?}"),
         }
     }
 
@@ -197,7 +198,7 @@ proptest! {
         duration in 15..300_i64,
         seed: u64,
     ) {
-        let settings = PlanSettings { min_gain: gain, hysteresis: 0.0, prompt: true, ..PlanSettings::default() };
+        let settings = PlanSettings::default().min_gain(gain).hysteresis(0.0).prompt(true);
         let ledger = LinkLedger::new(&settings, at(0));
         let mut planner = Planner::new(settings).unwrap();
         // Noise that changes the difference between two costs, in multiples of the mean, by a quarter of the gain.
@@ -398,7 +399,7 @@ fn what_would_overflow_a_slot_is_not_entered_and_not_taken_out() {
 #[test]
 fn the_prompt_wait_only_for_what_gains() {
     let ledger = LinkLedger::new(&exact(), at(0));
-    let settings = PlanSettings { prompt: true, min_gain: 0.1, ..exact() };
+    let settings = exact().prompt(true).min_gain(0.1);
     let mut planner = Planner::new(settings).unwrap();
     let mut start = |current: Option<i64>, means: &[f32]| {
         let forecast = forecast(0, 60, means, 0.0);
@@ -423,7 +424,7 @@ fn the_prompt_wait_only_for_what_gains() {
 
 #[test]
 fn a_start_as_dear_as_what_a_plan_is_given_up_for_is_taken_once_or_never() {
-    let settings = PlanSettings { min_gain: 0.05, prompt: true, ..PlanSettings::default() };
+    let settings = PlanSettings::default().min_gain(0.05).prompt(true);
     let ledger = LinkLedger::new(&settings, at(0));
     let mut planner = Planner::new(settings).unwrap();
     let (mut current, mut moves) = (None, 0);

@@ -55,7 +55,7 @@ impl BusinessHours {
 
 impl Hours {
     fn new(now: Now, name: CalendarName, calendar: Arc<dyn Calendar>) -> Self {
-        let state = LoadState { level: LoadLevel::Calm, reason: Reason::new("not looked at yet") };
+        let state = LoadState::new(LoadLevel::Calm, Reason::new("not looked at yet"));
         let scope = Scope::Calendar(name);
         Self { scope, calendar, state, from: None, until: None, next: now.mono }
     }
@@ -78,7 +78,7 @@ impl Hours {
             CalendarState::Open => (LoadLevel::Busy, format!("business hours of {}{ends}", self.scope)),
             _ => (LoadLevel::Calm, format!("no business hours of {}{ends}", self.scope)),
         };
-        self.state = LoadState { level, reason: Reason::new(text) };
+        self.state = LoadState::new(level, Reason::new(text));
         (self.from, self.until) = (stretch.from, stretch.until);
         let left = stretch.until.map_or(LOOKED_AT, |until| wall_until(now.wall, until));
         // A stretch that is over when it begins is looked at again and again, but not at once.

@@ -138,7 +138,7 @@ mod tests {
         let (complaints, heard) = unbounded();
         let now = ManualClock::default().now();
         let say = move |guard: &mut Guard, value| {
-            guard.step(now, Some(Observation { at: now.mono, value, used: 0.0 })).share
+            guard.step(now, Some(Observation::new(now.mono, value, 0.0))).share
         };
         (Guard::new("cpu".into(), Box::new(Puppet), complaints), say, heard)
     }

@@ -250,12 +250,7 @@ mod tests {
             clock.advance(SECOND);
             let window = window(at);
             let value = window.quantile(0.99);
-            let latency = LatencyReading {
-                value,
-                target: Duration::from_millis(10),
-                quantile: 0.99,
-                samples: window.samples(),
-            };
+            let latency = LatencyReading::new(value, Duration::from_millis(10), 0.99, window.samples());
             helm.latency(clock.now(), &terms, (&latency, Some(&window)), &rates);
             let mut directives = Vec::new();
             helm.publish(&mut directives);

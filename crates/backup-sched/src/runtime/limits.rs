@@ -94,7 +94,7 @@ impl LoadLimits {
             let source = (told.source.clone(), told.signal.clone());
             let known = self.over.get(&key);
             let (was_closed, was_over) = (known.is_some(), known.is_some_and(|it| it.contains_key(&source)));
-            let LoadLimit { close_above, open_below } = watch.limit;
+            let LoadLimit { close_above, open_below, .. } = watch.limit;
             let over = if was_over { told.value >= open_below } else { told.value > close_above };
             if over {
                 let by = told.value / close_above.abs().max(f64::MIN_POSITIVE);
@@ -141,14 +141,14 @@ impl LoadLimits {
 
 impl Watch {
     fn reason(&self, told: Told<'_>) -> Reason {
-        let LoadLimit { close_above, open_below } = self.limit;
+        let LoadLimit { close_above, open_below, .. } = self.limit;
         let text = format!(
             "{} of {} keeps starts back from over {close_above} until it is below {open_below}, as {} says",
             told.signal, told.scope, self.said_by
         );
-        let (signal, unit) = (told.signal.clone(), told.unit.to_owned().into());
+        let (signal, unit) = (told.signal.clone(), told.unit.to_owned());
         // That is what has to be reached now.
-        Reason::measured(text, Measured { signal, value: told.value, threshold: open_below, unit })
+        Reason::measured(text, Measured::new(signal, told.value, open_below, unit))
     }
 }
 
@@ -157,12 +157,12 @@ fn busy(
     all: &BTreeMap<(SignalName, SignalName), Over>,
 ) -> Option<Directive> {
     let worst = all.values().max_by(|a, b| a.by.total_cmp(&b.by))?;
-    let state = LoadState { level: LoadLevel::Busy, reason: worst.reason.clone() };
+    let state = LoadState::new(LoadLevel::Busy, worst.reason.clone());
     Some(Directive::LoadOf(scope.clone(), sensitivity.clone(), state))
 }
 
 fn calm((scope, sensitivity): (Scope, SensitivityName), why: &'static str) -> Directive {
-    let state = LoadState { level: LoadLevel::Calm, reason: Reason::new(why) };
+    let state = LoadState::new(LoadLevel::Calm, Reason::new(why));
     Directive::LoadOf(scope, sensitivity, state)
 }
 

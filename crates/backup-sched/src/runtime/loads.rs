@@ -71,7 +71,7 @@ impl Loads {
 
 /// Neither busy nor a peak, for that reason.
 pub(super) fn calm(why: &'static str) -> LoadState {
-    LoadState { level: LoadLevel::Calm, reason: Reason::new(why) }
+    LoadState::new(LoadLevel::Calm, Reason::new(why))
 }
 
 fn worst(said: &[(Source, LoadState)]) -> Option<&LoadState> {
@@ -85,7 +85,7 @@ mod tests {
 
     fn say(loads: &mut Loads, source: Source, host: &str, level: LoadLevel, why: &str) -> Vec<String> {
         let mut directives = Vec::new();
-        let state = LoadState { level, reason: Reason::new(why.to_owned()) };
+        let state = LoadState::new(level, Reason::new(why.to_owned()));
         loads.say(source, (Scope::Host(host.into()), None), &state, &mut directives);
         let text = |directive| match directive {
             Directive::Load(scope, None, state) => format!("{scope} {}: {}", state.level, state.reason),

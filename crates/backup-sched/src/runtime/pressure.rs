@@ -51,7 +51,7 @@ fn loads(verdicts: Vec<Verdict>) -> Vec<(Subject, LoadState)> {
     let load = |verdict| {
         let Verdict::Capacity { scope, state } = verdict else { return None };
         let state = match state {
-            CapacityState::Closed { reason } => LoadState { level: LoadLevel::Busy, reason },
+            CapacityState::Closed { reason } => LoadState::new(LoadLevel::Busy, reason),
             CapacityState::Open => calm("every signal is below its threshold again"),
         };
         Some(((scope, None), state))

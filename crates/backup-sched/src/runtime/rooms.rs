@@ -143,7 +143,7 @@ impl Rooms {
     }
 
     fn follow(&mut self, room: Room) -> Vec<Directive> {
-        let Room { scope, jobs, reason } = room.clone();
+        let Room { scope, jobs, reason, .. } = room.clone();
         let told = Directive::Note(EventKind::RoomChanged { scope, jobs, reason });
         std::iter::once(told).chain(self.set(room)).collect()
     }
@@ -152,7 +152,7 @@ impl Rooms {
         if !self.enforce {
             return vec![];
         }
-        let Room { scope, jobs, reason } = room;
+        let Room { scope, jobs, reason, .. } = room;
         let mut directives = vec![Directive::Room(scope.clone(), jobs.max(1), reason.clone())];
         let was_full = match jobs {
             0 => self.full.insert(scope.clone(), reason),

@@ -409,7 +409,7 @@ mod tests {
         let mut signals = signals(&clock);
         let mut rates = Rates::new(std::sync::Arc::new(clock.clone()), Some(1_000), true);
         let mut say = |signals: &mut Signals, feels: &[(&str, LoadLevel)]| {
-            let state = |level| LoadState { level, reason: Reason::new("told by a test") };
+            let state = |level| LoadState::new(level, Reason::new("told by a test"));
             let mut reading = LoadReading::new(LoadLevel::Calm, Reason::new("told by a test"));
             reading.technologies =
                 feels.iter().map(|(name, level)| ((*name).into(), state(*level))).collect();

@@ -130,7 +130,7 @@ impl Steering {
             let used = if passed > 0.0 { bytes / passed / self.scale.full as f64 } else { 0.0 };
             listener.period = Some(heard.period);
             (listener.stepped, listener.sampled, listener.moved) = (now.mono, now.mono, moved);
-            self.laws.step(now, law, Some(Observation { at: now.mono, value: heard.value, used }));
+            self.laws.step(now, law, Some(Observation::new(now.mono, heard.value, used)));
         }
     }
 

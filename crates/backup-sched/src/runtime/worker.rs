@@ -73,7 +73,7 @@ fn run_one(Work { executor, ctx, attempt, unclean }: Work, commands: &Sender<Com
     });
     let bytes = ctx.control().progress().done_bytes;
     drop(ctx);
-    drop(commands.send(Command::Ended(attempt, AttemptEnd { bytes, result })));
+    drop(commands.send(Command::Ended(attempt, AttemptEnd::new(bytes, result))));
 }
 
 /// What a caught panic said.

@@ -53,6 +53,7 @@ pub enum Cancellation {
 /// assert_eq!(order.to_string(), "ana: moving the rack (until 2026-03-01T06:00:00Z)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Order {
     /// Who.
     pub author: String,
@@ -86,7 +87,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// What the surroundings must do.
+/// What the surroundings must do. All of it: so this can be matched to the end, and another variant is a breaking change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Start an attempt; answer with [`Engine::started`](super::Engine::started), then [`Engine::ended`](super::Engine::ended).
@@ -124,6 +125,7 @@ pub struct AttemptId {
 
 /// An attempt to be started.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct StartOrder {
     /// The attempt.
     pub attempt: AttemptId,
@@ -140,9 +142,17 @@ pub struct StartOrder {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AttemptEnd {
     /// Bytes moved, as far as known.
     pub bytes: u64,
     /// The result.
     pub result: Result<(), RunError>,
+}
+
+impl AttemptEnd {
+    /// An end after so many bytes.
+    pub fn new(bytes: u64, result: Result<(), RunError>) -> Self {
+        Self { bytes, result }
+    }
 }

@@ -274,6 +274,7 @@ impl fmt::Debug for RunControl {
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes done, as reported; what went through the pacer when nothing was reported.
     pub done_bytes: u64,

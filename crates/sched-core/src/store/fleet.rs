@@ -73,7 +73,8 @@ pub trait FleetMember: fmt::Debug + Send {
 }
 
 /// What a scheduler tells others at each beat.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct FleetReport {
     /// Shares that it has been asked to give up, or could not keep, and of which nothing is left here: others may have them.
     pub clear: BTreeSet<u32>,
@@ -110,7 +111,8 @@ pub enum FleetNews {
 }
 
 /// A share that was taken over, with all that is kept of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TakenShare {
     /// The share.
     pub share: u32,
@@ -122,6 +124,13 @@ pub struct TakenShare {
     pub jobs: Vec<JobEntry>,
     /// What else is kept.
     pub facts: Vec<Entry>,
+}
+
+impl TakenShare {
+    /// A share of which nothing is kept.
+    pub fn new(share: u32, epoch: i64, owner: i64) -> Self {
+        Self { share, epoch, owner, jobs: Vec::new(), facts: Vec::new() }
+    }
 }
 
 /// Something that is asked of the owner of a share, answered once.
@@ -150,6 +159,7 @@ pub enum Ask {
 
 /// A limit that spans schedulers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SharedLimit {
     /// The place: the fleet, or a link.
     pub place: Scope,
@@ -160,6 +170,11 @@ pub struct SharedLimit {
 }
 
 impl SharedLimit {
+    /// So much of a resource, or without one so many bytes a second, for all at a place.
+    pub fn new(place: Scope, resource: Option<ResourceName>, total: u64) -> Self {
+        Self { place, resource, total }
+    }
+
     /// What it is called in the store.
     pub fn name(&self) -> String {
         match &self.resource {

@@ -95,7 +95,7 @@ impl World {
 
     pub(crate) fn finish(&mut self, attempt: AttemptId, result: Result<(), RunError>) {
         self.under_way.retain(|other| *other != attempt);
-        assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result }));
+        assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd::new(1, result)));
     }
 
     /// Every job is let run until none is left.

@@ -91,7 +91,7 @@ impl Rig {
 
     pub(crate) fn finish(&mut self, attempt: AttemptId, result: Result<(), RunError>) {
         self.under_way.retain(|a| *a != attempt);
-        assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd { bytes: 1, result }));
+        assert!(self.engine.ended(self.clock.now(), attempt, AttemptEnd::new(1, result)));
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Event(event) => self.events.push(event),

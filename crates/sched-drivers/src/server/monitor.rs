@@ -288,7 +288,7 @@ fn judge(config: &MonitorConfig, status: &ServerStatus) -> Result<Judged, Detect
         if worst.as_ref().is_none_or(|worst| pressure > worst.pressure) {
             let kind = pattern.map_or(String::new(), |pattern| format!(", mostly {pattern}"));
             let text = format!("{:.0} requests at work, {rate:.0} a second{kind}", status.active);
-            let measured = Measured { signal: signal.into(), value, threshold, unit: unit.into() };
+            let measured = Measured::new(signal, value, threshold, unit);
             worst = Some(Judged { pressure, text, measured });
         }
     }

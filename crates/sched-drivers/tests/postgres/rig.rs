@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sched_core::{InstanceName, JobId, JobSpec, ManualClock, RunContext, RunControl, RunParts, Unpaced};
+use sched_core::{InstanceName, JobId, JobSpec, ManualClock, RunContext, RunControl, RunParts};
 use sched_drivers::command::ProcessMark;
 use sched_drivers::destination::{ArtifactWriter, BackupId, BackupSink, Destination, LocalDirectory};
 use sched_drivers::postgres::PostgresServer;
@@ -78,16 +78,9 @@ pub(crate) fn context() -> RunContext {
 /// An attempt that tells the phases as they begin.
 pub(crate) fn context_that_tells(phase: impl Fn(&str) + Send + Sync + 'static) -> RunContext {
     let control = RunControl::new(|_| {}).on_phase(move |begun| phase(&begun.name));
-    RunContext::new(RunParts {
-        job: JobId(7),
-        attempt: 1,
-        spec: Arc::new(JobSpec::new("shop", "postgresql")),
-        terms: Arc::default(),
-        member: None,
-        control: Arc::new(control),
-        pacer: Arc::new(Unpaced),
-        clock: Arc::new(ManualClock::default()),
-    })
+    let spec = Arc::new(JobSpec::new("shop", "postgresql"));
+    let clock = Arc::new(ManualClock::default());
+    RunContext::new(RunParts::new(JobId(7), spec, Arc::new(control), clock))
 }
 
 /// Customers, until dropped.

@@ -84,17 +84,10 @@ impl Attempt {
 
     fn made(spec: JobSpec, open_to: u64, attempt: u32, control: RunControl) -> Self {
         let dam = Dam::new(open_to);
-        let ctx = RunContext::new(RunParts {
-            job: JobId(7),
-            attempt,
-            spec: Arc::new(spec),
-            terms: Arc::default(),
-            member: None,
-            control: Arc::new(control),
-            pacer: Arc::clone(&dam) as Arc<dyn Pacer>,
-            clock: Arc::new(RealClock),
-        });
-        Self { ctx, dam }
+        let mut parts = RunParts::new(JobId(7), Arc::new(spec), Arc::new(control), Arc::new(RealClock));
+        parts.attempt = attempt;
+        parts.pacer = Arc::clone(&dam) as Arc<dyn Pacer>;
+        Self { ctx: RunContext::new(parts), dam }
     }
 
     pub(crate) fn free(spec: JobSpec) -> Self {

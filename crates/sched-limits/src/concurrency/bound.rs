@@ -135,16 +135,16 @@ impl Bound {
                     jobs => (f64::from(jobs) + 1.0 - f64::from(*running)).max(0.0),
                 };
                 let threshold = (threshold.open_below() - more * job).max(0.0);
-                let unit = "share".into();
-                (text, Measured { signal: signal.clone(), value: *utilization, threshold, unit })
+                let unit = "share";
+                (text, Measured::new(signal.clone(), *utilization, threshold, unit))
             }
             Seen::Rate { rate, job } => {
                 let each = Rate::BytesPerSec(*job as u64);
                 let rate_shown = Rate::BytesPerSec(*rate);
                 let text = format!("a rate of {rate_shown} feeds {jobs} {noun} of {each} each");
                 let threshold = f64::from(jobs) * job;
-                let unit = "bytes/s".into();
-                (text, Measured { signal: "rate".into(), value: *rate as f64, threshold, unit })
+                let unit = "bytes/s";
+                (text, Measured::new("rate", *rate as f64, threshold, unit))
             }
         };
         if self.lost.is_some() {

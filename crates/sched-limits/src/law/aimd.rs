@@ -88,12 +88,7 @@ impl AimdLaw {
             self.share = (self.share + increase * periods).min(cap);
         }
         self.granted = self.share;
-        let measured = Measured {
-            signal: "latency".into(),
-            value: sample.value * 1e3,
-            threshold: target * 1e3,
-            unit: "ms".into(),
-        };
+        let measured = Measured::new("latency", sample.value * 1e3, target * 1e3, "ms");
         let text = format!("{NAME}: {:.1} % of the ceiling", self.share * 100.0);
         Share::new(self.share, Reason::measured(text, measured))
     }

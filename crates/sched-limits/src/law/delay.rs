@@ -88,12 +88,12 @@ impl DelayLaw {
             self.share = moved.clamp(0.0, self.config.cap);
         }
         self.granted = self.share;
-        let measured = Measured {
-            signal: "latency".into(),
-            value: sample.value * 1e3,
-            threshold: if base.is_finite() { (base + target) * 1e3 } else { target * 1e3 },
-            unit: "ms".into(),
-        };
+        let measured = Measured::new(
+            "latency",
+            sample.value * 1e3,
+            if base.is_finite() { (base + target) * 1e3 } else { target * 1e3 },
+            "ms",
+        );
         let text = format!("{NAME}: {:.1} % of the ceiling", self.share * 100.0);
         Share::new(self.share, Reason::measured(text, measured))
     }

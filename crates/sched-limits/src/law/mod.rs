@@ -39,6 +39,7 @@ const DEMAND_FROM: f64 = 0.8;
 
 /// One reading of the signal that a law steers by.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Observation {
     /// When it was taken.
     pub at: MonoTime,
@@ -48,6 +49,13 @@ pub struct Observation {
     /// The share that backups really used since the sample before. Far below what was granted, a higher grant would
     /// change nothing, so laws do not raise it.
     pub used: f64,
+}
+
+impl Observation {
+    /// A value in the law's unit, and the share that backups used since the one before.
+    pub fn new(at: MonoTime, value: f64, used: f64) -> Self {
+        Self { at, value, used }
+    }
 }
 
 /// What a law says: a share of the ceiling, and why.
@@ -109,6 +117,7 @@ pub trait ControlLaw: Send + fmt::Debug {
 /// A setting that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("{field} is {value}; it must be {right}")]
+#[non_exhaustive]
 pub struct LawError {
     /// Which setting.
     pub field: &'static str,

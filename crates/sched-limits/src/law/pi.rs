@@ -226,12 +226,7 @@ impl PiLaw {
     }
 
     fn say(&self, latency: f64, ln_target: f64) -> Share {
-        let measured = Measured {
-            signal: "latency".into(),
-            value: latency * 1e3,
-            threshold: ln_target.exp() * 1e3,
-            unit: "ms".into(),
-        };
+        let measured = Measured::new("latency", latency * 1e3, ln_target.exp() * 1e3, "ms");
         let text = format!("{NAME}: {:.1} % of the ceiling", self.share * 100.0);
         Share::new(self.share, Reason::measured(text, measured))
     }

@@ -208,12 +208,7 @@ impl PressureLaw {
 
     fn say(&mut self, stalled: f64, share: f64, alone: f64) -> Share {
         self.granted = share;
-        let measured = Measured {
-            signal: "pressure".into(),
-            value: stalled,
-            threshold: self.threshold(alone),
-            unit: "share of time stalled".into(),
-        };
+        let measured = Measured::new("pressure", stalled, self.threshold(alone), "share of time stalled");
         let text = format!("{NAME}: {:.1} % of the ceiling", share * 100.0);
         Share::new(share, Reason::measured(text, measured))
     }

@@ -10,6 +10,7 @@ use super::{ControlLaw, LawError, Observation, Share, within};
 
 /// From a time of the day on, a share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PlanEntry {
     /// From when, in the plan's offset.
     pub from: Time,
@@ -18,6 +19,20 @@ pub struct PlanEntry {
     /// On which days, 1 for Monday to 7 for Sunday; empty means all.
     #[serde(default)]
     pub days: Vec<i8>,
+}
+
+impl PlanEntry {
+    /// A share from 0 to 1, from a time on, on every day.
+    pub fn new(from: Time, share: f64) -> Self {
+        Self { from, share, days: Vec::new() }
+    }
+
+    /// Sets on which days, 1 for Monday to 7 for Sunday; none means all.
+    #[must_use]
+    pub fn on(mut self, days: impl IntoIterator<Item = i8>) -> Self {
+        self.days = days.into_iter().collect();
+        self
+    }
 }
 
 /// A week of shares, as data. Each entry holds until the next one; the last one of the week goes on into the first
@@ -35,6 +50,7 @@ pub struct PlanEntry {
 /// assert_eq!(plan.share_at("2026-01-05T10:00:00Z".parse().unwrap()), 0.0);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Plan {
     /// Entries in any order, at least one.
     pub entries: Vec<PlanEntry>,
@@ -44,10 +60,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan of these entries, whose times are told in UTC.
+    pub fn new(entries: impl IntoIterator<Item = PlanEntry>) -> Self {
+        Self { entries: entries.into_iter().collect(), utc_offset_hours: 0 }
+    }
+
     /// A plan for every day, in UTC.
     pub fn daily(entries: impl IntoIterator<Item = (Time, f64)>) -> Self {
-        let entry = |(from, share)| PlanEntry { from, share, days: Vec::new() };
-        Self { entries: entries.into_iter().map(entry).collect(), utc_offset_hours: 0 }
+        Self::new(entries.into_iter().map(|(from, share)| PlanEntry::new(from, share)))
+    }
+
+    /// Sets how many hours east of UTC the entries' times are told in.
+    #[must_use]
+    pub fn utc_offset_hours(mut self, hours: i8) -> Self {
+        self.utc_offset_hours = hours;
+        self
     }
 
     /// Whether the plan makes sense.

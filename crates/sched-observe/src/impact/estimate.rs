@@ -10,6 +10,7 @@ const FEWEST: usize = 6;
 
 /// Latency with backups over latency without, and its confidence interval at 95 %.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Ratio {
     /// The estimate; 1 is no effect.
     pub value: f64,

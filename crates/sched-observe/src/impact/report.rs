@@ -13,6 +13,7 @@ use super::verdict::{LatencyEvent, Tally, Verdict};
 /// Latency with backups over latency without, at three quantiles, each with its interval; `None` where there were too
 /// few comparisons for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Ratios {
     /// Of the medians.
     pub p50: Option<Ratio>,
@@ -36,6 +37,7 @@ impl Ratios {
 /// What a ratio was measured against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Basis {
     /// Nothing yet.
     #[default]
@@ -48,6 +50,7 @@ pub enum Basis {
 
 /// Latencies that were recorded in one kind of moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Latencies {
     /// Requests.
     pub samples: u64,

@@ -120,6 +120,7 @@ impl Default for ImpactSettings {
 /// Settings that make no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} must be {right}")]
+#[non_exhaustive]
 pub struct ImpactSettingsError {
     /// Which.
     pub field: &'static str,

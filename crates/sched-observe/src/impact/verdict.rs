@@ -72,6 +72,7 @@ pub struct LatencyEvent {
 
 /// How many backups there were, and how many latency events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Tally {
     /// Backups that have ended.
     pub backups: u64,

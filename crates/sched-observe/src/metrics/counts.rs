@@ -315,7 +315,7 @@ mod tests {
                     Output::Start(order) => {
                         engine.started(clock.now(), order.attempt);
                         clock.advance(Duration::from_secs(4000));
-                        let end = sched_core::AttemptEnd { bytes: 500, result: Ok(()) };
+                        let end = sched_core::AttemptEnd::new(500, Ok(()));
                         engine.ended(clock.now(), order.attempt, end);
                     }
                     _ => {}

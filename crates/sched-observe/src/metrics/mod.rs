@@ -36,6 +36,7 @@ pub struct Metric {
 /// What kind of number a [`Metric`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MetricKind {
     /// Only grows, from 0 at the start of the process.
     Counter,
@@ -58,6 +59,7 @@ pub struct Sample {
 /// The value of a [`Sample`].
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum SampleValue {
     /// Of a counter or gauge.
     Number(f64),

@@ -8,6 +8,7 @@ use crate::nearest;
 /// Why a text is no rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at {at}: {what}")]
+#[non_exhaustive]
 pub struct RuleError {
     /// Which character, from 1.
     pub at: usize,

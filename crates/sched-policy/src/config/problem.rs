@@ -18,6 +18,7 @@ const WIDEST: usize = 160;
 /// Whether a problem keeps the configuration from being used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Severity {
     /// It cannot be used.
     Error,

@@ -23,6 +23,7 @@ pub enum Jitter {
 /// A text that says nothing about a spread.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is neither \"auto\" nor a duration such as \"30min\"")]
+#[non_exhaustive]
 pub struct JitterError {
     /// What was found.
     pub found: String,

@@ -52,6 +52,7 @@ pub struct Recurrence {
 /// What becomes of a slot that comes while the former backup of the instance has not ended. Two never run at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Overlap {
     /// All that came meanwhile make one, right after the former.
     #[default]
@@ -64,6 +65,7 @@ pub enum Overlap {
 /// `"6h"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Misfire {
     /// All that were missed make one, at once, however late.
     #[default]
@@ -77,6 +79,7 @@ pub enum Misfire {
 /// A text that says nothing about missed slots.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is neither \"coalesce\", nor \"skip\", nor how late is not too late, such as \"6h\"")]
+#[non_exhaustive]
 pub struct MisfireError {
     /// What was found.
     pub found: String,

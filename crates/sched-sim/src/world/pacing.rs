@@ -60,7 +60,7 @@ impl Laws {
             mono: MonoTime::ZERO + Duration::from_secs_f64(at),
             wall: wall_plus(crate::MONDAY, Duration::from_secs_f64(at)),
         };
-        let sample = Observation { at: now.mono, value: IDLE.as_secs_f64() * slowness * noise, used };
+        let sample = Observation::new(now.mono, IDLE.as_secs_f64() * slowness * noise, used);
         law.step(now, Some(sample)).granted()
     }
 }

@@ -307,7 +307,7 @@ impl<'a> Desk<'a> {
             let (rpo, n) = (entry.terms.rpo.as_secs_f64(), entry.instance);
             self.next.push((world.now() + rpo * 0.5 * self.rng.f64(), n, entry.kind));
         }
-        let end = AttemptEnd { bytes: finished.bytes as u64, result };
+        let end = AttemptEnd::new(finished.bytes as u64, result);
         ensure(self.engine.ended(moment(world), attempt, end), || format!("{attempt:?} ends unheard"))?;
         self.book.read_moments(&self.engine);
         self.over.push(attempt);
@@ -326,7 +326,7 @@ impl<'a> Desk<'a> {
                 _ => LoadLevel::Busy,
             };
             let before = self.book.loads.insert(scope.clone(), level).unwrap_or_default();
-            let state = LoadState { level, reason: Reason::new("as its probe says") };
+            let state = LoadState::new(level, Reason::new("as its probe says"));
             self.engine.set_load(now, scope.clone(), state);
             if level < before {
                 self.book.opened(&scope);

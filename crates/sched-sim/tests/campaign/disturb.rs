@@ -128,7 +128,7 @@ impl Desk<'_> {
         let stale: Vec<_> = over.chain(next).collect();
         let now = moment(world);
         for attempt in stale {
-            let end = AttemptEnd { bytes: 9, result: Ok(()) };
+            let end = AttemptEnd::new(9, Ok(()));
             let heard = self.engine.started(now, attempt)
                 || self.engine.paused(now, attempt)
                 || self.engine.resumed(now, attempt)

@@ -131,14 +131,14 @@ impl SharedConfig {
     /// count. All schedulers should say the same; what is said last counts. Default: none, and each scheduler has as much as
     /// it is told.
     pub fn limit(mut self, place: Scope, resource: impl Into<ResourceName>, total: u64) -> Self {
-        self.limits.push(SharedLimit { place, resource: Some(resource.into()), total });
+        self.limits.push(SharedLimit::new(place, Some(resource.into()), total));
         self
     }
 
     /// The bytes a second that all backups of all schedulers together may move at a place, divided like a
     /// [`limit`](Self::limit). One that has no part yet may move a byte a second.
     pub fn rate_limit(mut self, place: Scope, bytes_per_sec: u64) -> Self {
-        self.limits.push(SharedLimit { place, resource: None, total: bytes_per_sec });
+        self.limits.push(SharedLimit::new(place, None, bytes_per_sec));
         self
     }
 

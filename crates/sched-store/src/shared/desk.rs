@@ -155,7 +155,7 @@ mod tests {
         let (host, cluster): (HostName, GroupName) = ("db-1".into(), "pg-main".into());
         let of = |name: &str| share_of_name(name, 64);
         let own = |share| {
-            desk.own(&TakenShare { share, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() });
+            desk.own(&TakenShare::new(share, 1, 1));
         };
         let place = || {
             let week = Entry::Week(Scope::Host(host.clone()), None);
@@ -178,7 +178,7 @@ mod tests {
     fn desk_with(shares: &[u32]) -> Desk {
         let desk = Desk::new(64, Lease::new(Duration::from_secs(15)));
         for share in shares {
-            desk.own(&TakenShare { share: *share, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() });
+            desk.own(&TakenShare::new(*share, 1, 1));
         }
         desk
     }
@@ -189,7 +189,9 @@ mod tests {
         let desk = desk_with(&[]);
         let week = Entry::Week(Scope::Host(host.clone()), None);
         let facts = vec![week.clone()];
-        desk.own(&TakenShare { share, epoch: 1, owner: 1, jobs: Vec::new(), facts });
+        let mut taken = TakenShare::new(share, 1, 1);
+        taken.facts = facts;
+        desk.own(&taken);
         assert_eq!(desk.owned().place_of_fact(&week, 64), FactPlace::Share(share));
         // The policies know better.
         desk.place_host(&host, 8);

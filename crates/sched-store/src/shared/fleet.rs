@@ -134,7 +134,9 @@ impl Beats {
         unreadable.into_iter().for_each(|error| self.tell_unreadable(error, tell));
         self.held.insert(owned.share);
         let (share, epoch, owner) = (owned.share, owned.epoch, self.member.id());
-        tell(FleetNews::Taken(Box::new(TakenShare { share, epoch, owner, jobs, facts })));
+        let mut taken = TakenShare::new(share, epoch, owner);
+        (taken.jobs, taken.facts) = (jobs, facts);
+        tell(FleetNews::Taken(Box::new(taken)));
         Ok(())
     }
 

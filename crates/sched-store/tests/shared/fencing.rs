@@ -241,7 +241,7 @@ impl Desk {
         let attempts: Vec<_> = self.engine.active_attempts().collect();
         for attempt in attempts {
             self.engine.started(now, attempt);
-            assert!(self.engine.ended(now, attempt, AttemptEnd { bytes: 7, result: Ok(()) }));
+            assert!(self.engine.ended(now, attempt, AttemptEnd::new(7, Ok(()))));
         }
     }
 }

@@ -156,7 +156,7 @@ fn what_it_reads_is_checked() {
     assert_eq!(reading(|reading| reading.state.reason.text = "".into()), Violation::Reasonless);
     assert_eq!(reading(|reading| reading.pressure = Some(-1.0)), Violation::Pressure(-1.0));
     assert!(matches!(reading(|r| r.pressure = Some(f64::NAN)), Violation::Pressure(_)));
-    let measured = Measured { signal: "x".into(), value: 1.0, threshold: f64::INFINITY, unit: "x".into() };
+    let measured = Measured::new("x", 1.0, f64::INFINITY, "x");
     let infinite = reading(|reading| reading.state.reason.measured = Some(measured.clone()));
     assert!(matches!(infinite, Violation::Measured { .. }));
     let ms = Duration::from_millis(10);
@@ -168,7 +168,7 @@ fn what_it_reads_is_checked() {
     ] {
         assert_eq!(reading(|reading| reading.latency = Some(wrong)), Violation::Latency(wrong));
     }
-    let calm = LoadState { level: LoadLevel::Calm, reason: Reason::new("calm") };
+    let calm = LoadState::new(LoadLevel::Calm, Reason::new("calm"));
     let of = |name: &str| (name.into(), calm.clone());
     assert_eq!(reading(|r| r.technologies = vec![of("")]), Violation::Technology(NameError::Empty));
     assert_eq!(reading(|r| r.technologies = vec![of("a"), of("a")]), Violation::Twice("a".into()));

@@ -48,6 +48,7 @@ struct Part {
 /// A weight that is zero, negative or not finite.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("a weight of {0}; right is a finite number over zero")]
+#[non_exhaustive]
 pub struct WeightError(pub f64);
 
 impl Combined {
@@ -141,14 +142,15 @@ impl Combined {
         };
         let lowest = matches!(self.rule, Rule::All);
         let (part, reading) = if lowest { self.known().min_by(order) } else { self.known().max_by(order) }?;
-        let LoadState { level, reason } = &reading.state;
+        let LoadState { level, reason, .. } = &reading.state;
         let decided = match self.rule {
             Rule::Any => *level > LoadLevel::Calm,
             Rule::All => *level == LoadLevel::Calm,
             Rule::WorstOf | Rule::Weighted(_) => true,
         };
-        let text = format!("{}: {}", part.detector.name(), reason.text).into();
-        let mut found = LoadReading::new(*level, Reason { text, measured: reason.measured.clone() });
+        let mut why = Reason::new(format!("{}: {}", part.detector.name(), reason.text));
+        why.measured.clone_from(&reason.measured);
+        let mut found = LoadReading::new(*level, why);
         found.pressure = reading.pressure;
         (decided || self.known().count() == self.parts.len()).then_some(found)
     }

@@ -108,7 +108,7 @@ pub struct LoadReading {
 impl LoadReading {
     /// A level without anything measured.
     pub fn new(level: LoadLevel, reason: Reason) -> Self {
-        let state = LoadState { level, reason };
+        let state = LoadState::new(level, reason);
         Self { state, pressure: None, latency: None, window: None, technologies: Vec::new() }
     }
 
@@ -146,6 +146,7 @@ impl LoadReading {
 
 /// A measured latency beside the one that is to be kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LatencyReading {
     /// What was measured.
     pub value: Duration,
@@ -158,15 +159,15 @@ pub struct LatencyReading {
 }
 
 impl LatencyReading {
+    /// A latency at a quantile from 0 to 1, measured from so many requests, and what is to be kept.
+    pub fn new(value: Duration, target: Duration, quantile: f64, samples: u64) -> Self {
+        Self { value, target, quantile, samples }
+    }
+
     /// The measurement behind a decision, in ms, under the name of `signal`.
     pub fn measured(&self, signal: &str) -> Measured {
         let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        Measured {
-            signal: signal.into(),
-            value: ms(self.value),
-            threshold: ms(self.target),
-            unit: "ms".into(),
-        }
+        Measured::new(signal, ms(self.value), ms(self.target), "ms")
     }
 
     /// Measured over target: what levels are held against.

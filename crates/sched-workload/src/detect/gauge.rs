@@ -101,19 +101,27 @@ impl Meter {
         // A target next to nothing must not make an infinite pressure.
         let pressure = (value / self.goal.target).min(f64::MAX);
         let level = self.hysteresis.update(now, pressure);
-        let (signal, unit) = (self.name.as_str().into(), self.goal.unit.clone());
-        let measured = Measured { signal, value, threshold: self.goal.target, unit };
+        let (signal, unit) = (self.name.as_str(), self.goal.unit.clone());
+        let measured = Measured::new(signal, value, self.goal.target, unit);
         Ok(LoadReading::new(level, Reason::measured(text, measured)).pressure(pressure))
     }
 }
 
 /// A value, and how old it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct GaugeValue {
     /// The value.
     pub value: f64,
     /// How long ago it was measured.
     pub age: Duration,
+}
+
+impl GaugeValue {
+    /// A value that was measured so long ago.
+    pub fn new(value: f64, age: Duration) -> Self {
+        Self { value, age }
+    }
 }
 
 impl From<f64> for GaugeValue {

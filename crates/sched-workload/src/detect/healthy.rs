@@ -101,7 +101,7 @@ impl Refine for AgainstHealthy {
             let signal =
                 reading.state.reason.measured.as_ref().map_or("latency".into(), |m| m.signal.to_string());
             let reason = Reason::measured(text, beside.measured(&signal));
-            reading.state = LoadState { level, reason };
+            reading.state = LoadState::new(level, reason);
         }
         let pressure = reading.strength().max(ratio);
         Ok(reading.pressure(pressure))

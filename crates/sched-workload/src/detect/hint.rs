@@ -87,6 +87,7 @@ impl BusyHours {
 
 /// Something that is known to come.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct BusyEvent {
     /// When it begins.
     pub from: Timestamp,
@@ -96,6 +97,13 @@ pub struct BusyEvent {
     pub level: LoadLevel,
     /// What it is, for people.
     pub what: String,
+}
+
+impl BusyEvent {
+    /// An event from a moment to another, the first after it.
+    pub fn new(from: Timestamp, until: Timestamp, level: LoadLevel, what: impl Into<String>) -> Self {
+        Self { from, until, level, what: what.into() }
+    }
 }
 
 impl TimeHint {

@@ -31,6 +31,7 @@ impl Default for LevelThresholds {
     "levels must satisfy 0 <= busy_below < busy_above <= peak_above and busy_below <= peak_below < peak_above; \
      got {0:?}"
 )]
+#[non_exhaustive]
 pub struct LevelThresholdsError(pub LevelThresholds);
 
 impl LevelThresholds {

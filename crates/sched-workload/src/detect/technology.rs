@@ -51,9 +51,10 @@ impl Refine for PerTechnology {
             let state = match reading.pressure {
                 Some(pressure) => {
                     let level = hysteresis.update(now.mono, pressure);
-                    let text = format!("{}, as {technology} feels it", reading.state.reason.text);
-                    let measured = reading.state.reason.measured.clone();
-                    LoadState { level, reason: Reason { text: text.into(), measured } }
+                    let felt = &reading.state.reason;
+                    let mut reason = Reason::new(format!("{}, as {technology} feels it", felt.text));
+                    reason.measured.clone_from(&felt.measured);
+                    LoadState::new(level, reason)
                 }
                 None => reading.state.clone(),
             };

@@ -13,6 +13,7 @@ pub const MAX_CONSIDERED: usize = 12;
 
 /// Why a job is to start when it does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PlanExplanation {
     /// The chosen start.
     pub start: Timestamp,
@@ -41,6 +42,7 @@ pub struct PlanExplanation {
 
 /// A start that was considered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Considered {
     /// The start.
     pub start: Timestamp,
@@ -56,6 +58,7 @@ pub struct Considered {
 
 /// How full a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LinkFill {
     /// Which link.
     pub link: LinkId,

@@ -60,6 +60,7 @@ impl PlanRequest<'_> {
 
 /// When a job is to start.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PlannedStart {
     /// The start, never before `now`.
     pub start: Timestamp,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::grid::{Grid, duration_ms};
@@ -10,7 +11,9 @@ use super::grid::{Grid, duration_ms};
 pub const MAX_HORIZON_SLOTS: i64 = 4096;
 
 /// How a start is chosen. Costs are in multiples of the forecast's mean load: 1 is a run at average load on idle links.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PlanSettings {
     /// How long a slot is, for the links and for re-planning: 1 min to 1 day. Default 15 min.
     pub step: Duration,
@@ -48,6 +51,7 @@ impl Default for PlanSettings {
 /// A setting of the planner that is out of its range.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("the planner's {what} is {is}; it has to be {range}")]
+#[non_exhaustive]
 pub struct PlanSettingsError {
     /// Which setting.
     pub what: &'static str,
@@ -58,6 +62,48 @@ pub struct PlanSettingsError {
 }
 
 impl PlanSettings {
+    /// Sets how long a slot is.
+    #[must_use]
+    pub fn step(mut self, step: Duration) -> Self {
+        self.step = step;
+        self
+    }
+
+    /// Sets how long after a job began to wait starts are considered.
+    #[must_use]
+    pub fn horizon(mut self, horizon: Duration) -> Self {
+        self.horizon = horizon;
+        self
+    }
+
+    /// Sets what a full link costs.
+    #[must_use]
+    pub fn link_weight(mut self, weight: f64) -> Self {
+        self.link_weight = weight;
+        self
+    }
+
+    /// Sets for how many times the noise of the forecast a plan is given up.
+    #[must_use]
+    pub fn hysteresis(mut self, noises: f64) -> Self {
+        self.hysteresis = noises;
+        self
+    }
+
+    /// Sets what is too little to count.
+    #[must_use]
+    pub fn min_gain(mut self, gain: f64) -> Self {
+        self.min_gain = gain;
+        self
+    }
+
+    /// Sets whether the earliest of about equal starts is taken.
+    #[must_use]
+    pub fn prompt(mut self, prompt: bool) -> Self {
+        self.prompt = prompt;
+        self
+    }
+
     /// Whether every setting is in its range.
     ///
     /// # Errors

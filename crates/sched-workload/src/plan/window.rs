@@ -44,6 +44,7 @@ impl OpenInterval {
 /// How a planned run stands to windows and deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Fit {
     /// The expected run lies in one window, and starts in time.
     Whole,

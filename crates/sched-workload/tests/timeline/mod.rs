@@ -34,7 +34,7 @@ pub(crate) fn windows(of: &[(i64, i64)]) -> Vec<OpenInterval> {
 }
 
 pub(crate) fn exact() -> PlanSettings {
-    PlanSettings { hysteresis: 0.5, min_gain: 0.0, ..PlanSettings::default() }
+    PlanSettings::default().hysteresis(0.5).min_gain(0.0)
 }
 
 /// A window from 22:00 to 06:00 each day, and a load that is the same at all times.

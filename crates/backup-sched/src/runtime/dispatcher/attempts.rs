@@ -49,7 +49,7 @@ impl Dispatcher {
                 let result = Err(RunError::Permanent(error.to_string()));
                 let now = self.parts.clock.now();
                 self.parts.engine.started(now, attempt);
-                self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result });
+                self.parts.engine.ended(now, attempt, AttemptEnd::new(0, result));
                 return;
             }
         };
@@ -89,7 +89,7 @@ impl Dispatcher {
         self.watch(now, attempt.job, &spec, member.as_ref());
         self.parts.schedules.began(&(spec.instance.clone(), spec.kind), attempt.job);
         if let Err(error) = begun {
-            self.ended(now, attempt, AttemptEnd { bytes: 0, result: Err(error) });
+            self.ended(now, attempt, AttemptEnd::new(0, Err(error)));
         }
     }
 
@@ -102,16 +102,12 @@ impl Dispatcher {
             // Nobody waits to tell this: when the dispatcher is behind, the next tenth will do.
             .on_progress(move |done| drop(progress.try_send(Command::Progress(attempt, done))));
         let clock = self.parts.clock.clone();
-        let ctx = RunContext::new(RunParts {
-            job: attempt.job,
-            attempt: attempt.number,
-            spec,
-            terms,
-            control: Arc::new(control),
-            member,
-            pacer,
-            clock,
-        });
+        let mut parts = RunParts::new(attempt.job, spec, Arc::new(control), clock);
+        parts.attempt = attempt.number;
+        parts.terms = terms;
+        parts.member = member;
+        parts.pacer = pacer;
+        let ctx = RunContext::new(parts);
         match &self.sharing {
             Some(sharing) => ctx.under(sharing.lease()),
             None => ctx,

@@ -75,7 +75,7 @@ impl Dispatcher {
                 closing.report.abandoned.push(attempt.job);
                 let text = "did not stop when cancelled at shutdown; its thread was left behind";
                 let result = Err(RunError::Permanent(text.into()));
-                self.parts.engine.ended(now, attempt, AttemptEnd { bytes: 0, result });
+                self.parts.engine.ended(now, attempt, AttemptEnd::new(0, result));
             }
         }
         self.carry_out_all();

@@ -277,7 +277,7 @@ impl Dispatcher {
         let left = self.sharing.as_ref().is_none_or(|sharing| !sharing.lease().left().is_zero());
         if !left {
             self.watch_lease(now);
-            let end = AttemptEnd { bytes: 0, result: Err(RunError::Cancelled) };
+            let end = AttemptEnd::new(0, Err(RunError::Cancelled));
             self.parts.engine.ended(now, attempt, end);
         }
         left

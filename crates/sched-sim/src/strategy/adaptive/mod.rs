@@ -334,7 +334,7 @@ impl AtWork {
                 Err(RunError::Unavailable { what, error: "it does not answer".into() })
             }
         };
-        self.engine.ended(moment(world), attempt, AttemptEnd { bytes: finished.bytes as u64, result });
+        self.engine.ended(moment(world), attempt, AttemptEnd::new(finished.bytes as u64, result));
     }
 }
 

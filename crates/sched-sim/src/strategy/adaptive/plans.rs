@@ -85,8 +85,7 @@ impl Plans {
         for (of, _) in fleet.instances.iter().zip(0..).filter(|(_, n)| world.exists(*n)) {
             needed[fleet.hosts[of.host as usize].link as usize] += level_of(world, of);
         }
-        let settings =
-            PlanSettings { step: STEP, horizon: Duration::from_secs(36 * 3600), ..PlanSettings::default() };
+        let settings = PlanSettings::default().step(STEP).horizon(Duration::from_secs(36 * 3600));
         let mut planner = FleetPlanner::new(settings, wall_of(world.clock())).expect("the settings are good");
         let mut links = Vec::with_capacity(needed.len());
         for (n, (link, level)) in fleet.links.iter().zip(&needed).enumerate() {

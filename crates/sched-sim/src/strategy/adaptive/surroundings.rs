@@ -45,7 +45,7 @@ impl AtWork {
             if self.loads.tell(host, level) {
                 let scope = Scope::Host(self.names[instance as usize].2.clone());
                 let reason = Reason::new("held against what is usual");
-                self.engine.set_load(moment(world), scope, LoadState { level, reason });
+                self.engine.set_load(moment(world), scope, LoadState::new(level, reason));
             }
             self.loads.again(world.now(), instance);
         }
