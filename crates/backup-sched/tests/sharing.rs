@@ -298,7 +298,7 @@ fn who_runs_when_the_lease_is_over_is_told_to_stop_and_what_he_says_later_is_not
     let scheduler = builder.executor("generic", late).store(gated).start().unwrap();
     drop(open);
     let events = scheduler.subscribe(1_000).unwrap();
-    let taken = TakenShare { share: 0, epoch: 1, owner: 1, jobs: Vec::new(), facts: Vec::new() };
+    let taken = TakenShare::new(0, 1, 1);
     tell.send(FleetNews::Taken(Box::new(taken))).unwrap();
     let beat = || is_clear.recv_timeout(LONG).expect("a beat");
     assert!((0..MANY).any(|_| (beat(), tell.is_empty()).1));
