@@ -188,8 +188,8 @@ impl Scheduler {
         &self,
         grace: Duration,
     ) -> impl Future<Output = Option<ShutdownReport>> + Send + use<> {
-        let link = self.inner.link.clone();
-        async move { link.ask_async(|reply| Command::Shutdown(grace, reply)).await.ok() }
+        let inner = Arc::clone(&self.inner);
+        async move { inner.link.ask_async(|reply| Command::Shutdown(grace, reply)).await.ok() }
     }
 }
 

@@ -260,7 +260,7 @@ fn the_rate_starts_low_until_the_foreground_was_measured() {
     assert_eq!(scheduler.status().unwrap().rate, backup_sched::Rate::BytesPerSec(10_000));
 }
 
-/// A probe that says when it is asked, and then waits for what it is to say of the memory.
+/// A probe that says when it is asked, and then waits for what it is to say of the memory; it fails when that is no number.
 struct Asked {
     asked: Receiver<()>,
     says: Sender<f64>,
@@ -271,7 +271,9 @@ impl Asked {
         let ((ask, asked), (says, said)) = (unbounded(), unbounded());
         let probe = FnProbe::new("asked", Duration::from_secs(1), move |_| {
             ask.send(()).ok();
-            Ok(vec![Reading::share("memory", said.recv().unwrap_or(0.0))])
+            let memory = said.recv().unwrap_or(0.0);
+            assert!(!memory.is_nan(), "its connection is dead");
+            Ok(vec![Reading::share("memory", memory)])
         });
         (probe, Self { asked, says })
     }
@@ -327,6 +329,26 @@ fn what_was_measured_before_a_suspension_does_not_count() {
 fn run(scheduler: &Scheduler, instance: &str) -> backup_sched::JobStatus {
     let handle = scheduler.schedule_backup(instance, "sqlite", Priority::Critical).unwrap();
     handle.wait_timeout(LONG).unwrap()
+}
+
+#[test]
+fn who_errs_after_a_suspension_is_asked_for_ten_seconds_like_who_is_silent() {
+    let (probe, asked) = Asked::probe();
+    let clock = ManualClock::default();
+    let scheduler = quick().probe(probe).clock(clock.clone()).start().unwrap();
+    asked.says(0.1);
+    while scheduler.status().unwrap().probes[0].answers == 0 {
+        std::thread::yield_now();
+    }
+    suspend(&clock);
+    let waits = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
+    asked.says(f64::NAN);
+    while scheduler.status().unwrap().probes[0].failures == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!((scheduler.status().unwrap().engine.active, waits.ended()), (0, None));
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(waits.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
 }
 
 #[test]

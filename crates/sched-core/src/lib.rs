@@ -16,7 +16,7 @@
 //! while let Some(output) = engine.poll_output() {
 //!     if let Output::Start(order) = output {
 //!         engine.started(clock.now(), order.attempt);
-//!         engine.ended(clock.now(), order.attempt, AttemptEnd { bytes: 4096, result: Ok(()) });
+//!         engine.ended(clock.now(), order.attempt, AttemptEnd::new(4096, Ok(())));
 //!     }
 //! }
 //! engine.advance(clock.now());

@@ -1,5 +1,6 @@
 //! What other threads tell the dispatcher, and how they ask.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -152,6 +153,8 @@ pub(crate) struct Link {
     pub(crate) home: Home,
     /// Nobody holds the scheduler any more.
     left: Arc<AtomicBool>,
+    /// What tasks said while too many commands were under way, in their order.
+    beyond: Arc<Mutex<VecDeque<Command>>>,
 }
 
 /// Kept by whoever reads the commands of a [`Link`], and dropped after them.
@@ -174,7 +177,8 @@ impl Link {
         let (presence, gone) = bounded(0);
         let over = Arc::<Told<()>>::default();
         let presence = Presence { to_threads: presence, to_tasks: over.clone() };
-        (Self { commands, gone, over, home: Home::here(), left: Arc::default() }, inbox, presence)
+        let (home, left, beyond) = (Home::here(), Arc::default(), Arc::default());
+        (Self { commands, gone, over, home, left, beyond }, inbox, presence)
     }
 
     /// Sends a command and never waits, not even while too many are under way. In another process it does nothing.
@@ -182,16 +186,24 @@ impl Link {
         if !self.home.is_here() {
             return;
         }
-        // With nobody there a command is dropped, and whoever waits for its answer knows.
-        let Err(TrySendError::Full(command)) = self.commands.try_send(command) else { return };
-        let unsent = Arc::new(Mutex::new(Some(command)));
-        let (commands, theirs) = (self.commands.clone(), unsent.clone());
-        let send = move || theirs.lock().take().into_iter().for_each(|command| drop(commands.send(command)));
-        if std::thread::Builder::new().spawn(send).is_err() {
-            // Better late than lost.
-            let command = unsent.lock().take();
-            command.into_iter().for_each(|command| drop(self.commands.send(command)));
-        }
+        let mut beyond = self.beyond.lock();
+        let command = match beyond.is_empty() {
+            // With nobody there a command is dropped, and whoever waits for its answer knows.
+            true => match self.commands.try_send(command) {
+                Err(TrySendError::Full(command)) => command,
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+            },
+            false => command,
+        };
+        beyond.push_back(command);
+        drop(beyond);
+        // While the inbox is full the dispatcher is awake, and looks here after it; it may have emptied it meanwhile.
+        let _ = self.commands.try_send(Command::Look);
+    }
+
+    /// What found no room among the commands, for the dispatcher.
+    pub(crate) fn take_beyond(&self) -> VecDeque<Command> {
+        std::mem::take(&mut *self.beyond.lock())
     }
 
     /// Sends a command made with a way to reply; the answer is awaited, and the caller's thread never waits.
@@ -315,16 +327,36 @@ mod tests {
         let (link, inbox, presence) = Link::new(1);
         let shutdown = |reply| Command::Shutdown(Duration::ZERO, reply);
         let mut asked: Vec<_> = (0..3).map(|_| link.ask_async(shutdown)).collect();
-        let Ok(Command::Shutdown(_, reply)) = inbox.recv() else { panic!("another command") };
+        let Ok(Command::Shutdown(_, reply)) = inbox.try_recv() else { panic!("another command") };
         drop(reply.send(ShutdownReport { finished: 7, ..ShutdownReport::default() }));
-        // One is in the inbox by and by, and stays there unread; the inbox outlives its reader.
-        let unread = inbox.recv();
+        // The others wait for the dispatcher's next look; the inbox outlives its reader.
+        assert!(inbox.is_empty());
+        let unread = link.take_beyond();
+        assert_eq!(unread.len(), 2);
         drop(presence);
         let mut task = Context::from_waker(Waker::noop());
         let mut polled = asked.iter_mut().map(|answer| Pin::new(answer).poll(&mut task));
         assert!(matches!(polled.next(), Some(Poll::Ready(Ok(report))) if report.finished == 7));
         assert!(polled.all(|answer| matches!(answer, Poll::Ready(Err(Stopped::Ended)))));
         drop((unread, inbox));
+    }
+
+    #[test]
+    fn what_found_no_room_is_taken_in_its_order_and_the_dispatcher_is_woken_for_it() {
+        let (link, inbox, _presence) = Link::new(1);
+        link.post(Command::Look);
+        for grace in 0..3 {
+            link.post(Command::Shutdown(Duration::from_secs(grace), bounded(1).0.into()));
+        }
+        // It has taken all that was in the inbox before the next one comes.
+        assert!(matches!(inbox.try_recv(), Ok(Command::Look)) && inbox.is_empty());
+        link.post(Command::Shutdown(Duration::from_secs(3), bounded(1).0.into()));
+        assert!(matches!(inbox.try_recv(), Ok(Command::Look)), "nobody would look");
+        let graces = link.take_beyond().into_iter().map(|command| match command {
+            Command::Shutdown(grace, _) => grace.as_secs(),
+            _ => panic!("another command"),
+        });
+        assert_eq!(graces.collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 
     #[test]

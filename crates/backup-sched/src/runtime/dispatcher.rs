@@ -149,6 +149,7 @@ impl Dispatcher {
                 self.take(message);
                 self.take_waiting_messages();
             }
+            self.parts.link.take_beyond().into_iter().for_each(|command| self.take(command));
             self.settle();
             self.records.round(SystemClock.now().mono.since(begun));
         }
@@ -238,19 +239,25 @@ impl Dispatcher {
                 self.ended(now, attempt, end);
             }
             Command::Sample(probe, result) => {
+                let tells = result.is_ok();
                 let Parts { signals, engine, rates, .. } = &mut self.parts;
                 let directives = signals.sample(now, probe, result, rates, engine);
                 self.follow_signal(now, directives);
-                self.answered(now, probe);
+                if tells {
+                    self.answered(now, probe);
+                }
             }
             Command::Load(detector, _, result) => {
+                let tells = result.is_ok();
                 self.learn(now, detector, &result);
                 self.hear(now, detector, &result);
                 let Parts { signals, rates, .. } = &mut self.parts;
                 let directives =
                     signals.load(now, detector, result.map_err(|error| error.to_string()), rates);
                 self.follow_signal(now, directives);
-                self.answered(now, self.parts.signals.asked_as(detector));
+                if tells {
+                    self.answered(now, self.parts.signals.asked_as(detector));
+                }
             }
             Command::Leave(job, reply) => drop(reply.send(self.leave(job))),
             Command::Bandwidth(place, rate, reply) => {
@@ -316,7 +323,8 @@ impl Dispatcher {
     fn settle(&mut self) {
         loop {
             let now = self.parts.clock.now();
-            if self.parts.link.was_left() {
+            // Whoever ordered the end with a grace keeps it, though nobody else is left.
+            if self.parts.link.was_left() && self.closing.is_none() {
                 self.close(Duration::ZERO, None);
             }
             self.watch_for_suspension(now);

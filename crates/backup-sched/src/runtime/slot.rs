@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
+use sched_core::Waiters;
 
 use crate::error::Stopped;
 use crate::told::{Telling, Told};
@@ -36,7 +37,7 @@ impl<T> Slot<T> {
             held.value = Some(value);
             held.task.take()
         };
-        task.into_iter().for_each(Waker::wake);
+        task.into_iter().for_each(Waiters::wake_one);
         Ok(())
     }
 
@@ -67,7 +68,7 @@ impl<T> Slot<T> {
             held.closed = true;
             held.task.take()
         };
-        task.into_iter().for_each(Waker::wake);
+        task.into_iter().for_each(Waiters::wake_one);
     }
 }
 
@@ -164,6 +165,20 @@ mod tests {
         assert!(polled(&mut answer).is_pending());
         drop(reply);
         assert_eq!(polled(&mut answer), Poll::Ready(Err(Stopped::Ended)));
+    }
+
+    #[test]
+    fn a_waker_that_panics_harms_nobody() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("too many tasks");
+            }
+        }
+        let (reply, answer) = Answer::new(Arc::<Told<()>>::default());
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(pin!(answer).poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(reply.send(7), Ok(()));
     }
 
     #[test]

@@ -114,6 +114,23 @@ fn who_awaits_a_job_is_told_when_the_scheduler_ends() {
 }
 
 #[test]
+fn an_ordered_end_keeps_its_grace_when_nobody_else_is_left() {
+    on_one_thread(|| async {
+        let (builder, starts, go) = gated();
+        let scheduler = builder.max_running(1).start().unwrap();
+        let handle = scheduler.submit_async(JobSpec::new("a", "sqlite")).await.unwrap();
+        starts.recv_timeout(LONG).unwrap();
+        let mut end = Box::pin(scheduler.shutdown_async(LONG));
+        assert!(polled(end.as_mut()).is_pending());
+        drop(scheduler);
+        go.send(()).unwrap();
+        let report = end.await.unwrap();
+        assert_eq!((report.finished, report.cancelled), (1, 0));
+        assert_eq!(handle.await.state, JobState::Succeeded);
+    });
+}
+
+#[test]
 fn each_of_many_requests_has_an_answer_of_its_own_in_their_order() {
     on_one_thread(|| async {
         let scheduler = quick().start().unwrap();

@@ -157,7 +157,7 @@ impl RunControl {
         let wakers = std::mem::take(&mut orders.wakers);
         drop(orders);
         self.changed.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waiters::wake_one);
     }
 
     /// Why the attempt was told to stop, if it was.

@@ -49,10 +49,13 @@ impl Waiters {
 
     /// Wakes them. A waker that panics harms nobody.
     pub fn wake(self) {
-        for (_, waker) in self.0.into_iter().flat_map(|tasks| tasks.into_iter()) {
-            // What a panic says is told by the panic hook of the process.
-            drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
-        }
+        self.0.into_iter().flat_map(|tasks| tasks.into_iter()).for_each(|(_, waker)| Self::wake_one(waker));
+    }
+
+    /// Wakes a single task that waits elsewhere. A waker that panics harms nobody: it is the host's code, on whoever's thread.
+    pub fn wake_one(waker: Waker) {
+        // What a panic says is told by the panic hook of the process.
+        drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
     }
 
     /// How many wait.

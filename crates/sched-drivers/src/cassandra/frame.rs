@@ -20,7 +20,8 @@ pub(super) fn check(opcode: ResponseOpcode, body: &[u8]) -> Result<(), String> {
     let mut left = Left(body);
     match left.int() {
         Some(ROWS) => {
-            left.columns().ok_or_else(|| "its columns are not what it says, or nest too deep".into())
+            let columns = left.columns().ok_or("its columns are not what it says, or nest too deep")?;
+            left.rows(columns).ok_or_else(|| "its rows are not what it says".into())
         }
         Some(PREPARED) => Err("nothing was to be prepared".into()),
         _ => Ok(()),
@@ -51,7 +52,7 @@ impl<'a> Left<'a> {
     }
 
     /// The columns that rows have. Each takes some bytes, so that a count that lies comes to an end.
-    fn columns(&mut self) -> Option<()> {
+    fn columns(&mut self) -> Option<u32> {
         const GLOBAL: u32 = 1;
         const MORE: u32 = 2;
         const NONE: u32 = 4;
@@ -62,7 +63,7 @@ impl<'a> Left<'a> {
             self.bytes(usize::try_from(length.cast_signed()).unwrap_or(0))?;
         }
         if flags & NONE != 0 {
-            return (count == 0).then_some(());
+            return (count == 0).then_some(0);
         }
         let has_global = flags & GLOBAL != 0;
         if has_global {
@@ -77,7 +78,14 @@ impl<'a> Left<'a> {
             self.string()?;
             self.column_type(DEEPEST)?;
         }
-        Some(())
+        Some(count)
+    }
+
+    /// As many rows as there are bytes for: each cell begins with its length. Rows of no columns take none, and never end.
+    fn rows(&mut self, columns: u32) -> Option<()> {
+        let cells = u64::from(self.int()?) * u64::from(columns.max(1));
+        let least = if columns == 0 { u64::MAX } else { 4 };
+        (cells.saturating_mul(least) <= self.0.len() as u64).then_some(())
     }
 
     fn column_type(&mut self, deeper: usize) -> Option<()> {
@@ -112,7 +120,7 @@ mod tests {
     /// Rows of one column, with what comes after its name.
     fn rows(count: u32, types: &[u8]) -> Vec<u8> {
         let head = [ROWS, 1, count].map(u32::to_be_bytes).concat();
-        [&head, &b"\0\x01k\0\x01t\0\x01c"[..], types].concat()
+        [&head, &b"\0\x01k\0\x01t\0\x01c"[..], types, &[0; 4]].concat()
     }
 
     fn is_refused(body: &[u8]) -> bool {
@@ -130,6 +138,26 @@ mod tests {
             is_refused(&[ROWS, 4, 9].map(u32::to_be_bytes).concat()),
             "columns without a word about them"
         );
+    }
+
+    #[test]
+    fn rows_that_are_not_there_are_refused() {
+        let answer = |columns: u32, rows: u32, cells: &[u8]| {
+            let mut body = rows_of(columns);
+            body.extend(rows.to_be_bytes());
+            body.extend(cells);
+            is_refused(&body)
+        };
+        assert!(!answer(1, 0, &[]) && !answer(0, 0, &[]));
+        assert!(!answer(1, 2, &[0, 0, 0, 1, 7, 255, 255, 255, 255]), "a byte, and a null");
+        assert!(answer(1, 2, &[0, 0, 0, 1, 7]) && answer(1, u32::MAX, &[0; 100]));
+        assert!(answer(0, 1, &[0; 100]) && answer(0, u32::MAX >> 1, &[]), "rows of nothing never end");
+    }
+
+    /// An answer up to its rows, of so many columns of numbers.
+    fn rows_of(columns: u32) -> Vec<u8> {
+        let head = [ROWS, 1, columns].map(u32::to_be_bytes).concat();
+        [&head, &b"\0\x01k\0\x01t"[..], &b"\0\x01c\0\x09".repeat(columns as usize)].concat()
     }
 
     #[test]

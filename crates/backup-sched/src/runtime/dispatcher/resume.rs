@@ -1,5 +1,5 @@
-//! After a machine was suspended nothing starts by what was measured before: every probe and detector is asked at once, and starts
-//! wait for the answers, though not for long.
+//! After a machine was suspended every probe and detector is asked at once, and starts wait for the answers, though not for long.
+//! Of who does not answer by then, what was measured before counts until it is too old.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -77,14 +77,15 @@ impl Dispatcher {
             return;
         }
         outdated.iter().for_each(|asked| self.ask_at_once(*asked));
-        let waits_for = match self.resuming.take() {
-            Some(before) => &before.waits_for | &outdated,
-            None => outdated,
+        // A clock that steps again and again puts nobody off for longer.
+        let (waits_for, until) = match self.resuming.take() {
+            Some(before) => (&before.waits_for | &outdated, before.until),
+            None => (outdated, now.mono + WAITS_AT_MOST),
         };
-        self.resuming = Some(Resuming { waits_for, until: now.mono + WAITS_AT_MOST });
+        self.resuming = Some(Resuming { waits_for, until });
         let secs = stood.as_secs();
         let text = format!(
-            "the machine was suspended for {secs} s: what was measured before does not count, and it is asked anew"
+            "the machine was suspended for {secs} s, or its clock set: what is measured is asked anew before anything starts"
         );
         self.parts.engine.set_blind(now, Some(Reason::new(text)));
     }
