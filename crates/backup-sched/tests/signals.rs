@@ -271,7 +271,7 @@ impl Asked {
         let ((ask, asked), (says, said)) = (unbounded(), unbounded());
         let probe = FnProbe::new("asked", Duration::from_secs(1), move |_| {
             ask.send(()).ok();
-            let memory = said.recv().unwrap_or(0.0);
+            let memory: f64 = said.recv().unwrap_or(0.0);
             assert!(!memory.is_nan(), "its connection is dead");
             Ok(vec![Reading::share("memory", memory)])
         });

@@ -177,8 +177,11 @@ mod tests {
         }
         let (reply, answer) = Answer::new(Arc::<Told<()>>::default());
         let waker = Waker::from(Arc::new(Panics));
-        assert!(pin!(answer).poll(&mut Context::from_waker(&waker)).is_pending());
+        let mut answer = pin!(answer);
+        assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         assert_eq!(reply.send(7), Ok(()));
+        let came = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(came, Poll::Ready(Ok(7)));
     }
 
     #[test]
