@@ -289,11 +289,8 @@ fn who_does_not_stop_at_its_time_out_keeps_its_slot_and_is_told_once() {
     let builder = Scheduler::builder().executor("sqlite", deaf).policies(policies).max_running(1);
     let scheduler = builder.clock(clock.clone()).start().unwrap();
     let events = scheduler.subscribe(10_000).unwrap();
-    let told = || {
-        // The second answer comes after all that follows from what came before the first.
-        (0..2).for_each(|_| drop(scheduler.status().unwrap()));
-        events.try_iter().filter(|event| matches!(event.kind, EventKind::DoesNotStop { .. })).count()
-    };
+    let told =
+        || events.try_iter().filter(|event| matches!(event.kind, EventKind::DoesNotStop { .. })).count();
     let deaf = scheduler.schedule_backup("deaf", "sqlite", Priority::Normal).unwrap();
     assert_eq!(starts.recv_timeout(LONG).unwrap(), "deaf");
     let next = scheduler.schedule_backup("next", "sqlite", Priority::Normal).unwrap();
@@ -304,11 +301,19 @@ fn who_does_not_stop_at_its_time_out_keeps_its_slot_and_is_told_once() {
         told()
     };
     passes(Duration::from_secs(10));
+    // Questions may be answered before what follows from the time is done.
+    while deaf.explain().unwrap().state == JobState::Running {
+        std::thread::yield_now();
+    }
     assert_eq!(deaf.explain().unwrap().state, JobState::Cancelling);
     let waits = next.explain().unwrap().to_string();
     assert!(waits.contains("needs 1 of slots, 1 of 1 in use"), "{waits}");
     assert_eq!(passes(Duration::from_secs(299)), 0);
-    assert_eq!(passes(Duration::from_secs(1)), 1);
+    let mut times = passes(Duration::from_secs(1));
+    while times == 0 {
+        times = told();
+    }
+    assert_eq!(times, 1);
     assert_eq!(passes(Duration::from_secs(3600)), 0, "once while it lasts");
     let stuck = scheduler.metrics().unwrap();
     let stuck = stuck.iter().find(|metric| metric.name == "backup_sched_attempts_stuck_total").unwrap();
