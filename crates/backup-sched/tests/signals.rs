@@ -11,8 +11,8 @@ use backup_sched::workload::{
     DetectError, LevelThresholds, LoadDetector, LoadDetectorExt, LoadReading, PerTechnology,
 };
 use backup_sched::{
-    Clock, Event, EventKind, JobSpec, JobState, ManualClock, Now, Priority, Reading, Reason, RunContext,
-    RunError, Scheduler,
+    Clock, Event, EventKind, JobHandle, JobSpec, JobState, ManualClock, Now, Priority, Reading, Reason,
+    RunContext, RunError, Scheduler,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rig::{LONG, quick, wait_for};
@@ -331,8 +331,8 @@ fn run(scheduler: &Scheduler, instance: &str) -> backup_sched::JobStatus {
     handle.wait_timeout(LONG).unwrap()
 }
 
-#[test]
-fn who_errs_after_a_suspension_is_asked_for_ten_seconds_like_who_is_silent() {
+/// A scheduler whose probe has answered before a suspension, and a backup that was asked for after it.
+fn suspended() -> (Scheduler, Asked, ManualClock, JobHandle) {
     let (probe, asked) = Asked::probe();
     let clock = ManualClock::default();
     let scheduler = quick().probe(probe).clock(clock.clone()).start().unwrap();
@@ -342,6 +342,12 @@ fn who_errs_after_a_suspension_is_asked_for_ten_seconds_like_who_is_silent() {
     }
     suspend(&clock);
     let waits = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
+    (scheduler, asked, clock, waits)
+}
+
+#[test]
+fn who_errs_after_a_suspension_is_asked_for_ten_seconds_like_who_is_silent() {
+    let (scheduler, asked, clock, waits) = suspended();
     asked.says(f64::NAN);
     while scheduler.status().unwrap().probes[0].failures == 0 {
         std::thread::yield_now();
@@ -353,15 +359,7 @@ fn who_errs_after_a_suspension_is_asked_for_ten_seconds_like_who_is_silent() {
 
 #[test]
 fn who_does_not_answer_after_a_suspension_is_not_waited_for_for_ever() {
-    let (probe, asked) = Asked::probe();
-    let clock = ManualClock::default();
-    let scheduler = quick().probe(probe).clock(clock.clone()).start().unwrap();
-    asked.says(0.1);
-    while scheduler.status().unwrap().probes[0].answers == 0 {
-        std::thread::yield_now();
-    }
-    suspend(&clock);
-    let waits = scheduler.schedule_backup("a", "sqlite", Priority::Critical).unwrap();
+    let (scheduler, _asked, clock, waits) = suspended();
     clock.advance(Duration::from_millis(9_999));
     assert_eq!((scheduler.status().unwrap().engine.active, waits.ended()), (0, None));
     clock.advance(Duration::from_millis(1));

@@ -1,18 +1,20 @@
 //! The threads around the engine, with real threads and mostly a real clock. Nothing here waits by sleeping: tests
 //! wait for handles, events and channels.
 
+mod ends;
+mod permits;
+#[path = "../rig/mod.rs"]
 mod rig;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use backup_sched::Order;
 use backup_sched::core::RunPhase;
 use backup_sched::limits::FnProbe;
 use backup_sched::{
-    AcquireError, Clock, ConfigureError, Event, EventKind, Hook, JobSpec, JobState, ManualClock, Now,
-    Policies, Priority, RunContext, RunError, Scheduler, SchedulerBuilder, Scope, StartError, SubmitError,
+    AcquireError, ConfigureError, Event, EventKind, Hook, JobSpec, JobState, ManualClock, Order, Policies,
+    Priority, RunContext, RunError, Scheduler, SchedulerBuilder, Scope, StartError, SubmitError,
 };
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use rig::{LONG, gated, quick, wait_for};
@@ -109,20 +111,6 @@ fn what_panics_is_tried_again_as_the_policy_says_and_never_two_at_once() {
 }
 
 #[test]
-fn a_tool_that_panics_with_its_permit_has_failed_and_frees_its_slot() {
-    let scheduler = Scheduler::builder().max_running(1).start().unwrap();
-    let tool = scheduler.clone();
-    let job = std::thread::spawn(move || {
-        let permit = tool.acquire(JobSpec::new("a", "postgres")).unwrap();
-        std::panic::panic_any(permit.job());
-    });
-    let job = *job.join().unwrap_err().downcast::<backup_sched::JobId>().unwrap();
-    let next = scheduler.acquire_within(JobSpec::new("b", "postgres"), LONG).unwrap();
-    assert_eq!(scheduler.explain(job).unwrap().state, JobState::Failed);
-    assert_eq!(next.finish().state, JobState::Succeeded);
-}
-
-#[test]
 fn a_full_queue_refuses_with_a_word_and_loses_nothing() {
     let scheduler = quick().engine(|engine| engine.max_pending = 3).start().unwrap();
     scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
@@ -142,108 +130,10 @@ fn a_full_queue_refuses_with_a_word_and_loses_nothing() {
     assert_eq!(scheduler.summary().unwrap().engine.ended[&JobState::Succeeded], 3);
 }
 
-/// Nothing that the host is asked for may end the thread that decides, but a clock is read everywhere.
-#[test]
-fn when_the_deciding_thread_is_gone_nobody_waits_for_ever() {
-    #[derive(Debug)]
-    struct Panics(ManualClock, Arc<AtomicBool>);
-    impl Clock for Panics {
-        fn now(&self) -> Now {
-            let decides = std::thread::current().name() == Some("backup-sched");
-            assert!(!decides || !self.1.load(SeqCst), "on purpose");
-            self.0.now()
-        }
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let store = || sched_store::EmbeddedStore::at(directory.path().join("store.redb"));
-    let panics = Arc::<AtomicBool>::default();
-    let (builder, starts, go) = gated();
-    let clock = Panics(ManualClock::default(), panics.clone());
-    let scheduler = builder.clock(clock).store(store()).start().unwrap();
-    let job = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    panics.store(true, SeqCst);
-    assert!(scheduler.status().is_err());
-    let ended = job.wait_timeout(LONG).expect("somebody tells");
-    assert_eq!(ended.error.as_deref(), Some("the scheduler ended before the job did"));
-    assert_eq!(scheduler.schedule_backup("b", "sqlite", Priority::Low).unwrap_err(), SubmitError::Stopped);
-    // The store is closed, and the next scheduler has the job.
-    let next = loop {
-        match quick().store(store()).start() {
-            Ok(next) => break next,
-            Err(StartError::Store(backup_sched::StoreError::Locked { .. })) => std::thread::yield_now(),
-            Err(error) => panic!("{error}"),
-        }
-    };
-    assert!(next.explain(job.id()).is_ok());
-    go.send(()).unwrap();
-}
-
 fn one_attempt() -> backup_sched::Policies {
     let retry = backup_sched::core::RetryPolicy::new(1, Duration::ZERO, Duration::ZERO);
     let profile = backup_sched::Profile::new().retry(retry);
     backup_sched::Policies::builtin().with("sqlite", profile).unwrap()
-}
-
-#[test]
-fn cancelling_stops_a_running_job_at_its_checkpoint() {
-    let (builder, starts, _go) = gated();
-    let scheduler = builder.start().unwrap();
-    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    handle.cancel().unwrap();
-    assert_eq!(handle.wait().state, JobState::Cancelled);
-}
-
-#[test]
-fn a_paced_job_is_cancelled_in_the_middle_of_a_long_wait() {
-    let (started, starts) = bounded(1);
-    let scheduler = Scheduler::builder()
-        .executor("sqlite", move |ctx: &RunContext| {
-            started.send(()).ok();
-            ctx.pace(1 << 40)?;
-            Ok(())
-        })
-        .rate_ceiling(1)
-        .start()
-        .unwrap();
-    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    handle.cancel().unwrap();
-    assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Cancelled);
-}
-
-#[test]
-fn shutdown_cancels_what_waits_lets_run_what_runs_and_refuses_what_comes() {
-    let (builder, starts, go) = gated();
-    let scheduler = builder.max_running(1).start().unwrap();
-    let running = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    let waiting = scheduler.schedule_backup("b", "sqlite", Priority::Normal).unwrap();
-    let other = scheduler.clone();
-    let end = std::thread::spawn(move || other.shutdown(LONG).unwrap());
-    assert_eq!(waiting.wait().state, JobState::Cancelled);
-    let refused = scheduler.schedule_backup("c", "sqlite", Priority::Normal);
-    assert!(matches!(refused, Err(SubmitError::Refused(backup_sched::core::SubmitError::ShuttingDown))));
-    go.send(()).unwrap();
-    let report = end.join().unwrap();
-    assert_eq!((report.finished, report.cancelled, report.abandoned.len()), (1, 1, 0));
-    assert_eq!(running.wait().state, JobState::Succeeded);
-    assert_eq!(scheduler.shutdown(LONG), None);
-    assert_eq!(scheduler.schedule_backup("d", "sqlite", Priority::Normal).unwrap_err(), SubmitError::Stopped);
-}
-
-#[test]
-fn shutdown_under_load_without_grace_cancels_everything_and_ends() {
-    let (builder, starts, _go) = gated();
-    let scheduler = builder.max_running(4).start().unwrap();
-    let handles: Vec<_> = (0..100)
-        .map(|n| scheduler.schedule_backup(format!("db-{n}"), "sqlite", Priority::Low).unwrap())
-        .collect();
-    (0..4).for_each(|_| assert_eq!(starts.recv_timeout(LONG), Ok(1)));
-    let report = scheduler.shutdown(Duration::ZERO).unwrap();
-    assert_eq!((report.finished, report.cancelled), (0, 100));
-    assert!(handles.iter().all(|handle| handle.ended().unwrap().state == JobState::Cancelled));
 }
 
 #[test]
@@ -254,87 +144,6 @@ fn a_subscriber_that_asks_for_any_room_gets_events() {
         scheduler.schedule_backup("a", "sqlite", Priority::Low).unwrap().wait();
         wait_for(&events, |kind| matches!(kind, EventKind::Submitted { .. }));
     }
-}
-
-#[test]
-fn a_job_that_does_not_stop_is_left_behind_and_counted_once() {
-    let (started, starts) = bounded(1);
-    let (let_go, gate) = bounded::<()>(0);
-    let deaf = move |_: &RunContext| {
-        started.send(()).ok();
-        let _ = gate.recv();
-        Ok(())
-    };
-    let scheduler = Scheduler::builder().executor("sqlite", deaf).start().unwrap();
-    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Low).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    let report = scheduler.shutdown(Duration::ZERO).unwrap();
-    assert_eq!((report.finished, report.cancelled, report.abandoned), (0, 0, vec![handle.id()]));
-    assert_eq!(handle.wait().state, JobState::Cancelled);
-    drop(let_go);
-}
-
-#[test]
-fn who_does_not_stop_at_its_time_out_keeps_its_slot_and_is_told_once() {
-    let clock = ManualClock::default();
-    let (started, starts) = unbounded();
-    let (let_go, gate) = bounded::<()>(0);
-    let deaf = move |ctx: &RunContext| {
-        started.send(ctx.spec().instance.to_string()).ok();
-        let _ = gate.recv();
-        Ok(())
-    };
-    let policies =
-        Policies::builtin().with_toml("policy.toml", "[technologies.sqlite]\ntimeout = '10s'\n").unwrap();
-    let builder = Scheduler::builder().executor("sqlite", deaf).policies(policies).max_running(1);
-    let scheduler = builder.clock(clock.clone()).start().unwrap();
-    let events = scheduler.subscribe(10_000).unwrap();
-    let told =
-        || events.try_iter().filter(|event| matches!(event.kind, EventKind::DoesNotStop { .. })).count();
-    let deaf = scheduler.schedule_backup("deaf", "sqlite", Priority::Normal).unwrap();
-    assert_eq!(starts.recv_timeout(LONG).unwrap(), "deaf");
-    let next = scheduler.schedule_backup("next", "sqlite", Priority::Normal).unwrap();
-    let passes = |time| {
-        // All that has happened is known by then.
-        scheduler.status().unwrap();
-        clock.advance(time);
-        told()
-    };
-    passes(Duration::from_secs(10));
-    // Questions may be answered before what follows from the time is done.
-    while deaf.explain().unwrap().state == JobState::Running {
-        std::thread::yield_now();
-    }
-    assert_eq!(deaf.explain().unwrap().state, JobState::Cancelling);
-    let waits = next.explain().unwrap().to_string();
-    assert!(waits.contains("needs 1 of slots, 1 of 1 in use"), "{waits}");
-    assert_eq!(passes(Duration::from_secs(299)), 0);
-    let mut times = passes(Duration::from_secs(1));
-    while times == 0 {
-        times = told();
-    }
-    assert_eq!(times, 1);
-    assert_eq!(passes(Duration::from_secs(3600)), 0, "once while it lasts");
-    let stuck = scheduler.metrics().unwrap();
-    let stuck = stuck.iter().find(|metric| metric.name == "backup_sched_attempts_stuck_total").unwrap();
-    assert!(format!("{stuck:?}").contains("Number(1.0)"), "{stuck:?}");
-    assert!(starts.is_empty());
-    let_go.send(()).unwrap();
-    assert_eq!(deaf.wait_timeout(LONG).unwrap().state, JobState::Succeeded, "late, and done all the same");
-    assert_eq!(starts.recv_timeout(LONG).unwrap(), "next");
-    assert_eq!(scheduler.status().unwrap().engine.resources[&"slots".into()].used, 1, "given back once");
-    let_go.send(()).unwrap();
-    assert_eq!(next.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
-}
-
-#[test]
-fn dropping_the_scheduler_ends_its_jobs() {
-    let (builder, starts, _go) = gated();
-    let scheduler = builder.start().unwrap();
-    let handle = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    drop(scheduler);
-    assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Cancelled);
 }
 
 #[test]
@@ -378,68 +187,6 @@ fn a_phase_that_an_executor_announces_is_an_event_of_its_job() {
     assert!(format!("{began:?}").contains("copy"), "{began:?}");
     goes_on.0.send(()).unwrap();
     assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
-}
-
-#[test]
-fn a_permit_is_given_kept_and_given_back() {
-    let scheduler = Scheduler::builder().max_running(1).start().unwrap();
-    let permit = scheduler.acquire(JobSpec::new("a", "postgres")).unwrap();
-    permit.pace(4096).unwrap();
-    permit.progress(4096, 4096);
-    let refused =
-        scheduler.acquire_within(JobSpec::new("b", "postgres"), Duration::from_millis(1)).unwrap_err();
-    let AcquireError::TimedOut(explanation) = refused else { panic!("{refused:?}") };
-    assert!(explanation.to_string().contains("needs 1 of slots, 1 of 1 in use"), "{explanation}");
-    let done = permit.finish();
-    assert_eq!((done.state, done.bytes), (JobState::Succeeded, 4096));
-    let dropped = scheduler.acquire(JobSpec::new("b", "postgres")).unwrap();
-    let id = dropped.job();
-    drop(dropped);
-    let next = scheduler.acquire(JobSpec::new("c", "postgres")).unwrap();
-    let explained = scheduler.explain(id).unwrap();
-    assert_eq!(explained.state, JobState::Failed);
-    assert_eq!(next.fail("no disk").error.as_deref(), Some("no disk"));
-}
-
-#[test]
-fn who_waits_no_longer_leaves_the_job_to_those_who_joined_it() {
-    let (builder, starts, go) = gated();
-    let scheduler = builder.max_running(1).start().unwrap();
-    let events = scheduler.subscribe(1000).unwrap();
-    let first = scheduler.schedule_backup("first", "sqlite", Priority::Normal).unwrap();
-    starts.recv_timeout(LONG).unwrap();
-    let tool = scheduler.clone();
-    let waits = std::thread::spawn(move || {
-        tool.acquire_within(JobSpec::new("a", "sqlite"), Duration::from_millis(100))
-    });
-    wait_for(&events, |kind| matches!(kind, EventKind::Deferred { .. }));
-    let joined = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
-    wait_for(&events, |kind| matches!(kind, EventKind::Coalesced { .. }));
-    let refused = waits.join().unwrap().unwrap_err();
-    assert!(matches!(refused, AcquireError::TimedOut(_)), "{refused:?}");
-    assert_eq!(joined.explain().unwrap().state, JobState::Queued);
-    (0..2).for_each(|_| go.send(()).unwrap());
-    assert_eq!(first.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
-    assert_eq!(joined.wait_timeout(LONG).unwrap().state, JobState::Succeeded, "by its own executor");
-}
-
-#[test]
-fn an_interrupted_permit_is_over_when_it_is_given_back() {
-    let scheduler = Scheduler::builder().max_running(1).start().unwrap();
-    let much_later = "2999-01-01T00:00:00Z".parse().unwrap();
-    for dropped in [true, false] {
-        let permit = scheduler.acquire(JobSpec::new("a", "postgres")).unwrap();
-        let job = permit.job();
-        assert_eq!(scheduler.interrupt(job, "the window ends", Some(much_later)), Ok(true));
-        let (told, ended) = bounded(1);
-        std::thread::spawn(move || match dropped {
-            true => drop(permit),
-            false => told.send(permit.fail("told to stop").state).unwrap(),
-        });
-        let ended = ended.recv_timeout(LONG);
-        assert_eq!(ended.ok(), (!dropped).then_some(JobState::Cancelled));
-        assert_eq!(scheduler.explain(job).unwrap().state, JobState::Cancelled);
-    }
 }
 
 #[test]
