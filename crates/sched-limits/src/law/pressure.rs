@@ -165,6 +165,8 @@ impl PressureLaw {
             }
             let room = 1.0 - looks.level().unwrap_or(0.0);
             if used > 0.0 {
+                // With what was granted, the part that is not the integral's included: a share that is too much falls within
+                // seconds, and not with the integral alone.
                 self.integral.follow(self.granted);
                 self.room = room;
             } else if told && self.share > 0.0 {
