@@ -48,6 +48,7 @@ impl Plan<'_> {
         Ok(())
     }
 
+    // Nodes of a busy machine are late with their gossip, and would be taken for dead by the default of 8.
     fn config(&self) -> String {
         let Self { home, address, port, storage_port, options } = self;
         let authenticator = match options.authenticated {
@@ -97,6 +98,7 @@ networking_cache_size: 8MiB
 concurrent_reads: 8
 concurrent_writes: 8
 auto_snapshot: false
+phi_convict_threshold: 12
 {tls}"
         )
     }
