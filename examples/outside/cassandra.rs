@@ -1,6 +1,6 @@
 //! One backup of a Cassandra node: a snapshot, its upload, and the snapshot cleared. `nodetool` must be there.
 //!
-//! `cargo run --release --example cassandra -- --testbed` (or `HOST[:PORT] --user NAME --password-file FILE`)
+//! `cargo run --release -p sched-examples-outside --example cassandra -- --testbed` (or `HOST[:PORT] --user NAME --password-file FILE`)
 
 use std::process::ExitCode;
 

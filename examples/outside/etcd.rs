@@ -1,6 +1,6 @@
 //! One snapshot of an etcd cluster, taken from a follower.
 //!
-//! `cargo run --release --example etcd -- --testbed` (or `URL --user NAME --password-file FILE`)
+//! `cargo run --release -p sched-examples-outside --example etcd -- --testbed` (or `URL --user NAME --password-file FILE`)
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! One backup of MariaDB's files with `mariadb-backup`, which must run on the server's machine. For a user of the server:
 //! docs/drivers.md says what it needs.
 //!
-//! `cargo run --release --example mariadb -- --testbed` (or `HOST[:PORT] --user NAME --password-file FILE`)
+//! `cargo run --release -p sched-examples-outside --example mariadb -- --testbed` (or `HOST[:PORT] --user NAME --password-file FILE`)
 
 use std::fs::File;
 use std::path::Path;

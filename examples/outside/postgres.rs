@@ -1,6 +1,6 @@
 //! One base backup of PostgreSQL with `pg_basebackup`.
 //!
-//! `cargo run --release --example postgres -- --testbed` (or `HOST[:PORT] --user NAME --password-file FILE`)
+//! `cargo run --release -p sched-examples-outside --example postgres -- --testbed` (or `HOST[:PORT] --user NAME --password-file FILE`)
 
 use std::path::Path;
 use std::process::{Command, ExitCode};

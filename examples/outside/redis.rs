@@ -1,6 +1,6 @@
 //! One snapshot of Redis or Valkey, sent as to a new replica.
 //!
-//! `cargo run --release --example redis -- --testbed` (or `HOST:PORT --user NAME --password-file FILE`)
+//! `cargo run --release -p sched-examples-outside --example redis -- --testbed` (or `HOST:PORT --user NAME --password-file FILE`)
 
 use std::path::Path;
 use std::process::ExitCode;

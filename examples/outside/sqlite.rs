@@ -1,6 +1,6 @@
 //! One backup of a SQLite database through the online backup API.
 //!
-//! `cargo run --release --example sqlite -- --testbed` (or `FILE`)
+//! `cargo run --release -p sched-examples-outside --example sqlite -- --testbed` (or `FILE`)
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

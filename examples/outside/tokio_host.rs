@@ -1,7 +1,7 @@
 //! An asynchronous host on one thread: it serves requests, and backs up its databases to an object store by multipart
 //! uploads that are paced, paused and cancelled by the scheduler. Nothing here blocks that thread.
 //!
-//! `cargo run --release --example tokio_host -- [DIRECTORY]` (default: a store in memory; yours would be S3 and its like)
+//! `cargo run --release -p sched-examples-outside --example tokio_host -- [DIRECTORY]` (default: a store in memory; yours would be S3 and its like)
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Three schedulers share a fleet through one PostgreSQL. One is killed: the others go on with what it had.
 //!
 //! ```sh
-//! cargo run --release --example three_schedulers                                # starts a PostgreSQL of its own
-//! cargo run --release --example three_schedulers -- "host=db user=me dbname=x"  # PGPASSWORD has the password
+//! cargo run --release -p sched-examples-outside --example three_schedulers                                # starts a PostgreSQL of its own
+//! cargo run --release -p sched-examples-outside --example three_schedulers -- "host=db user=me dbname=x"  # PGPASSWORD has the password
 //! ```
 //!
 //! Each scheduler is a process, which is this program called again. With a server of yours the tables are made in a schema
