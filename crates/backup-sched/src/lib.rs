@@ -77,7 +77,10 @@ mod runtime;
 mod scheduler;
 mod status;
 mod subscription;
+mod sync;
 mod told;
+#[cfg(test)]
+mod told_tests;
 
 pub use asynchronous::{ConfirmFuture, JobFuture};
 pub use builder::SchedulerBuilder;

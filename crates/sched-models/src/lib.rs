@@ -24,6 +24,8 @@ mod gate;
 #[cfg(test)]
 mod gates;
 #[cfg(test)]
+mod handles;
+#[cfg(test)]
 #[allow(dead_code, unreachable_pub, reason = "as above")]
 #[path = "../../sched-limits/src/rate.rs"]
 mod rate;
@@ -31,6 +33,10 @@ mod rate;
 mod rates;
 #[cfg(test)]
 mod sync;
+#[cfg(test)]
+#[allow(dead_code, reason = "as above; there is no time in a model")]
+#[path = "../../backup-sched/src/told.rs"]
+mod told;
 
 /// Tries every order in which threads may run that are interrupted no more often than is said.
 #[cfg(test)]
