@@ -55,25 +55,31 @@ impl Workers {
 
 /// Runs an attempt and reports how it ended, whatever its executor does.
 fn run_one(Work { executor, ctx, attempt, unclean }: Work, commands: &Sender<Command>) {
-    let run = || {
+    let ran = caught(|| {
         if unclean {
             executor.clean_up(&ctx)?;
             drop(commands.send(Command::CleanedUp(attempt.job)));
         }
         executor.run(&ctx)
-    };
-    let caught = catch_unwind(AssertUnwindSafe(run));
+    });
     // What the executor holds is dropped before its slot is given back.
-    drop(executor);
-    let result = caught.unwrap_or_else(|panic| {
-        let text = panic_text(&*panic);
-        // Of somebody else's type, which may panic in its own drop: the slot is given back all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-        Err(RunError::Retryable(text))
+    let dropped = caught(|| {
+        drop(executor);
+        Ok(())
     });
     let bytes = ctx.control().progress().done_bytes;
     drop(ctx);
-    drop(commands.send(Command::Ended(attempt, AttemptEnd::new(bytes, result))));
+    drop(commands.send(Command::Ended(attempt, AttemptEnd::new(bytes, ran.and(dropped)))));
+}
+
+/// What it returns, or that it panicked.
+fn caught(run: impl FnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        // Of somebody else's type, which may panic in its own drop, and so may what that panic carries: it is not dropped.
+        catch_unwind(AssertUnwindSafe(|| drop(panic))).unwrap_or_else(std::mem::forget);
+        Err(RunError::Retryable(text))
+    })
 }
 
 /// What a caught panic said.
@@ -81,4 +87,44 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let said = panic.downcast_ref::<&str>().copied();
     let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", said.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::unbounded;
+    use sched_core::{JobId, JobSpec, ManualClock, RunControl, RunParts};
+
+    use super::*;
+
+    /// Panics when it is dropped.
+    struct Falls(Result<(), RunError>);
+
+    impl Executor for Falls {
+        fn run(&self, _: &RunContext) -> Result<(), RunError> {
+            self.0.clone()
+        }
+    }
+
+    impl Drop for Falls {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn an_attempt_whose_executor_panics_when_it_is_dropped_has_ended() {
+        let panicked = RunError::Retryable("panicked: on purpose".into());
+        for (ran, told) in [(Ok(()), panicked), (Err(RunError::Cancelled), RunError::Cancelled)] {
+            let (commands, ended) = unbounded();
+            let spec = Arc::new(JobSpec::new("a", "sqlite"));
+            let control = Arc::new(RunControl::new(|_| {}));
+            let parts = RunParts::new(JobId(7), spec, control, Arc::new(ManualClock::default()));
+            let attempt = AttemptId { job: JobId(7), number: 1 };
+            let executor = Arc::new(Falls(ran));
+            run_one(Work { executor, ctx: RunContext::new(parts), attempt, unclean: false }, &commands);
+            let Ok(Command::Ended(which, end)) = ended.try_recv() else { panic!("its end is lost") };
+            assert_eq!((which, end.result), (attempt, Err(told)));
+            assert!(ended.is_empty());
+        }
+    }
 }

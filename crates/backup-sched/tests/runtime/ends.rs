@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use backup_sched::core::RetryPolicy;
 use backup_sched::{
-    Clock, EventKind, JobState, ManualClock, Now, Policies, Priority, RunContext, Scheduler, StartError,
-    SubmitError,
+    Clock, EventKind, JobState, ManualClock, Now, Policies, Priority, Profile, RunContext, Scheduler,
+    StartError, SubmitError,
 };
 use crossbeam_channel::{bounded, unbounded};
 
-use crate::rig::{LONG, gated, quick};
+use crate::rig::{LONG, gated, quick, wait_for};
 
 /// Nothing that the host is asked for may end the thread that decides, but a clock is read everywhere.
 #[test]
@@ -189,4 +190,30 @@ fn dropping_the_scheduler_ends_its_jobs() {
     starts.recv_timeout(LONG).unwrap();
     drop(scheduler);
     assert_eq!(handle.wait_timeout(LONG).unwrap().state, JobState::Cancelled);
+}
+
+#[test]
+fn an_attempt_ends_though_what_its_panic_carries_panics_without_end() {
+    /// Panics with its like when it is dropped.
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(Self);
+        }
+    }
+    let executor = |ctx: &RunContext| match ctx.attempt() {
+        1 => std::panic::panic_any(Bomb),
+        _ => Ok(()),
+    };
+    let twice = Profile::new().retry(RetryPolicy::new(2, Duration::ZERO, Duration::ZERO));
+    let policies = Policies::builtin().with("sqlite", twice).unwrap();
+    let builder = Scheduler::builder().executor("sqlite", executor).policies(policies);
+    let scheduler = builder.max_running(1).start().unwrap();
+    let events = scheduler.subscribe(1000).unwrap();
+    let job = scheduler.schedule_backup("a", "sqlite", Priority::Normal).unwrap();
+    let status = job.wait_timeout(LONG).expect("its end is told");
+    assert_eq!((status.state, status.job.attempt), (JobState::Succeeded, 2));
+    let first = wait_for(&events, |kind| matches!(kind, EventKind::Retried { .. }));
+    assert!(format!("{first:?}").contains("panicked: without a message"), "{first:?}");
+    assert_eq!(scheduler.status().unwrap().engine.resources[&"slots".into()].used, 0);
 }
