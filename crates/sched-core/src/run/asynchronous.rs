@@ -13,9 +13,9 @@ pub type RunFuture = Pin<Box<dyn Future<Output = Result<(), RunError>> + Send>>;
 /// Makes backups of one technology in a future; otherwise as [`Executor`](super::Executor), which see. `OnRuntime` (feature
 /// `tokio`) makes an executor of one.
 ///
-/// Long work should await [`RunContext::async_reader`], [`async_writer`](RunContext::async_writer) or
-/// [`pace_async`](RunContext::pace_async) (feature `tokio`), or at least [`RunContext::checkpoint_async`] now and then, and
-/// never call their blocking namesakes: these would block a thread of the runtime.
+/// Long work should await `RunContext::async_reader`, `async_writer` or `pace_async` (feature `tokio`), or at least
+/// [`RunContext::checkpoint_async`] now and then, and never call their blocking namesakes: these would block a thread of the
+/// runtime.
 ///
 /// The future is run to its end. A cancellation is told, by these and by [`RunContext::cancelled`], and not forced: there
 /// is time to abort an upload. One that does not listen keeps its slot, and is left behind at a shutdown.
