@@ -91,8 +91,14 @@ fn whoever_finds_a_crate_in_the_registry_learns_what_it_is() {
             let count = package[field].as_array().unwrap().len();
             assert!((1..=5).contains(&count), "{name} has {count} {field}");
         }
-        let readme = root().join("crates").join(&name).join(text(&package["readme"]));
-        assert!(readme.is_file(), "{} is not there", readme.display());
+        let folder = root().join("crates").join(&name);
+        for file in [folder.join(text(&package["readme"])), folder.join("LICENSE")] {
+            assert!(file.is_file(), "{} is not there", file.display());
+        }
+        // What is behind a feature would be missing from the page of the documentation.
+        let has_features = package["features"].as_object().is_some_and(|features| !features.is_empty());
+        let all_shown = package["metadata"]["docs"]["rs"]["all-features"] == true;
+        assert_eq!(all_shown, has_features, "{name}: `package.metadata.docs.rs`");
     }
 }
 
