@@ -299,9 +299,9 @@ impl Scheduler {
     /// stop, and are left behind when they have not 5 s later. Never takes much longer than `grace` + 7 s of real
     /// time, whatever executors and hooks do. `None` when it had ended before.
     ///
-    /// With a [store](SchedulerBuilder::store) no job ends by that for good: to whoever waits here they are cancelled, and
-    /// the next scheduler goes on with them. What is to be durable is written before this returns, for which a store has
-    /// 10 s more; it is closed then.
+    /// With a [store](SchedulerBuilder::store) no job ends by that for good, but those for which a permit is waited for or
+    /// held: to whoever waits here they are cancelled, and the next scheduler goes on with them. What is to be durable is
+    /// written before this returns, for which a store has 10 s more; it is closed then.
     pub fn shutdown(&self, grace: Duration) -> Option<ShutdownReport> {
         self.inner.link.ask(|reply| Command::Shutdown(grace, reply.into())).ok()
     }

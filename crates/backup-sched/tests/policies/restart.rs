@@ -111,6 +111,30 @@ fn a_shutdown_keeps_what_waits_and_what_was_stopped() {
 }
 
 #[test]
+fn who_waits_for_a_permit_or_holds_one_is_not_kept() {
+    let store = MemoryStore::new();
+    let fleet = fleet_with("", with(&store));
+    let held = fleet.scheduler.acquire(JobSpec::new("holds", "generic")).unwrap();
+    fleet.scheduler.hold(Scope::Fleet, Order::new("ana", "not yet")).unwrap();
+    fleet.ask("waits");
+    let tool = fleet.scheduler.clone();
+    let asks = std::thread::spawn(move || tool.acquire(JobSpec::new("tool", "generic")).map(drop));
+    while fleet.scheduler.summary().unwrap().engine.waiting < 2 {
+        std::thread::yield_now();
+    }
+    let scheduler = fleet.scheduler.clone();
+    let shutdown = std::thread::spawn(move || scheduler.shutdown(Duration::ZERO).unwrap());
+    asks.join().unwrap().unwrap_err();
+    while held.checkpoint().is_ok() {
+        std::thread::yield_now();
+    }
+    drop(held);
+    let report = shutdown.join().unwrap();
+    assert_eq!((report.kept, report.cancelled, report.finished), (1, 3, 0));
+    assert_eq!(fleet_with("", with(&store)).scheduler.summary().unwrap().engine.waiting, 1);
+}
+
+#[test]
 fn retries_and_back_offs_go_on_where_they_were() {
     let file = "[technologies.generic]\nretry_attempts = 3\nretry_base = '10m'\nretry_cap = '1h'\n";
     let store = MemoryStore::new();

@@ -33,6 +33,8 @@ pub(crate) struct Host {
     chaos: Arc<Chaos>,
     latency: ForegroundLatency,
     lives: u64,
+    /// What the scheduler before told to have left, if it told.
+    kept: Option<usize>,
 }
 
 impl Host {
@@ -41,7 +43,7 @@ impl Host {
         let (store, chaos) = (directory.join(format!("{name}.redb")), Arc::clone(chaos));
         let jobs = MOST_JOBS_A_SECOND * length.as_secs() as usize;
         let (ledger, latency) = (Arc::new(Ledger::new(jobs)), ForegroundLatency::new());
-        Self { name, store, ledger, chaos, latency, lives: 0 }
+        Self { name, store, ledger, chaos, latency, lives: 0, kept: None }
     }
 
     fn start(&self, recurs: bool, over: &Receiver<()>) -> Scheduler {
@@ -81,7 +83,7 @@ impl Host {
         let mut dice = self.chaos.dice((self.name, self.lives));
         let (end, over) = bounded(0);
         let scheduler = self.start(true, &over);
-        self.ledger.compare(&scheduler);
+        self.ledger.compare(&scheduler, self.kept.take());
         thread::scope(|scope| {
             for (n, (name, call)) in CALLERS.iter().enumerate() {
                 let caller = Caller {
@@ -109,7 +111,7 @@ impl Host {
             };
             self.chaos.count(grace.0);
             if let Some(grace) = grace.1 {
-                self.end(&scheduler, grace);
+                self.kept = self.end(&scheduler, grace);
             }
             drop(end);
         });
@@ -122,7 +124,7 @@ impl Host {
         self.lives += 1;
         let (_end, over) = bounded(0);
         let scheduler = self.start(false, &over);
-        self.ledger.compare(&scheduler);
+        self.ledger.compare(&scheduler, self.kept.take());
         let until = SystemClock.now().mono + DONE_WITHIN;
         loop {
             let now = scheduler.summary().expect("it runs").engine;
@@ -143,11 +145,14 @@ impl Host {
         self.ledger.is_done();
     }
 
-    fn end(&self, scheduler: &Scheduler, grace: Duration) {
-        match scheduler.shutdown(grace) {
-            Some(report) if report.abandoned.is_empty() && !report.store_behind => {}
-            report => self.ledger.complain(format!("the {} host's shutdown: {report:?}", self.name)),
+    /// Shuts a scheduler down, and tells how many jobs it leaves to the next.
+    fn end(&self, scheduler: &Scheduler, grace: Duration) -> Option<usize> {
+        let report = scheduler.shutdown(grace);
+        let usual = report.as_ref().filter(|report| report.abandoned.is_empty() && !report.store_behind);
+        if usual.is_none() {
+            self.ledger.complain(format!("the {} host's shutdown: {report:?}", self.name));
         }
+        usual.map(|report| report.kept)
     }
 
     /// The ledger has heard all that it is held against.

@@ -33,18 +33,25 @@ impl Ledger {
         Witness(self.clone())
     }
 
-    /// Holds what a scheduler says against what the one before left: nobody is lost.
-    pub(crate) fn compare(&self, scheduler: &Scheduler) {
+    /// Holds what a scheduler says against what the one before left: nobody is lost, and no more are there than it told, if it
+    /// told.
+    pub(crate) fn compare(&self, scheduler: &Scheduler, told: Option<usize>) {
         let kept: Vec<_> = {
             let book = self.book.lock();
             book.unended.iter().copied().filter(|job| book.job(*job).stands == Stands::Kept).collect()
         };
+        let mut known = 0;
         for job in kept {
-            match scheduler.explain(job) {
-                Ok(_) => self.book.lock().find(job, true),
-                Err(JobError::Unknown(_)) => self.book.lock().find(job, false),
-                Err(stopped) => self.complain(format!("nobody can be asked for {job}: {stopped}")),
-            }
+            let found = match scheduler.explain(job) {
+                Err(JobError::Unknown(_)) => false,
+                Err(stopped) => return self.complain(format!("nobody can be asked for {job}: {stopped}")),
+                Ok(_) => true,
+            };
+            known += usize::from(found);
+            self.book.lock().find(job, found);
+        }
+        if let Some(told) = told.filter(|told| *told != known) {
+            self.complain(format!("{told} jobs were told to be kept, and {known} are there"));
         }
     }
 

@@ -164,7 +164,7 @@ impl Dispatcher {
         let (foresight, _, trusted) = self.parts.foresight(now);
         foresight.ended(trusted, job);
         self.records.ended(now.wall, status);
-        let kept = self.is_kept(job);
+        let kept = self.is_kept(job) && self.jobs.0.get(&job).is_some_and(|entry| !entry.is_its_hosts());
         self.closing.iter_mut().for_each(|closing| closing.report.kept += usize::from(kept));
         if self.running.remove(&job).is_some() {
             self.growth_stale = true;

@@ -152,7 +152,7 @@ impl Dispatcher {
                 job.unclean = unclean;
                 if let Some(entry) = known {
                     job.asked.clone_from(&entry.asked);
-                    job.pull = matches!(entry.route, Route::Pull(_)) && entry.instead.is_none();
+                    job.pull = entry.is_its_hosts();
                 }
                 Entry::Job(Box::new(job))
             }

@@ -29,6 +29,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Nobody but the host that waits for a permit makes the backup: the job ends with it.
+    pub(super) fn is_its_hosts(&self) -> bool {
+        matches!(self.route, Route::Pull(_)) && self.instead.is_none()
+    }
+
     /// What was asked for, before the policies were heard.
     fn spec(&self) -> JobSpec {
         let about = &self.outcome.accepted.job;
