@@ -6,6 +6,7 @@ use std::fs::File;
 
 use procfs_core::FromRead;
 use procfs_core::process::Status;
+use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 /// Counts what is on the heap.
@@ -13,6 +14,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const MIB: f64 = 1_048_576.0;
+/// Of so few the median may be any of them.
+const FEW: usize = 5;
 
 /// What is measured of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +31,18 @@ pub(crate) enum Measure {
 impl Measure {
     pub(crate) const ALL: [Self; 4] = [Self::Threads, Self::Descriptors, Self::Heap, Self::Resident];
 
-    /// By how much the median of the last third may be above that of the first.
-    pub(crate) fn tolerance(self, first: f64) -> f64 {
+    /// By how much the median of the last third may be above that of the first, of which so many were seen.
+    pub(crate) fn tolerance(self, first: f64, seen: usize) -> f64 {
         match self {
-            // A worker ends a second after its last attempt, so the lasting host has one more or less by what it has to do. A
-            // leak is one a life.
-            Self::Threads => 2.0,
+            // A worker ends a second after its last attempt, so a host has some more or less by what it has to do, which shows
+            // in the median of a few. A leak is one a life: in a short soak about five from third to third.
+            Self::Threads => {
+                if seen < FEW {
+                    4.0
+                } else {
+                    2.0
+                }
+            }
             // They belong to stores and probes, and do not depend on what there is to do.
             Self::Descriptors => 1.0,
             // What is remembered of events, attempts and orders is bounded by about as much, and full after a minute or, on a
@@ -74,5 +83,21 @@ impl Holdings {
 
     pub(crate) fn of(&self, measure: Measure) -> f64 {
         self.0[measure as usize]
+    }
+}
+
+/// What has been done by a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    /// Jobs that have ended.
+    pub(crate) jobs: u64,
+    /// Seconds of processors that it took.
+    pub(crate) seconds: f64,
+}
+
+impl Done {
+    pub(crate) fn by_now(jobs: u64) -> Self {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Self { jobs, seconds: time.tv_sec as f64 + time.tv_nsec as f64 / 1e9 }
     }
 }

@@ -30,7 +30,7 @@ use backup_sched::{Clock, SystemClock};
 use crossbeam_channel::{bounded, never};
 
 use faults::{Chaos, pass};
-use holdings::{Holdings, Measure};
+use holdings::{Done, Holdings, Measure};
 use host::Host;
 use series::{Point, Series};
 
@@ -90,10 +90,12 @@ fn under_faults_nothing_is_lost_and_nothing_grows() {
         });
         let mut told = Duration::ZERO;
         while passed() < length {
-            brief.live(&never(), LIFE, || series.add(passed(), Point::HalfWay, Holdings::now(), counts()[0]));
+            brief.live(&never(), LIFE, || {
+                series.add(passed(), Point::HalfWay, Holdings::now(), Done::by_now(counts()[0]))
+            });
             pass(&never(), REST);
             let holds = Holdings::now();
-            series.add(passed(), Point::Between, holds, counts()[0]);
+            series.add(passed(), Point::Between, holds, Done::by_now(counts()[0]));
             ledgers.iter().for_each(|ledger| assert_eq!(ledger.wrong(), Vec::<String>::new()));
             if passed() >= told + TOLD_EVERY {
                 told = passed();
