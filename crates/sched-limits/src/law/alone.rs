@@ -123,7 +123,7 @@ impl Alone {
         }
         self.until = None;
         let since = now.since(self.looked);
-        let grown = share > WORTHWHILE && share > GROWN * self.looked_at && since >= self.period * BETWEEN;
+        let grown = share > GROWN * self.looked_at && since >= self.period * BETWEEN;
         let starved = so_far == SoFar::Over && share < WORTHWHILE && since >= self.period * STARVED;
         let wanted = match self.level {
             None => !self.begun || since >= self.period * STARVED,
@@ -149,5 +149,85 @@ impl Alone {
         self.looked = now;
         self.looked_at = share.max(WORTHWHILE);
         self.next = now + self.every.mul_f64(0.5 + self.rng.f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::RangeInclusive;
+
+    use super::*;
+
+    fn at(second: u64) -> MonoTime {
+        MonoTime::from_nanos(second * 1_000_000_000)
+    }
+
+    fn alone() -> Alone {
+        Alone::new(Duration::from_secs(300), Duration::from_secs(3), &FailSlow::default())
+    }
+
+    /// One that has seen the machine by itself for ten seconds, while backups were granted `share`.
+    fn known(share: f64) -> Alone {
+        let mut alone = alone();
+        let told: Vec<_> =
+            (1..=10).map(|s| alone.observe(at(s), 0.3, (0.0, share), (false, SoFar::Calm))).collect();
+        assert_eq!(told.iter().position(|told| *told), Some(5), "three seconds to settle, and four readings");
+        assert_eq!(alone.level(), Some(0.3));
+        alone
+    }
+
+    /// The seconds at which looks begin, when each reading is this.
+    fn looks(
+        alone: &mut Alone,
+        seconds: RangeInclusive<u64>,
+        used: (f64, f64),
+        so_far: (bool, SoFar),
+    ) -> Vec<u64> {
+        let begins = |second: &u64| {
+            let before = alone.until;
+            alone.observe(at(*second), 0.3, used, so_far);
+            alone.until.is_some() && alone.until != before
+        };
+        seconds.filter(begins).collect()
+    }
+
+    #[test]
+    fn as_long_as_looks_tell_nothing_there_is_one_a_minute() {
+        // What runs in any case moves on in them.
+        let mut alone = alone();
+        assert_eq!(looks(&mut alone, 1..=130, (0.1, 0.1), (true, SoFar::Within)), [1, 61, 121]);
+        assert_eq!(alone.level(), None);
+    }
+
+    #[test]
+    fn backups_that_stand_still_look_once_a_minute_and_those_that_move_a_little_do_not() {
+        assert_eq!(looks(&mut known(0.0), 11..=140, (0.0, 0.0), (true, SoFar::Over)), [70]);
+        assert_eq!(looks(&mut known(0.0), 11..=140, (0.01, 0.01), (true, SoFar::Over)), [70, 130]);
+        assert_eq!(looks(&mut known(0.0), 11..=140, (WORTHWHILE, WORTHWHILE), (true, SoFar::Over)), []);
+        assert_eq!(looks(&mut known(0.0), 11..=140, (0.01, 0.01), (true, SoFar::Within)), []);
+    }
+
+    #[test]
+    fn a_share_that_has_grown_by_more_than_half_is_looked_at_but_not_at_once() {
+        assert_eq!(looks(&mut known(0.25), 11..=140, (0.1, 0.375), (true, SoFar::Within)), []);
+        assert_eq!(looks(&mut known(0.25), 11..=40, (0.1, 0.38), (true, SoFar::Within)), [30]);
+        assert_eq!(looks(&mut known(0.25), 11..=40, (0.1, 0.38), (true, SoFar::Calm)), []);
+        // A share that nobody would notice has not grown.
+        assert_eq!(looks(&mut known(0.001), 11..=140, (0.01, 0.03), (true, SoFar::Within)), []);
+    }
+
+    #[test]
+    fn a_look_that_was_given_up_is_over_and_made_up_for() {
+        let mut alone = known(0.25);
+        let first = looks(&mut alone, 11..=600, (0.25, 0.25), (true, SoFar::Within))[0];
+        assert!((10 + 165..=10 + 495).contains(&first), "{first}");
+        let mut alone = known(0.25);
+        looks(&mut alone, 11..=first, (0.25, 0.25), (true, SoFar::Within));
+        assert_eq!(alone.left(at(first + 1)), Some(Duration::from_secs(10)));
+        assert!(alone.under_way());
+        alone.give_up();
+        assert!(!alone.under_way());
+        let next = first + 1;
+        assert_eq!(looks(&mut alone, next..=next + 100, (0.25, 0.25), (true, SoFar::Within)), [next]);
     }
 }

@@ -79,3 +79,23 @@ impl Integral {
         self.reclaim.good()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GAINS: Gains = Gains { proportional: 0.0, integral: 0.01, cap: 1.0 };
+
+    fn step(error: f64, doubt: f64) -> Step {
+        Step { error, periods: 1.0, demand: true, near: 0.1, doubt, late: 1.0, reclaim: false }
+    }
+
+    #[test]
+    fn an_error_counts_as_far_as_it_is_certain() {
+        let moved = |error, doubt| Integral::new(0.5).step(GAINS, step(error, doubt)) - 0.5;
+        let is = |moved: f64, part: f64| (moved - 0.02 * part).abs() < 1e-12;
+        assert!(is(moved(2.0, 0.0), 1.0), "in full: it is exact");
+        assert!(is(moved(2.0, 1.0), 0.5), "half of four standard errors: {}", moved(2.0, 1.0));
+        assert!(is(moved(-2.0, 1.0), -0.5) && is(moved(2.0, 100.0), 0.1), "never less than near the target");
+    }
+}
