@@ -161,6 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_outlasts_a_new_rate_up_to_the_new_burst() {
+        let second = MonoTime::from_nanos(1_000_000_000);
+        let mut bucket = Bucket::new(Rate::BytesPerSec(1_000_000), MonoTime::ZERO);
+        bucket.set_rate(Rate::BytesPerSec(2_000_000), second);
+        assert!(bucket.affords(50_000) && !bucket.affords(50_001), "a burst at the former rate");
+        bucket.set_rate(Rate::BytesPerSec(500_000), second);
+        assert!(bucket.affords(25_000) && !bucket.affords(25_001), "a burst at the new one");
+        bucket.set_rate(Rate::Unlimited, second);
+        bucket.set_rate(Rate::BytesPerSec(1_000_000), second);
+        assert!(!bucket.affords(1), "no limit leaves nothing behind");
+    }
+
+    #[test]
     fn a_clock_that_jumps_gives_a_burst_forward_and_nothing_backward() {
         let at = |secs: u64| MonoTime::from_nanos(secs * 1_000_000_000);
         let mut bucket = Bucket::new(Rate::BytesPerSec(u64::MAX), at(7200));

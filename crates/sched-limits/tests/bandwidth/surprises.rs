@@ -171,7 +171,27 @@ fn wrong_places_are_refused_by_name_and_change_nothing() {
     tree.set_parent(&link("in"), &link("out")).unwrap();
     assert!(matches!(tree.set_parent(&link("out"), &link("in")), Err(PlaceError::Cycle { .. })));
     assert!(matches!(tree.set_parent(&link("in"), &link("in")), Err(PlaceError::Cycle { .. })));
+    // The same is said beforehand, and nothing is made.
+    assert!(matches!(tree.check_parent(&link("out"), &link("in")), Err(PlaceError::Cycle { .. })));
+    assert!(matches!(tree.check_parent(&host("a"), &host("b")), Err(PlaceError::WrongKind { .. })));
+    assert_eq!(tree.check_parent(&host("a"), &link("out")), Ok(()));
     assert_eq!(tree.rate(&host("a")), None);
+}
+
+#[test]
+fn what_waits_and_what_was_taken_is_told_of_each_place() {
+    let sim = Sim::new(rate(1_000_000));
+    let job = sim.tree.join(&host("a"), JobShare::default()).unwrap();
+    let other = sim.tree.join(&host("b"), JobShare::default()).unwrap();
+    let (charge, _) = (job.charge(20_000), other.charge(5_000));
+    let told = |place: &Scope| (sim.tree.waiting(place), sim.tree.granted(place));
+    assert_eq!(told(&host("a")), (Some(20_000), Some(0)));
+    assert_eq!(told(&Scope::Fleet), (Some(25_000), Some(0)));
+    assert_eq!(told(&host("c")), (None, None));
+    sim.clock.advance(Duration::from_millis(25));
+    assert_eq!(job.wait(charge), Some(Duration::ZERO));
+    assert_eq!(told(&host("a")), (Some(0), Some(20_000)));
+    assert_eq!(told(&Scope::Fleet), (Some(0), Some(25_000)));
 }
 
 /// Threads that charge with and without a lease while rates change: every byte is taken once, and all end.

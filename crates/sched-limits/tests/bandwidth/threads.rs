@@ -158,6 +158,8 @@ fn the_tree_is_not_asked_while_what_is_open_lasts() {
             let job = &jobs[turn % 2];
             assert_eq!(job.wait(job.charge(10_000)), Some(Duration::ZERO));
         }
+        // Nor to put back what did not move.
+        jobs[0].correct(-10_000);
         // 20 MB of the 25 that were set aside; each job asked the tree once to be let through by itself.
         assert_eq!(clock.0.load(SeqCst) - before, 2, "with a lease of {lease}");
     }
@@ -222,6 +224,21 @@ fn what_is_on_lease_is_not_given_back_twice() {
     job.correct(-500_000);
     sim.tree.set_rate(&Scope::Fleet, rate(0)).unwrap();
     assert_eq!(job.granted(), 100_000);
+}
+
+#[test]
+fn a_lease_is_spent_before_more_is_taken() {
+    let sim = Sim::new(rate(1_000_000_000));
+    let job = sim.tree.join(&host("a"), JobShare::default()).unwrap();
+    sim.clock.advance(Duration::from_secs(1));
+    assert_eq!(job.wait(job.charge(1)), Some(Duration::ZERO));
+    let granted = job.granted();
+    for _ in 0..16 {
+        assert_eq!(job.wait(job.charge(1 << 16)), Some(Duration::ZERO));
+        assert_eq!(job.granted(), granted);
+    }
+    assert_eq!(job.wait(job.charge(1 << 16)), Some(Duration::ZERO));
+    assert!(job.granted() > granted);
 }
 
 #[test]
