@@ -4,8 +4,8 @@ mod rig;
 
 use rig::{Rig, secs, spec, terms};
 use sched_core::{
-    CapacityState, EngineConfig, Explanation, Gate, JobId, JobState, JobTerms, LoadLevel, LoadState,
-    Measured, Order, Output, Priority, Reason, RunError, SLOTS, Scope,
+    CapacityState, EngineConfig, EventKind, Explanation, Gate, JobId, JobState, JobTerms, LoadLevel,
+    LoadState, Measured, Order, Output, Priority, Reason, RunError, SLOTS, Scope,
 };
 
 fn order() -> Order {
@@ -271,4 +271,26 @@ fn a_status_lists_waiting_jobs_however_many_others_have_gone() {
     rig.engine.cancel_all(rig.now(), jobs[..16_000].iter().copied(), &Reason::new("no longer needed"));
     let status = rig.engine.status();
     assert_eq!((status.waiting, status.waiting_jobs.len()), (1_000, 1_000));
+}
+
+#[test]
+fn another_kind_of_gate_is_news_and_the_same_one_is_told_once() {
+    let mut rig = Rig::with_slots(5);
+    rig.engine.hold(rig.now(), Scope::Fleet, order());
+    rig.submit(spec("a").not_before(rig.now().plus(secs(60)).wall), terms());
+    rig.step();
+    for _ in 0..3 {
+        rig.clock.advance(secs(60));
+        rig.step();
+        // Looked at again, though nothing has changed.
+        rig.engine.release(rig.now(), &Scope::Fleet);
+        rig.engine.hold(rig.now(), Scope::Fleet, order());
+        rig.step();
+    }
+    let gate = |kind: &EventKind| match kind {
+        EventKind::Deferred { by, .. } => Some(by.gate.clone()),
+        _ => None,
+    };
+    let told: Vec<_> = rig.events.iter().filter_map(|event| gate(&event.kind)).collect();
+    assert_eq!(told, [Gate::Time, Gate::Hold]);
 }
