@@ -98,4 +98,12 @@ mod tests {
         assert!(is(moved(2.0, 1.0), 0.5), "half of four standard errors: {}", moved(2.0, 1.0));
         assert!(is(moved(-2.0, 1.0), -0.5) && is(moved(2.0, 100.0), 0.1), "never less than near the target");
     }
+
+    #[test]
+    fn a_share_is_good_as_slowly_as_it_is_harmless() {
+        let mut integral = Integral::new(0.5);
+        assert_eq!(integral.good(), 0.0);
+        integral.step(GAINS, step(0.0, 0.0));
+        assert!((integral.good() - 0.05 * 0.5).abs() < 1e-12, "{}", integral.good());
+    }
 }
