@@ -166,7 +166,8 @@ impl ExternalCommand {
         self
     }
 
-    /// Sets how far it stands back for the processor, from 0 to 19; see `nice(1)`. Default 0.
+    /// Sets how far it stands back for the processor, from 0 to 19; see `nice(1)`. Default 0. Where the kernel weighs whole
+    /// sessions (`kernel.sched_autogroup_enabled`, see `sched(7)`), this counts only beside what runs in the same session.
     #[must_use]
     pub fn niceness(mut self, niceness: u8) -> Self {
         self.niceness = Some(niceness.min(19));
