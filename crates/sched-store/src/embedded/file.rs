@@ -151,7 +151,8 @@ fn create(path: &Path, place: &Place) -> Result<(), StoreError> {
     let database = database.map_err(|error| place.failed("made", error.into()))?;
     migrate::begin(&database, place)?;
     drop(database);
-    File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
+    // Open for writing: Windows flushes nothing else.
+    OpenOptions::new().write(true).open(&new).and_then(|file| file.sync_all()).map_err(io)?;
     fs::rename(&new, path).map_err(io)?;
     sync_directory(path).map_err(io)
 }
