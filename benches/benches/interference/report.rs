@@ -93,7 +93,10 @@ fn every_half_second(comparison: &Comparison) -> String {
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores, Linux {}", kernel.trim())
+    // With it the processor is shared out by sessions, and each process of PostgreSQL has one of its own: see sched(7).
+    let autogroup = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled").unwrap_or_default();
+    let shared_by = if autogroup.trim() == "1" { "sessions" } else { "tasks" };
+    format!("{cores} cores, shared out by {shared_by}, Linux {}", kernel.trim())
 }
 
 fn color(method: Method) -> &'static str {
