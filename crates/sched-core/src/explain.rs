@@ -110,7 +110,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "  ahead of it, waiting for {line}: {ahead}")?;
         }
         if let Some(next) = self.next_look {
-            writeln!(f, "  looked at again: {next}")?;
+            writeln!(f, "  looked at again: as soon as anything changes, at the latest {next}")?;
         }
         write!(f, "  latest start {}, deadline {}", self.latest_start, self.deadline)
     }

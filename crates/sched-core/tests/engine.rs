@@ -374,7 +374,7 @@ fn an_explanation_reads_like_one() {
          to open: release the hold on host local\n  \
          closed: time (instance orders): not before the requested start; opens 2026-01-05T03:00:00Z\n    \
          to open: wait until 2026-01-05T03:00:00Z, or order it to run now\n  \
-         looked at again: 2026-01-05T03:00:00Z\n  \
+         looked at again: as soon as anything changes, at the latest 2026-01-05T03:00:00Z\n  \
          latest start 2026-01-05T22:59:00Z, deadline 2026-01-06T00:00:00Z"
     );
 }

@@ -9,7 +9,7 @@ use sched_core::{GroupName, InstanceName, NameError, TechnologyName};
 pub enum PolicyError {
     /// No technology has that name.
     #[error(
-        "technology: {name:?} is not known{}; known are {known}; add your own with `Policies::with`",
+        "technology: {name:?} is not known{}; known are {known}; add your own with `Policies::with`, or as a table such as `[technologies.ledger]` in a policy file",
         match nearest { Some(nearest) => format!(", did you mean {nearest:?}?"), None => String::new() }
     )]
     UnknownTechnology {

@@ -26,7 +26,7 @@ fn an_unknown_technology_gets_a_suggestion() {
         error("postgress"),
         "technology: \"postgress\" is not known, did you mean \"postgresql\"?; known are cassandra, clickhouse, \
          etcd, generic, mariadb, mongodb, mysql, postgresql, redis, scylladb, sqlite; add your own with \
-         `Policies::with`"
+         `Policies::with`, or as a table such as `[technologies.ledger]` in a policy file"
     );
     assert!(!error("zzz").contains("did you mean"));
 }
