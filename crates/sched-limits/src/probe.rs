@@ -49,6 +49,16 @@ pub trait CapacityProbe: Send {
 }
 
 /// Why a probe could not measure.
+///
+/// An error of the system becomes one by `?`, as [`Unavailable`](Self::Unavailable); [`Io`](Self::Io) says besides what was read.
+///
+/// ```
+/// # use sched_limits::ProbeError;
+/// fn spool() -> Result<String, ProbeError> {
+///     Ok(std::fs::read_to_string("/no/such/spool")?)
+/// }
+/// assert!(matches!(spool(), Err(ProbeError::Unavailable(_))));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
@@ -71,6 +81,12 @@ pub enum ProbeError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl From<io::Error> for ProbeError {
+    fn from(error: io::Error) -> Self {
+        Self::unavailable(error)
+    }
 }
 
 impl ProbeError {

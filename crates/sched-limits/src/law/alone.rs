@@ -176,6 +176,8 @@ mod tests {
         alone
     }
 
+    const NEVER: [u64; 0] = [];
+
     /// The seconds at which looks begin, when each reading is this.
     fn looks(
         alone: &mut Alone,
@@ -203,17 +205,17 @@ mod tests {
     fn backups_that_stand_still_look_once_a_minute_and_those_that_move_a_little_do_not() {
         assert_eq!(looks(&mut known(0.0), 11..=140, (0.0, 0.0), (true, SoFar::Over)), [70]);
         assert_eq!(looks(&mut known(0.0), 11..=140, (0.01, 0.01), (true, SoFar::Over)), [70, 130]);
-        assert_eq!(looks(&mut known(0.0), 11..=140, (WORTHWHILE, WORTHWHILE), (true, SoFar::Over)), []);
-        assert_eq!(looks(&mut known(0.0), 11..=140, (0.01, 0.01), (true, SoFar::Within)), []);
+        assert_eq!(looks(&mut known(0.0), 11..=140, (WORTHWHILE, WORTHWHILE), (true, SoFar::Over)), NEVER);
+        assert_eq!(looks(&mut known(0.0), 11..=140, (0.01, 0.01), (true, SoFar::Within)), NEVER);
     }
 
     #[test]
     fn a_share_that_has_grown_by_more_than_half_is_looked_at_but_not_at_once() {
-        assert_eq!(looks(&mut known(0.25), 11..=140, (0.1, 0.375), (true, SoFar::Within)), []);
+        assert_eq!(looks(&mut known(0.25), 11..=140, (0.1, 0.375), (true, SoFar::Within)), NEVER);
         assert_eq!(looks(&mut known(0.25), 11..=40, (0.1, 0.38), (true, SoFar::Within)), [30]);
-        assert_eq!(looks(&mut known(0.25), 11..=40, (0.1, 0.38), (true, SoFar::Calm)), []);
+        assert_eq!(looks(&mut known(0.25), 11..=40, (0.1, 0.38), (true, SoFar::Calm)), NEVER);
         // A share that nobody would notice has not grown.
-        assert_eq!(looks(&mut known(0.001), 11..=140, (0.01, 0.03), (true, SoFar::Within)), []);
+        assert_eq!(looks(&mut known(0.001), 11..=140, (0.01, 0.03), (true, SoFar::Within)), NEVER);
     }
 
     #[test]

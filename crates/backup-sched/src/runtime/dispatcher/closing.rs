@@ -46,7 +46,9 @@ impl Dispatcher {
         }
         match self.keeping {
             Some(_) => {
-                let reason = Reason::new("the scheduler is shutting down; the next one goes on with what was submitted");
+                let reason = Reason::new(
+                    "the scheduler is shutting down; the next one goes on with what was submitted",
+                );
                 self.parts.engine.close_and_keep(now, &reason);
             }
             None => self.parts.engine.close(now, &Reason::new("the scheduler is shutting down")),
