@@ -176,7 +176,13 @@ fn missing<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> 
         None => {
             let shown: Vec<_> = known.iter().take(12).copied().collect();
             let more = if known.len() > shown.len() { ", …" } else { "" };
-            format!("there is no {what} {name:?}; known are {}{more}", shown.join(", "))
+            // Technologies are the ones that a file can do without, so that who misses one may not know that he can add it.
+            let own = if what == "technology" {
+                format!("; add your own as `[technologies.{name}]`")
+            } else {
+                String::new()
+            };
+            format!("there is no {what} {name:?}; known are {}{more}{own}", shown.join(", "))
         }
     }
 }
