@@ -74,6 +74,9 @@ impl Outcome {
                 self.technology
             );
             // Where the tool does harm, less of it must be left, or else the scheduler must at least have tried.
+            if harm < 1.5 {
+                println!("the tool does too little harm here to show whether the scheduler paces");
+            }
             if harm >= 1.5 && left - 1.0 > 0.8 * (harm - 1.0) && slower < 1.5 {
                 return Err(format!("{}: the scheduler does not pace", self.technology).into());
             }

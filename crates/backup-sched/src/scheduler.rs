@@ -300,8 +300,8 @@ impl Scheduler {
     /// time, whatever executors and hooks do. `None` when it had ended before.
     ///
     /// With a [store](SchedulerBuilder::store) no job ends by that for good, but those for which a permit is waited for or
-    /// held: to whoever waits here they are cancelled, and the next scheduler goes on with them. What is to be durable is
-    /// written before this returns, for which a store has 10 s more; it is closed then.
+    /// held and that nobody else asked for: to whoever waits here they are cancelled, and the next scheduler goes on with
+    /// them. What is to be durable is written before this returns, for which a store has 10 s more; it is closed then.
     pub fn shutdown(&self, grace: Duration) -> Option<ShutdownReport> {
         self.inner.link.ask(|reply| Command::Shutdown(grace, reply.into())).ok()
     }

@@ -25,6 +25,7 @@
 //! ```
 
 mod calendar;
+mod caught;
 mod error;
 mod estimate;
 mod event;
@@ -47,6 +48,7 @@ pub mod engine;
 pub mod store;
 
 pub use calendar::{Calendar, CalendarState, Stretch};
+pub use caught::caught;
 pub use engine::{
     AttemptEnd, AttemptId, Boosts, BreakerConfig, Cancellation, Engine, EngineConfig, LetGo, Needs, Order,
     Output, Page, PageCursor, PendingFilter, Preemption, Renewal, Renewed, StartOrder, Submission, Wants,

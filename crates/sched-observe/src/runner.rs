@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
-use sched_core::Event;
+use sched_core::{Event, caught};
 use serde::{Deserialize, Serialize};
 
 use crate::hook::Hook;
@@ -78,7 +77,7 @@ impl HookRunner {
         let mut queues = Vec::with_capacity(hooks.len());
         for hook in hooks {
             let (queue, events) = bounded(capacity);
-            let name = catch_unwind(AssertUnwindSafe(|| hook.name().to_owned())).unwrap_or_default();
+            let name = caught(|| hook.name().to_owned()).unwrap_or_default();
             let name = own_name(&name, &workers);
             let worker = Worker::start(name, hook, events)?;
             queues.push((queue, worker.counts.clone()));
@@ -128,16 +127,14 @@ impl Worker {
         let counted = counts.clone();
         let run = move || {
             take_all(&events, |event| {
-                match catch_unwind(AssertUnwindSafe(|| hook.event(&event))) {
+                match caught(|| hook.event(&event)) {
                     Ok(()) => counted.delivered.fetch_add(1, Relaxed),
                     Err(_) => counted.panicked.fetch_add(1, Relaxed),
                 };
-                counted
-                    .lost
-                    .store(catch_unwind(AssertUnwindSafe(|| hook.lost())).unwrap_or_default(), Relaxed);
+                counted.lost.store(caught(|| hook.lost()).unwrap_or_default(), Relaxed);
             });
             // What a hook does at its end belongs to its time, and may panic as well.
-            drop(catch_unwind(AssertUnwindSafe(|| drop(hook))));
+            drop(caught(|| drop(hook)));
             drop(ended);
         };
         thread::Builder::new().name("backup-hook".into()).spawn(run)?;

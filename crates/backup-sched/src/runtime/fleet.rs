@@ -1,17 +1,16 @@
 //! The thread on which a scheduler speaks with others that share its store.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{SendTimeoutError, Sender};
 use parking_lot::{Condvar, Mutex};
+use sched_core::caught;
 use sched_core::store::{FleetMember, FleetNews, FleetReport, StoreError};
 
 use super::Command;
-use super::worker::panic_text;
 
 /// How often a thread whose news nobody takes looks whether anybody will.
 const UNHEARD: Duration = Duration::from_millis(100);
@@ -73,7 +72,7 @@ impl FleetThread {
             }
             if theirs.state.lock().leaves {
                 // Otherwise others find out by the lease.
-                drop(catch_unwind(AssertUnwindSafe(|| member.leave())));
+                drop(caught(|| member.leave()));
             }
         };
         let thread = thread::Builder::new().name("backup-sched-fleet".into()).spawn(run)?;
@@ -149,10 +148,8 @@ impl Shared {
             }
             self.tell(commands, FleetMessage::News(news));
         };
-        let beaten = catch_unwind(AssertUnwindSafe(|| member.beat(report, &mut tell)));
-        let beaten = beaten.unwrap_or_else(|panic| {
-            let (place, error) = ("the fleet".into(), panic_text(&*panic));
-            let error = StoreError::Io { place, what: "heard", error };
+        let beaten = caught(|| member.beat(report, &mut tell)).unwrap_or_else(|error| {
+            let error = StoreError::Io { place: "the fleet".into(), what: "heard", error };
             self.tell(commands, FleetMessage::Failed(error.clone()));
             Err(error)
         });

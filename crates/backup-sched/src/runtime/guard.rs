@@ -1,13 +1,10 @@
 //! Keeps the dispatcher safe from a control law of the host's: [`Guard`].
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::Sender;
-use sched_core::{Now, Reason, SignalName};
+use sched_core::{Now, Reason, SignalName, caught};
 use sched_limits::{ControlLaw, FailSlow, Observation, Share};
-
-use super::worker::panic_text;
 
 /// What is wrong with the law that listens to a signal.
 pub(super) type Complaint = (SignalName, Reason);
@@ -40,17 +37,17 @@ impl Guard {
     /// What the law says, or `None` if it has no say: it is set aside, or was just now.
     fn ask<T>(&mut self, ask: impl FnOnce(&mut dyn ControlLaw) -> T) -> Option<T> {
         let mut law = self.law.take()?;
-        match catch_unwind(AssertUnwindSafe(|| ask(&mut *law))) {
+        match caught(|| ask(&mut *law)) {
             Ok(said) => {
                 self.law = Some(law);
                 Some(said)
             }
-            Err(panic) => {
+            Err(text) => {
                 // A law that is half way through something may panic again when it is dropped.
-                drop(catch_unwind(AssertUnwindSafe(|| drop(law))));
+                drop(caught(|| drop(law)));
                 let FailSlow { blind_floor, blind_cap, .. } = FailSlow::default();
                 self.share = self.share.clamp(blind_floor, blind_cap);
-                self.complain(format!("the control law {} and is set aside", panic_text(&*panic)));
+                self.complain(format!("the control law {text} and is set aside"));
                 None
             }
         }

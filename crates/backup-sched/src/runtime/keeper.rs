@@ -5,7 +5,6 @@
 //! before it: however long the store is away, no more gathers than there are jobs, scopes and schedules.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,10 +12,9 @@ use std::time::Duration;
 use crossbeam_channel::{SendTimeoutError, Sender};
 use parking_lot::{Condvar, Mutex};
 use sched_core::store::{AUDIT_KEPT, Entry, JobStore, Key, StoreError};
-use sched_core::{Clock, Lsn, MonoTime};
+use sched_core::{Clock, Lsn, MonoTime, caught};
 
 use super::Command;
-use super::worker::panic_text;
 use crate::clock::SystemClock;
 use crate::status::StoreStatus;
 
@@ -313,10 +311,9 @@ impl Writer {
         what: &'static str,
         call: impl FnOnce(&mut dyn JobStore) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let asked = catch_unwind(AssertUnwindSafe(|| call(&mut *self.store)));
-        asked.unwrap_or_else(|panic| {
+        caught(|| call(&mut *self.store)).unwrap_or_else(|error| {
             let place = self.shared.state.lock().status.place.clone();
-            Err(StoreError::Io { place, what, error: panic_text(&*panic) })
+            Err(StoreError::Io { place, what, error })
         })
     }
 

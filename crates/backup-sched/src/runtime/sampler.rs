@@ -1,19 +1,17 @@
 //! One thread for each probe or detector: it may block, panic or lie without harm to anybody else.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use sched_core::{Clock, MonoTime, Wake};
+use sched_core::{Clock, MonoTime, Wake, caught};
 use sched_limits::{CapacityProbe, Sample};
 use sched_workload::{DetectError, LoadDetector};
 
 use super::Command;
-use super::worker::panic_text;
 
 /// Something to be asked again and again.
 pub(crate) enum Source {
@@ -37,18 +35,15 @@ impl Source {
     }
 
     fn ask(&mut self, index: usize, clock: &dyn Clock) -> Command {
-        let text = |panic: Box<dyn std::any::Any + Send>| panic_text(&*panic);
         match self {
             Self::Probe(probe) => {
-                let caught = catch_unwind(AssertUnwindSafe(|| Sample::take(&mut **probe, clock)));
-                let result = caught.map_err(text).and_then(|r| r.map_err(|e| e.to_string()));
-                Command::Sample(index, result)
+                let sample = || Sample::take(&mut **probe, clock).map_err(|error| error.to_string());
+                Command::Sample(index, caught(sample).flatten())
             }
             Self::Detector(detector) => {
                 let asked = clock.now();
-                let caught = catch_unwind(AssertUnwindSafe(|| detector.detect(asked)));
-                let panicked = |panic| Err(DetectError::Failed(text(panic)));
-                Command::Load(index, asked, caught.unwrap_or_else(panicked))
+                let panicked = |text| Err(DetectError::Failed(text));
+                Command::Load(index, asked, caught(|| detector.detect(asked)).unwrap_or_else(panicked))
             }
         }
     }

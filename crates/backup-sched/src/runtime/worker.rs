@@ -1,14 +1,12 @@
 //! One thread for each running attempt, used again while there is work.
 
-use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use sched_core::{AttemptEnd, AttemptId, Executor, RunContext, RunError};
+use sched_core::{AttemptEnd, AttemptId, Executor, RunContext, RunError, caught};
 
 use super::Command;
 
@@ -55,38 +53,20 @@ impl Workers {
 
 /// Runs an attempt and reports how it ended, whatever its executor does.
 fn run_one(Work { executor, ctx, attempt, unclean }: Work, commands: &Sender<Command>) {
+    let panicked = |text| Err(RunError::Retryable(text));
     let ran = caught(|| {
         if unclean {
             executor.clean_up(&ctx)?;
             drop(commands.send(Command::CleanedUp(attempt.job)));
         }
         executor.run(&ctx)
-    });
+    })
+    .unwrap_or_else(panicked);
     // What the executor holds is dropped before its slot is given back.
-    let dropped = caught(|| {
-        drop(executor);
-        Ok(())
-    });
+    let dropped = caught(|| drop(executor)).or_else(panicked);
     let bytes = ctx.control().progress().done_bytes;
     drop(ctx);
     drop(commands.send(Command::Ended(attempt, AttemptEnd::new(bytes, ran.and(dropped)))));
-}
-
-/// What it returns, or that it panicked.
-fn caught(run: impl FnOnce() -> Result<(), RunError>) -> Result<(), RunError> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic_text(&*panic);
-        // Of somebody else's type, which may panic in its own drop, and so may what that panic carries: it is not dropped.
-        catch_unwind(AssertUnwindSafe(|| drop(panic))).unwrap_or_else(std::mem::forget);
-        Err(RunError::Retryable(text))
-    })
-}
-
-/// What a caught panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<&str>().copied();
-    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", said.unwrap_or("without a message"))
 }
 
 #[cfg(test)]

@@ -43,8 +43,15 @@ impl Measure {
                     2.0
                 }
             }
-            // They belong to stores and probes, and do not depend on what there is to do.
-            Self::Descriptors => 1.0,
+            // They belong to stores and probes, and do not depend on what there is to do. A store that has just failed has none
+            // of its two, which shows in the median of one.
+            Self::Descriptors => {
+                if seen < FEW {
+                    2.0
+                } else {
+                    1.0
+                }
+            }
             // What is remembered of events, attempts and orders is bounded by about as much, and full after a minute or, on a
             // slow machine, some.
             Self::Heap => 3.0,

@@ -2,7 +2,7 @@
 //! environment says, and at the end nothing is lost, nothing was made twice at the same time, and nothing has grown.
 //!
 //! Two hosts run side by side. The lasting one keeps one scheduler all the time, so that what grows within a life is seen. The
-//! brief one ends its scheduler every two seconds, in one way or another, and starts the next on the same file, so that what is
+//! brief one ends its scheduler after two seconds, in one way or another, and starts the next on the same file, so that what is
 //! left of a life is seen.
 //!
 //! ```sh
@@ -114,7 +114,8 @@ fn under_faults_nothing_is_lost_and_nothing_grows() {
     ledgers.iter().for_each(|ledger| assert_eq!(ledger.wrong(), Vec::<String>::new()));
     assert_eq!(series.wrong(), Vec::<String>::new());
     assert!(recurred > 0, "nothing recurs");
-    if length >= Duration::from_secs(60) {
+    // Some come in one of a hundred attempts, or once in six lives: in a short soak of a slow machine not all have to come.
+    if length >= Duration::from_secs(600) {
         assert_eq!(chaos.missing(), Vec::<&str>::new(), "never went wrong in so long a time");
     }
 }

@@ -72,11 +72,13 @@ pub(crate) struct BadStore {
     file: EmbeddedStore,
     chaos: Arc<Chaos>,
     dice: Dice,
+    /// Never twice in succession: who is shutting down tries once more, and what it could not write then is lost.
+    failed: bool,
 }
 
 impl BadStore {
     pub(crate) fn new(path: PathBuf, chaos: &Arc<Chaos>, dice: Dice) -> Self {
-        Self { file: EmbeddedStore::at(&path), path, chaos: Arc::clone(chaos), dice }
+        Self { file: EmbeddedStore::at(&path), path, chaos: Arc::clone(chaos), dice, failed: false }
     }
 }
 
@@ -95,7 +97,7 @@ impl JobStore for BadStore {
 
     fn commit(&mut self, group: &[Entry]) -> Result<(), StoreError> {
         // One in a hundred, or it would be down most of the time.
-        let rarely = self.dice.below(2) == 0;
+        let rarely = !std::mem::take(&mut self.failed) && self.dice.below(2) == 0;
         let fails = rarely && self.chaos.strikes(&mut self.dice, Fault::StoreFails, 1);
         if !fails {
             self.file.commit(group)?;
@@ -105,6 +107,7 @@ impl JobStore for BadStore {
             return Ok(());
         }
         self.file = EmbeddedStore::at(&self.path);
+        self.failed = true;
         Err(StoreError::Io { place: self.place(), what: "written", error: "unplugged".into() })
     }
 }

@@ -1,10 +1,11 @@
 //! Tasks that wait for one piece of news: [`Waiters`].
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use slab::Slab;
+
+use crate::caught;
 
 /// Tasks that wait for something that comes once, each with the waker that it polled with last. Whoever holds them keeps
 /// them under one lock with what they wait for, so that nothing comes between a task's look and its wait:
@@ -55,7 +56,7 @@ impl Waiters {
     /// Wakes a single task that waits elsewhere. A waker that panics harms nobody: it is the host's code, on whoever's thread.
     pub fn wake_one(waker: Waker) {
         // What a panic says is told by the panic hook of the process.
-        drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        drop(caught(|| waker.wake()));
     }
 
     /// How many wait.

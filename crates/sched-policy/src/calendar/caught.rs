@@ -1,11 +1,10 @@
 //! Keeps the scheduler safe from a calendar of the program's own: [`Caught`].
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use sched_core::{Calendar, CalendarState, Reason, Stretch};
+use sched_core::{Calendar, CalendarState, Reason, Stretch, caught};
 
 /// A calendar that is set aside once it panics: no window is open then, so that what waits for one starts when it has no
 /// slack left, and the reason says why.
@@ -24,7 +23,7 @@ impl Calendar for Caught {
     fn at(&self, at: Timestamp) -> Stretch {
         let answer = match self.panicked.get() {
             Some(_) => None,
-            None => catch_unwind(AssertUnwindSafe(|| self.calendar.at(at))).ok(),
+            None => caught(|| self.calendar.at(at)).ok(),
         };
         answer.unwrap_or_else(|| {
             let why = || {
