@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sched_core::{Clock, ManualClock};
-use sched_limits::{ControlLaw, Observation, PressureConfig, PressureLaw};
+use sched_limits::{ControlLaw, Observation, PressureConfig, PressureLaw, Share};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -129,6 +129,16 @@ fn a_foreground_that_does_less_is_not_filled_up_to_what_it_did() {
     assert!(mean(&quiet[900..]) < 1.2 * right, "{} of {right}", mean(&quiet[900..]));
 }
 
+/// What a law says after each second, told what is stalled and used.
+fn each_second(law: &mut PressureLaw) -> impl FnMut(f64, f64) -> Share {
+    let clock = ManualClock::default();
+    move |stalled, used| {
+        clock.advance(SECOND);
+        let now = clock.now();
+        law.step(now, Some(Observation::new(now.mono, stalled, used)))
+    }
+}
+
 #[test]
 fn looks_cost_a_thirtieth_of_the_time() {
     let (mut machine, mut law) = (Machine::new(0.3, 0.6, 1.0), law());
@@ -140,13 +150,8 @@ fn looks_cost_a_thirtieth_of_the_time() {
 
 #[test]
 fn nobody_is_paused_while_no_backup_runs_and_those_that_start_find_less_where_there_is_less_room() {
-    let clock = ManualClock::default();
     let mut law = law();
-    let mut step = |stalled: f64, used: f64| {
-        clock.advance(SECOND);
-        let now = clock.now();
-        law.step(now, Some(Observation::new(now.mono, stalled, used)))
-    };
+    let mut step = each_second(&mut law);
     // The first look, and then a while in which nothing moves.
     (0..20).for_each(|_| drop(step(0.1, 0.0)));
     assert!((0..900).all(|_| step(0.1, 0.0).pause.is_none()));
@@ -256,13 +261,8 @@ fn backups_at_work_that_stood_still_go_on_when_the_machine_has_become_quiet() {
 
 #[test]
 fn stalls_right_after_the_last_backup_are_still_counted_as_its_own() {
-    let clock = ManualClock::default();
     let mut law = law();
-    let mut step = |stalled: f64, used: f64| {
-        clock.advance(SECOND);
-        let now = clock.now();
-        law.step(now, Some(Observation::new(now.mono, stalled, used)))
-    };
+    let mut step = each_second(&mut law);
     (0..20).for_each(|_| drop(step(0.1, 0.0)));
     let before = (0..120).fold(0.0, |share, _| step(0.1, share).granted());
     assert!(before > 0.5, "{before}");
