@@ -66,19 +66,19 @@ pub fn program(name: &str, directories: &[&str], package: &str) -> Result<PathBu
 ///
 /// # Errors
 /// When that takes longer than `limit`.
+#[expect(clippy::disallowed_methods, reason = "a real server takes real time, and so may each question")]
 pub fn wait_until<T>(
     what: &str,
     limit: Duration,
     mut ready: impl FnMut() -> Option<T>,
 ) -> Result<T, TestbedError> {
     const STEP: Duration = Duration::from_millis(20);
-    #[expect(clippy::disallowed_methods, reason = "a real server takes real time, and so may each question")]
-    let (now, begun) = (Instant::now, Instant::now());
+    let begun = Instant::now();
     loop {
         if let Some(found) = ready() {
             return Ok(found);
         }
-        if now().duration_since(begun) >= limit {
+        if begun.elapsed() >= limit {
             return Err(TestbedError::TimedOut { what: what.into(), limit, said: String::new() });
         }
         thread::park_timeout(STEP);

@@ -128,7 +128,11 @@ impl Check<'_, '_> {
             let message = match nearest::of(name.as_str(), names) {
                 // Whichever of its names is alike, the usual one is suggested.
                 Some(nearest) => meant("technology", name.as_str(), self.canonical(&nearest.into()).as_str()),
-                None => missing("technology", name.as_str(), usual),
+                // Who never needed one of his own may not know that he can have one.
+                None => {
+                    let missing = missing("technology", name.as_str(), usual);
+                    format!("{missing}; add your own as `[technologies.{name}]`")
+                }
             };
             self.error(at, message);
         }
@@ -176,13 +180,7 @@ fn missing<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> 
         None => {
             let shown: Vec<_> = known.iter().take(12).copied().collect();
             let more = if known.len() > shown.len() { ", …" } else { "" };
-            // Technologies are the ones that a file can do without, so that who misses one may not know that he can add it.
-            let own = if what == "technology" {
-                format!("; add your own as `[technologies.{name}]`")
-            } else {
-                String::new()
-            };
-            format!("there is no {what} {name:?}; known are {}{more}{own}", shown.join(", "))
+            format!("there is no {what} {name:?}; known are {}{more}", shown.join(", "))
         }
     }
 }
