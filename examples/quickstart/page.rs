@@ -98,7 +98,7 @@ impl Picture<'_> {
     fn draw_legend(&self, svg: &mut String) {
         let _ = write!(
             svg,
-            "<text class=\"head\" x=\"{LEFT}\" y=\"20\">Foreground latency against running backups</text>"
+            "<text class=\"head\" x=\"{LEFT}\" y=\"20\">Foreground latency against running backups; p99 over all blocks</text>"
         );
         for (n, phase) in Phase::EACH.into_iter().enumerate() {
             let x = LEFT + n as f64 * 270.0;
@@ -106,7 +106,7 @@ impl Picture<'_> {
             let _ = write!(
                 svg,
                 "<rect class=\"key {class}\" x=\"{x}\" y=\"32\" width=\"12\" height=\"12\"/>\
-                 <text x=\"{}\" y=\"42\">{}: p99 {p99:.1} ms over all blocks</text>",
+                 <text x=\"{}\" y=\"42\">{}: {p99:.1} ms</text>",
                 x + 17.0,
                 phase.title()
             );

@@ -106,7 +106,7 @@ fn color(method: Method) -> &'static str {
         Method::Nice => "#e67e22",
         Method::Fixed(_) => "#2980b9",
         Method::Told => "#27ae60",
-        Method::KnowingNothing => "#16a085",
+        Method::KnowingNothing => "#8e44ad",
     }
 }
 

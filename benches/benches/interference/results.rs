@@ -156,15 +156,18 @@ pub(crate) fn best_fixed(comparison: &Comparison) -> Option<&Measured> {
 /// A table for people.
 pub(crate) fn table(comparison: &Comparison) -> String {
     let mut text = format!(
-        "{:<18} {:>6} {:>6} {:>16} {:>16} {:>7} {:>5} {:>5} {:>8}\n",
+        "{:<18} {:>6} {:>6} {:>20} {:>20} {:>7} {:>5} {:>5} {:>8}\n",
         "method", "p50", "p90", "p99 (95 %)", "p99.9 (95 %)", "MB/s", "cpu", "io", "backups"
     );
-    let range = |ratio: Ratio| format!("{:.2} ({:.2}-{:.2})", ratio.value, ratio.low, ratio.high);
+    let range = |ratio: Ratio| match comparison.none().blocks.len() {
+        FEWEST_ROUNDS.. => format!("{:.2} ({:.2}-{:.2})", ratio.value, ratio.low, ratio.high),
+        _ => format!("{:.2}", ratio.value),
+    };
     for measured in &comparison.methods {
         let none = &comparison.none().blocks;
         let (cpu, io) = measured.stalls();
         text += &format!(
-            "{:<18} {:>6.2} {:>6.2} {:>16} {:>16} {:>7.1} {cpu:>5.2} {io:>5.2} {:>8}\n",
+            "{:<18} {:>6.2} {:>6.2} {:>20} {:>20} {:>7.1} {cpu:>5.2} {io:>5.2} {:>8}\n",
             measured.method.name(),
             stats::paired(&measured.blocks, none, 0.5),
             stats::paired(&measured.blocks, none, 0.9),
