@@ -1,6 +1,5 @@
 //! Rounds of blocks in random order: [`Comparison`].
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backup_sched::core::{Clock, MonoTime};
@@ -134,17 +133,19 @@ pub(crate) fn compare(
     }
     traffic.stop()?;
     let first = SystemClock.mono();
+    let mut blocks = 0;
     for round in 0..plan.most_rounds {
-        let listener = Listener::default();
-        let traffic = Traffic::start(technology, &rate, &listener, round as u64 + 1)?;
-        let mut spans: BTreeMap<usize, (MonoTime, MonoTime, u64, Stalls)> = BTreeMap::new();
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         fastrand::Rng::with_seed(77 + round as u64).shuffle(&mut order);
-        // The first moments of new connections belong to nobody.
-        rest(plan.settle);
         for which in order {
             let contender = &contenders[which];
             progress.set_message(format!("round {}: {}", round + 1, contender.method.name()));
+            // Whom one method has kept waiting does not wait on in another's block.
+            let listener = Listener::default();
+            blocks += 1;
+            let traffic = Traffic::start(technology, &rate, &listener, blocks)?;
+            // The first moments of new connections belong to nobody.
+            rest(plan.settle);
             wash_out(&listener, setting.slo, plan.wash_out);
             listener.tell(contender.latency.clone());
             contender.run(true);
@@ -154,35 +155,33 @@ pub(crate) fn compare(
             let (to, moved, stalls) = (SystemClock.mono(), contender.moved() - moved, Stalls::now() - stalls);
             contender.run(false);
             listener.tell(None);
+            let samples = traffic.stop()?;
             // What a method left in the cache is its own: the kernel would write it in another's block.
             rustix::fs::syncfs(std::fs::File::open(&setting.directory)?)?;
-            spans.insert(which, (from, to, moved, stalls));
             if let Some(error) = contender.failure() {
                 return Err(format!("{}: {error}", contender.method.name()).into());
             }
             progress.inc(1);
-        }
-        let samples = traffic.stop()?;
-        for (which, (from, to, moved, stalls)) in spans {
             let block = samples.iter().filter(|sample| (from..to).contains(&sample.due));
             let measured = &mut measured[which];
             let mut histogram = stats::empty();
             block.clone().for_each(|sample| histogram.saturating_record(micros(sample)));
-            let (cpu, io) = stalls.over(to.since(from));
+            let ((cpu, io), time) = (stalls.over(to.since(from)), to.since(from).as_secs_f64());
+            let per_second = moved as f64 / time;
             println!(
                 "round {}, {}: p50 {:.2} ms, p99 {:.2} ms, {:.1} MB/s; stalls {cpu:.2} cpu, {io:.2} io",
                 round + 1,
                 measured.method.name(),
                 histogram.value_at_quantile(0.5) as f64 / 1e3,
                 histogram.value_at_quantile(0.99) as f64 / 1e3,
-                moved as f64 / to.since(from).as_secs_f64() / 1e6
+                per_second / 1e6
             );
             measured.courses.push(course(block, from, to));
             measured.begun.push(from.since(first).as_secs_f64());
             measured.blocks.push(histogram);
-            measured.rates.push(moved as f64 / to.since(from).as_secs_f64());
+            measured.rates.push(per_second);
             measured.stalls.push((cpu, io));
-            measured.finished = contenders[which].finished.load(std::sync::atomic::Ordering::Relaxed);
+            measured.finished = contender.finished.load(std::sync::atomic::Ordering::Relaxed);
         }
         let comparison = Comparison { per_second, methods: measured.clone() };
         let told = comparison.of(Method::Told);

@@ -2,7 +2,7 @@
 //! weight, and this scheduler, told the SLO or knowing nothing; in random order, in the same run.
 //!
 //! `cargo bench -p sched-benches --bench interference -- [TECHNOLOGY…] [--load PERCENT]… [--part blocks|burst|ledger]…
-//! [--rounds N]`
+//! [--method unthrottled|nice|fixed|told|knowing_nothing]… [--rounds N]`
 //!
 //! Without arguments: all technologies, 40 and 75 % of the measured capacity, all parts, at least ten rounds of blocks.
 //! Figures of several runs come together in one file, each with its number of rounds.
@@ -41,6 +41,8 @@ struct Wanted {
     technologies: Vec<String>,
     loads: Vec<u32>,
     parts: Vec<Part>,
+    /// Beside no backup; all where none is named.
+    methods: Vec<String>,
     /// Rounds of blocks, where it is not as many as make the figures sure.
     rounds: Option<usize>,
 }
@@ -69,9 +71,23 @@ impl std::str::FromStr for Part {
     }
 }
 
+/// The names of methods that can be asked for.
+const METHODS: [&str; 5] = ["unthrottled", "nice", "fixed", "told", "knowing_nothing"];
+
+fn method(name: String) -> Result<String, String> {
+    let known = METHODS.contains(&name.as_str());
+    known.then_some(name.clone()).ok_or(format!("there is no method {name:?}: {}", METHODS.join(", ")))
+}
+
 fn wanted() -> Result<Wanted, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut wanted = Wanted { technologies: Vec::new(), loads: Vec::new(), parts: Vec::new(), rounds: None };
+    let mut wanted = Wanted {
+        technologies: Vec::new(),
+        loads: Vec::new(),
+        parts: Vec::new(),
+        methods: Vec::new(),
+        rounds: None,
+    };
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
@@ -79,6 +95,7 @@ fn wanted() -> Result<Wanted, lexopt::Error> {
             Long("bench") => {}
             Long("load") => wanted.loads.push(args.value()?.parse()?),
             Long("part") => wanted.parts.push(args.value()?.parse()?),
+            Long("method") => wanted.methods.push(method(args.value()?.string()?)?),
             Long("rounds") => wanted.rounds = Some(args.value()?.parse::<NonZeroUsize>()?.get()),
             Value(name) => wanted.technologies.push(name.string()?),
             other => return Err(other.unexpected()),
@@ -131,7 +148,7 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         }
     } else {
         Plan {
-            calibrations: 3,
+            calibrations: 4,
             warm_up: Duration::from_secs(90),
             wash_out: Duration::from_secs(15),
             settle: Duration::from_secs(2),
@@ -151,6 +168,8 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     progress.set_message(format!("{name}: filling {} MB", bytes >> 20));
     let technology = tech::start(name, directory.path(), bytes)?;
     let technology = &*technology;
+    // Else the kernel writes the data while the first blocks are measured.
+    rustix::fs::syncfs(std::fs::File::open(directory.path())?)?;
 
     progress.set_message(format!("{name}: capacity"));
     let capacity = traffic::capacity(technology, plan.measured)?;
@@ -169,10 +188,14 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
             full_speed / 1e6
         );
         let setting = Setting { technology, directory: backups.clone(), slo: alone.mul_f64(SLO) };
-        let mut methods = vec![Method::None, Method::Unthrottled, Method::Nice];
         let sweep = if quick() { &SWEEP[2..3] } else { &SWEEP[..] };
-        methods.extend(sweep.iter().map(|share| Method::Fixed(full_speed * share)));
-        methods.extend([Method::Told, Method::KnowingNothing]);
+        let fixed = sweep.iter().map(|share| Method::Fixed(full_speed * share));
+        let all = [Method::Unthrottled, Method::Nice].into_iter().chain(fixed);
+        let all = all.chain([Method::Told, Method::KnowingNothing]);
+        let wanted = |method: &Method| {
+            wanted.methods.is_empty() || wanted.methods.iter().any(|name| *name == method.kind())
+        };
+        let methods: Vec<Method> = std::iter::once(Method::None).chain(all.filter(wanted)).collect();
         compare(technology, per_second, &setting, &methods, plan, &progress, |comparison| {
             outcome.set(*load, comparison);
             results::write(&outcome)?;
@@ -195,6 +218,9 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
+/// No traffic repeats another's requests: a row that is set to what it is already may cost nothing.
+const FIRST_SEED: u64 = 1_000_000;
+
 /// The foreground's p99 without any backup, and the bytes a second that the tool moves unthrottled beside it: both by turns,
 /// as they will be in the blocks.
 fn calibrate(
@@ -205,25 +231,25 @@ fn calibrate(
 ) -> Result<(Duration, f64), Failure> {
     let setting = Setting { technology, directory: backups.to_owned(), slo: Duration::MAX };
     let tool = Contender::new(Method::Unthrottled, &setting)?;
-    let traffic = Traffic::start(technology, &Rate::new(per_second), &Listener::default(), 0)?;
-    rest(plan.settle);
-    let mut alone = Vec::new();
-    for _ in 0..plan.calibrations {
+    let rate = Rate::new(per_second);
+    let mut latencies = stats::empty();
+    for seed in (0..plan.calibrations).map(|turn| u64::from(turn) * 2) {
+        let traffic = Traffic::start(technology, &rate, &Listener::default(), FIRST_SEED + seed)?;
+        rest(plan.settle);
         tool.run(true);
         rest(plan.measured / 2);
         tool.run(false);
+        traffic.stop()?;
+        let traffic = Traffic::start(technology, &rate, &Listener::default(), FIRST_SEED + seed + 1)?;
         // Nobody knows yet what is calm.
-        rest(plan.wash_out);
+        rest(plan.wash_out / 2);
         let from = SystemClock.mono();
         rest(plan.measured);
-        alone.push(from..SystemClock.mono());
+        for sample in traffic.stop()?.iter().filter(|sample| sample.due >= from) {
+            latencies.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
+        }
     }
     let full_speed = tool.moved() as f64 / tool.elapsed().as_secs_f64();
-    let mut latencies = stats::empty();
-    for sample in traffic.stop()?.iter().filter(|sample| alone.iter().any(|span| span.contains(&sample.due)))
-    {
-        latencies.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
-    }
     let p99 = Duration::from_micros(latencies.value_at_quantile(0.99).max(1));
     match tool.failure() {
         Some(error) => Err(error.into()),

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use sched_drivers::destination::{Destination, LocalDirectory};
 
 use crate::Failure;
+use crate::blocks::rest;
 use crate::clock::BlockClock;
 use crate::plain::Plain;
 use crate::tech::Technology;
@@ -39,17 +40,30 @@ pub(crate) enum Method {
 }
 
 impl Method {
+    /// As it is asked for and named in figures, whatever its rate.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Unthrottled => "unthrottled",
+            Self::Nice => "nice",
+            Self::Fixed(_) => "fixed",
+            Self::Told => "told",
+            Self::KnowingNothing => "knowing_nothing",
+        }
+    }
+
     pub(crate) fn name(self) -> String {
         match self {
-            Self::None => "none".into(),
-            Self::Unthrottled => "unthrottled".into(),
-            Self::Nice => "nice".into(),
             Self::Fixed(rate) => format!("fixed {:.1} MB/s", rate / 1e6),
-            Self::Told => "told".into(),
-            Self::KnowingNothing => "knowing_nothing".into(),
+            other => other.kind().into(),
         }
     }
 }
+
+/// How often is looked whether a backup has ended or may begin.
+const LOOK: Duration = Duration::from_millis(5);
+
+type Cancel = Box<dyn Fn() + Send>;
 
 /// What a contender is made from.
 pub(crate) struct Setting<'a> {
@@ -66,7 +80,12 @@ pub(crate) struct Contender {
     clock: BlockClock,
     moved: Moved,
     over: Arc<AtomicBool>,
+    /// Ends the backup that is under way.
+    cancel: Arc<Mutex<Option<Cancel>>>,
     running: Arc<Mutex<Option<Arc<RunControl>>>>,
+    /// Between its blocks no backup is left standing.
+    lets_go: bool,
+    busy: Arc<AtomicBool>,
     worker: Option<JoinHandle<()>>,
     failure: Arc<Mutex<Option<String>>>,
     pub(crate) scheduler: Option<Arc<Scheduler>>,
@@ -79,6 +98,7 @@ pub(crate) struct Contender {
 impl Contender {
     pub(crate) fn new(method: Method, setting: &Setting<'_>) -> Result<Self, Failure> {
         let mut contender = Self::idle(method);
+        contender.lets_go = setting.technology.holds_what_it_copies();
         match method {
             Method::None => {}
             Method::Unthrottled | Method::Nice => contender.by_hand(setting, None)?,
@@ -91,6 +111,7 @@ impl Contender {
     /// This scheduler, told, that accounts for what its backups cost; with another law where one is given.
     pub(crate) fn accounted(setting: &Setting<'_>, law: Option<FixedLaw>) -> Result<Self, Failure> {
         let mut contender = Self::idle(Method::Told);
+        contender.lets_go = setting.technology.holds_what_it_copies();
         // A pause lasts two periods: with short ones there are enough of them within minutes.
         contender.period = Duration::from_millis(250);
         contender.scheduled(setting, |builder| {
@@ -109,7 +130,10 @@ impl Contender {
             clock: BlockClock::new(),
             moved: Moved::default(),
             over: Arc::default(),
+            cancel: Arc::default(),
             running: Arc::default(),
+            lets_go: false,
+            busy: Arc::default(),
             worker: None,
             failure: Arc::default(),
             scheduler: None,
@@ -130,11 +154,18 @@ impl Contender {
         report.all.ratios.p99.map(|ratio| (ratio.value, ratio.low, ratio.high))
     }
 
-    /// Lets its backups go on, or has them stand.
+    /// Lets its backups go on, or has them stand; one that would hold what it copies ends instead, and another begins when
+    /// they go on.
     pub(crate) fn run(&self, runs: bool) {
         self.clock.run(runs);
         if let Some(control) = &*self.running.lock() {
             control.wake();
+        }
+        while !runs && self.lets_go && self.busy.load(Relaxed) {
+            if let Some(cancel) = &*self.cancel.lock() {
+                cancel();
+            }
+            rest(LOOK);
         }
     }
 
@@ -148,14 +179,23 @@ impl Contender {
         self.failure.lock().clone()
     }
 
+    /// Makes backups by `once`, one after the other, while its clock runs.
     fn worker(&mut self, mut once: impl FnMut() -> Result<(), String> + Send + 'static) {
         let (over, failure, finished) =
             (Arc::clone(&self.over), Arc::clone(&self.failure), Arc::clone(&self.finished));
+        let (clock, busy, lets_go) = (self.clock.clone(), Arc::clone(&self.busy), self.lets_go);
         self.worker = Some(thread::spawn(move || {
             while !over.load(Relaxed) {
+                busy.store(true, Relaxed);
+                if !clock.runs() {
+                    busy.store(false, Relaxed);
+                    rest(LOOK);
+                    continue;
+                }
                 match once() {
                     Ok(()) => drop(finished.fetch_add(1, Relaxed)),
                     Err(_) if over.load(Relaxed) => return,
+                    Err(_) if lets_go && !clock.runs() => {}
                     Err(error) => {
                         *failure.lock() = Some(error);
                         return;
@@ -171,6 +211,7 @@ impl Contender {
         let executor = setting.technology.executor(Arc::new(Plain::new(&directory)))?;
         let spec = setting.technology.spec();
         let (clock, moved, running) = (self.clock.clone(), self.moved.clone(), Arc::clone(&self.running));
+        let cancel = Arc::clone(&self.cancel);
         let pacer: Arc<dyn Pacer> = Arc::new(Throttle::new(clock.clone(), rate));
         let nice = self.method == Method::Nice;
         // Contenders may begin in the same millisecond: their backups must not be taken for one.
@@ -185,6 +226,8 @@ impl Contender {
             attempt += 1;
             let control = Arc::new(RunControl::new(|_| {}));
             *running.lock() = Some(Arc::clone(&control));
+            let cancelled = Arc::clone(&control);
+            *cancel.lock() = Some(Box::new(move || cancelled.cancel(Reason::new("the block is over"))));
             let mut parts = RunParts::new(job, Arc::new(spec.clone()), control, Arc::new(clock.clone()));
             parts.attempt = attempt;
             parts.pacer = Arc::clone(&pacer);
@@ -229,8 +272,11 @@ impl Contender {
         }
         let scheduler = Arc::new(change(builder).start()?);
         self.scheduler = Some(Arc::clone(&scheduler));
+        let cancel = Arc::clone(&self.cancel);
         self.worker(move || {
             let handle = scheduler.submit(spec.clone()).map_err(|error| error.to_string())?;
+            let (scheduler, job) = (Arc::clone(&scheduler), handle.id());
+            *cancel.lock() = Some(Box::new(move || drop(scheduler.cancel(job))));
             let ended = handle.wait();
             ended.error.map_or(Ok(()), |error| Err(error.to_string()))
         });
@@ -244,6 +290,7 @@ impl Drop for Contender {
         if let Some(control) = self.running.lock().take() {
             control.cancel(Reason::new("the bench is over"));
         }
+        *self.cancel.lock() = None;
         self.clock.run(true);
         if let Some(scheduler) = self.scheduler.take() {
             scheduler.shutdown(Duration::ZERO);

@@ -93,8 +93,7 @@ impl Outcome {
                 let method = match measured.method {
                     Method::None => continue,
                     Method::Fixed(_) if best.is_none_or(|best| best.method != measured.method) => continue,
-                    Method::Fixed(_) => "fixed".to_owned(),
-                    other => other.name(),
+                    other => other.kind(),
                 };
                 let name = |of: &str| format!("{}.{load}.{method}.{of}", self.technology);
                 let rounds = measured.blocks.len();

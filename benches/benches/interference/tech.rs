@@ -64,6 +64,12 @@ pub(crate) trait Technology: Sync {
     /// What is asked for.
     fn spec(&self) -> JobSpec;
 
+    /// Whether a backup that stands holds something back that the server's other work then feels: such a one is not left
+    /// standing while other methods are measured.
+    fn holds_what_it_copies(&self) -> bool {
+        false
+    }
+
     /// Makes backups into a destination.
     fn executor(&self, to: Arc<dyn Destination>) -> Result<AnyExecutor, Failure>;
 

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use backup_sched::core::Measured;
+use backup_sched::core::{Measured, RunPhase};
 use backup_sched::limits::{ControlLaw, FixedLaw, Observation, Share};
 use backup_sched::{
     Event, EventKind, JobHandle, JobSpec, JobState, Now, Order, PlaceRate, Rate, Reading, Reason, RunContext,
     Scheduler, SchedulerBuilder, Scope, StartError,
 };
+use crossbeam_channel::unbounded;
 
 mod rig;
 
@@ -164,6 +165,51 @@ fn a_pause_to_see_the_foreground_alone_leaves_room_as_it_was() {
     // A rate that is really that low feeds fewer.
     (0..5).for_each(|_| rig.say(&told(0.1)));
     assert_eq!(room(), 1);
+}
+
+#[test]
+fn a_phase_that_must_not_be_slowed_lifts_the_rate_for_nobody_else() {
+    let (moved, moves) = unbounded();
+    let (over, until) = unbounded::<()>();
+    let rig = Rig::new(SECOND, |builder| {
+        let fork = move |ctx: &RunContext| {
+            ctx.phase(RunPhase::new("fork").floor(u64::MAX));
+            ctx.pace(1_000)?;
+            moved.send(()).ok();
+            until.recv().ok();
+            Ok(())
+        };
+        let builder = builder.executor("generic", |ctx: &RunContext| Ok(ctx.pace(1_000)?));
+        builder.executor("redis", fork).rate_ceiling(1_000_000).law("gauge", Puppet)
+    });
+    // Nothing is promised to these.
+    let files =
+        |on: &str| rig.scheduler.submit(JobSpec::new(format!("of-{on}"), "generic").host(on)).unwrap();
+    rig.say(&told(0.0));
+    let fork = rig.scheduler.submit(JobSpec::new("cache", "redis").host("a")).unwrap();
+    rig.wait_for(|kind| matches!(kind, EventKind::PhaseBegan { .. }));
+    rig.scheduler.status().unwrap();
+    rig.clock.advance(SECOND / 10);
+    moves.recv_timeout(LONG).expect("nothing slows it");
+    let (beside, elsewhere) = (files("a"), files("b"));
+    assert!(beside.wait_timeout(BRIEF).is_none() && elsewhere.wait_timeout(BRIEF).is_none());
+    let fleet = rate_of(&rig.scheduler, &Scope::Fleet);
+    assert_eq!(fleet.rate, Rate::BytesPerSec(1_000_000));
+    let why = fleet.reason.to_string();
+    assert!(why.contains("must not be slowed") && why.contains("held to 0.0 B/s (told by a test"), "{why}");
+    // Of what the law leaves to them the others have equal parts.
+    rig.say(&told(0.5));
+    for job in [beside, elsewhere] {
+        assert_eq!(job.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    }
+    rig.say(&told(0.0));
+    let late = files("a");
+    assert!(late.wait_timeout(BRIEF).is_none());
+    over.send(()).unwrap();
+    assert_eq!(fork.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    assert!(late.wait_timeout(BRIEF).is_none());
+    rig.say(&told(1.0));
+    assert_eq!(late.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
 }
 
 #[test]

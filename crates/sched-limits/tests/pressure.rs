@@ -7,6 +7,13 @@ use sched_limits::{ControlLaw, Observation, PressureConfig, PressureLaw, Share};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// What the machines of these tests are held to: stalls a fifth of the time that is left.
+fn config() -> PressureConfig {
+    let mut config = PressureConfig::default();
+    config.target = 0.2;
+    config
+}
+
 /// A machine that stalls by itself for a part of the time, and more where backups move something: with the whole share
 /// `most` of what is left, with `half_at` of it half of that.
 struct Machine {
@@ -58,7 +65,7 @@ impl Machine {
 }
 
 fn law() -> PressureLaw {
-    PressureLaw::new(PressureConfig::default()).unwrap()
+    PressureLaw::new(config()).unwrap()
 }
 
 fn mean(of: &[f64]) -> f64 {
@@ -84,7 +91,7 @@ fn a_machine_that_is_busy_by_itself_is_backed_up_as_fast_as_it_can_bear() {
 
 #[test]
 fn who_never_looks_takes_all_stalls_for_those_of_backups() {
-    let mut config = PressureConfig::default();
+    let mut config = config();
     config.look_every = None;
     let mut law = PressureLaw::new(config).unwrap();
     let shares = Machine::new(0.5, 0.6, 1.0).steer(&mut law, 900, 0.0);
@@ -287,7 +294,7 @@ fn what_is_measured_while_nothing_runs_is_told_beside_what_backups_may_add_to_it
 /// 200 to 240 and later from `peaks_again` on, and never else. One reading of three is off by `noise`: by itself it changes
 /// nothing.
 fn around_a_peak(noise: f64, seconds: usize, peaks_again: usize) -> Vec<f64> {
-    let mut config = PressureConfig::default();
+    let mut config = config();
     config.look_every = None;
     let (mut law, clock, mut granted) = (PressureLaw::new(config).unwrap(), ManualClock::default(), 0.0);
     let mut second = |second: usize| {

@@ -59,6 +59,11 @@ impl Technology for Etcd {
         JobSpec::new("shop", "etcd")
     }
 
+    /// It reads in one transaction, whose pages the server keeps.
+    fn holds_what_it_copies(&self) -> bool {
+        true
+    }
+
     fn executor(&self, to: Arc<dyn Destination>) -> Result<AnyExecutor, Failure> {
         let cluster = self.known();
         Ok(Arc::new(Snapshot::new(move |_| Some(cluster.clone()), to)))

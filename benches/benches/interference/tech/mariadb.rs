@@ -69,6 +69,11 @@ impl Technology for Maria {
         JobSpec::new("shop", "mariadb")
     }
 
+    /// At its end it holds a lock that all who write wait for.
+    fn holds_what_it_copies(&self) -> bool {
+        true
+    }
+
     fn executor(&self, to: Arc<dyn Destination>) -> Result<AnyExecutor, Failure> {
         let account = self.account();
         Ok(Arc::new(PhysicalBackup::new(move |_| Some(account.clone()), to)))

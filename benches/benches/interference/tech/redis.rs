@@ -58,6 +58,11 @@ impl Technology for Redis {
         JobSpec::new("shop", "redis")
     }
 
+    /// The process that was forked for it stays, and with it what has changed since.
+    fn holds_what_it_copies(&self) -> bool {
+        true
+    }
+
     fn executor(&self, to: Arc<dyn Destination>) -> Result<AnyExecutor, Failure> {
         let server = RedisServer::new(self.server.address());
         let snapshot = Rdb::new(move |_| Some(server.clone()), to).over_its_disk();

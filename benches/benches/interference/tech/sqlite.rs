@@ -69,6 +69,11 @@ impl Technology for Sqlite {
         JobSpec::new("shop", "sqlite")
     }
 
+    /// The log cannot begin anew while a backup reads.
+    fn holds_what_it_copies(&self) -> bool {
+        true
+    }
+
     fn executor(&self, to: Arc<dyn Destination>) -> Result<AnyExecutor, Failure> {
         let path = self.path.clone();
         Ok(Arc::new(SqliteBackup::new(move |_| Some(path.clone()), to).unchecked()))
@@ -99,8 +104,8 @@ impl Client for SqliteClient {
                 scan.query_row([id], |row| row.get::<_, Option<i64>>(0))?;
             }
             Kind::Write => {
-                let mut update = self.db.prepare_cached("UPDATE item SET stock = ?2 WHERE id = ?1")?;
-                update.execute(params![id, self.rng.u16(..)])?;
+                let mut update = self.db.prepare_cached("UPDATE item SET stock = stock + 1 WHERE id = ?1")?;
+                update.execute([id])?;
             }
         }
         Ok(())

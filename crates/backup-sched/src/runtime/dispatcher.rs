@@ -25,6 +25,7 @@ use crate::current::Shared;
 
 mod attempts;
 mod closing;
+mod floors;
 mod foresee;
 mod impact;
 mod keep;
@@ -71,8 +72,11 @@ pub(crate) struct Dispatcher {
     missed_by_subscribers: u64,
     records: Records,
     wakeups: u64,
-    /// Others run than when it was said by how much latencies may grow.
-    growth_stale: bool,
+    /// Others run than when laws were told what is promised to them and by how much latencies may grow.
+    running_changed: bool,
+    /// They run beside others that must not be slowed, or may take another part there.
+    others_changed: bool,
+    parts_beside: floors::Parts,
     closing: Option<Closing>,
     keeping: Option<Keeping>,
     sharing: Option<Sharing>,
@@ -101,7 +105,9 @@ impl Dispatcher {
             missed_by_subscribers: 0,
             records,
             wakeups: 0,
-            growth_stale: false,
+            running_changed: false,
+            others_changed: false,
+            parts_beside: floors::Parts::new(),
             closing: None,
             keeping: None,
             sharing: None,
@@ -271,6 +277,7 @@ impl Dispatcher {
             Command::Parent(child, parent, reply) => {
                 let set = self.parts.rates.set_parent(engine, now, &child, &parent);
                 self.parts.foresight.outdate();
+                self.running_changed = true;
                 drop(reply.send(set));
             }
             Command::Impact(reply) => {
@@ -342,12 +349,17 @@ impl Dispatcher {
             self.recur(now);
             self.keep_weeks(now, false);
             self.carry_out_all();
-            if std::mem::take(&mut self.growth_stale) {
+            if std::mem::take(&mut self.running_changed) {
                 self.parts.signals.allow(self.growth());
+                self.parts.signals.promise(self.promised());
+                self.others_changed = true;
             }
             self.compare(now);
-            let directives = self.parts.signals.set_floors(&self.floors());
+            let directives = self.parts.signals.publish();
             self.follow(directives);
+            if std::mem::take(&mut self.others_changed) {
+                self.hold_others();
+            }
             self.step_closing();
             let due = self.parts.engine.next_wakeup().is_some_and(|at| at <= now.mono)
                 || self.plans_on(now)
@@ -432,21 +444,13 @@ impl Dispatcher {
                     self.parts.rates.steer(&place, rate);
                     self.wake_all();
                 }
+                Directive::Others(place, rate) => {
+                    self.parts.rates.give_way(&place, rate);
+                    self.others_changed = true;
+                }
                 Directive::Note(kind) => self.parts.engine.note(now, kind),
             }
         }
-    }
-
-    /// What running attempts were promised together at each place.
-    fn floors(&self) -> BTreeMap<Scope, u64> {
-        let mut floors = BTreeMap::<_, u64>::new();
-        for running in self.running.values().filter(|running| running.floor > 0) {
-            for place in self.parts.rates.path(&running.place) {
-                let floor = floors.entry(place).or_default();
-                *floor = floor.saturating_add(running.floor);
-            }
-        }
-        floors
     }
 
     /// By how much the foreground's latency may grow at each place: the least that the policy of a job says that has an

@@ -10,7 +10,7 @@ use sched_workload::{LatencyReading, LatencySpread, LatencyWindow};
 use super::detectors::DetectorTerms;
 use super::rates::Rates;
 use super::signals::Directive;
-use super::steering::{Heard, LawTerms, Scale, Steering};
+use super::steering::{Heard, LawTerms, Promised, Scale, Steering};
 
 /// A goal is a promise to users, not the healthy latency: it is taken to lie this far above that. With a wider
 /// allowance the law counts in larger steps and takes free capacity sooner.
@@ -30,6 +30,8 @@ pub(crate) struct Helm {
     full: BTreeMap<Scope, u64>,
     /// By how much latencies may grow where backups run.
     growth: BTreeMap<Scope, f64>,
+    /// What running jobs were promised where they run.
+    promised: BTreeMap<Scope, Promised>,
     /// Detectors whose latency the default law hears. A host's own law gets it as it is …
     by_default: BTreeSet<SignalName>,
     /// … and the default one as it counts over minutes.
@@ -50,6 +52,7 @@ impl Helm {
             fleet,
             full,
             growth: BTreeMap::new(),
+            promised: BTreeMap::new(),
             by_default: BTreeSet::new(),
             spreads: BTreeMap::new(),
         };
@@ -136,10 +139,11 @@ impl Helm {
     }
 
     /// What running jobs were promised at each place.
-    pub(crate) fn set_floors(&mut self, floors: &BTreeMap<Scope, u64>) {
+    pub(crate) fn promise(&mut self, promised: BTreeMap<Scope, Promised>) {
         for (place, steering) in &mut self.places {
-            steering.set_floor(floors.get(place).copied().unwrap_or(0));
+            steering.promise(promised.get(place).copied().unwrap_or_default());
         }
+        self.promised = promised;
     }
 
     /// By how much latencies may grow at each place where backups run: as their policies say.
@@ -201,7 +205,12 @@ impl Helm {
             None => self.fleet,
         };
         let growth = self.growth.get(&place).copied();
-        self.places.entry(place.clone()).or_insert_with(|| Steering::new(place, scale, growth))
+        let promised = self.promised.get(&place).copied().unwrap_or_default();
+        self.places.entry(place.clone()).or_insert_with(|| {
+            let mut steering = Steering::new(place, scale, growth);
+            steering.promise(promised);
+            steering
+        })
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Rates {
     parents: BTreeMap<Scope, Scope>,
     /// Whether the tree holds them, or they are only told.
     enforce: bool,
+    /// Places whose rate gives way.
+    giving_way: usize,
 }
 
 /// What limits one place.
@@ -27,6 +29,8 @@ struct Limits {
     /// The ceiling of the fleet.
     ceiling: Option<Rate>,
     steered: Option<Rate>,
+    /// What the laws choose for those who may be slowed, while some may not.
+    others: Option<Rate>,
     set: Option<Rate>,
     ordered: Option<(Rate, Order)>,
 }
@@ -36,7 +40,7 @@ impl Rates {
         let fleet = Limits { ceiling: ceiling.map(Rate::BytesPerSec), ..Limits::default() };
         let places = BTreeMap::from([(Scope::Fleet, fleet)]);
         let tree = BandwidthTree::new(clock, Rate::Unlimited);
-        let this = Self { tree, places, parents: BTreeMap::new(), enforce };
+        let this = Self { tree, places, parents: BTreeMap::new(), enforce, giving_way: 0 };
         this.hold(&Scope::Fleet);
         this
     }
@@ -52,6 +56,24 @@ impl Rates {
     /// What the control laws choose.
     pub(super) fn steer(&mut self, place: &Scope, rate: Rate) {
         self.change(place, |limits| limits.steered = Some(rate));
+    }
+
+    /// What the control laws choose for those who may be slowed, while the rate gives way to one that may not; `None`: it
+    /// no longer does.
+    pub(super) fn give_way(&mut self, place: &Scope, others: Option<Rate>) {
+        let limits = self.places.entry(place.clone()).or_default();
+        self.giving_way += usize::from(others.is_some());
+        self.giving_way -= usize::from(std::mem::replace(&mut limits.others, others).is_some());
+    }
+
+    /// Whether the rate of some place gives way.
+    pub(super) fn gives_way(&self) -> bool {
+        self.giving_way > 0
+    }
+
+    /// The places whose rate gives way, and what the others there may move together.
+    pub(super) fn giving_way(&self) -> impl Iterator<Item = (&Scope, Rate)> {
+        self.places.iter().filter_map(|(place, limits)| Some((place, limits.others?)))
     }
 
     /// What an operator orders.

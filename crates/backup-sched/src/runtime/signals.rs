@@ -20,7 +20,7 @@ use super::loads::{Loads, Source, calm};
 use super::pressure::Pressure;
 use super::rates::Rates;
 use super::rooms::{Fed, Rooms};
-use super::steering::{LawTerms, Scale};
+use super::steering::{LawTerms, Promised, Scale};
 
 /// Something to be done.
 pub(crate) enum Directive {
@@ -33,6 +33,9 @@ pub(crate) enum Directive {
     Room(Scope, u32, Reason),
     /// What control laws choose for all backups at a place.
     Rate(Scope, Rate),
+    /// While some backup at a place must not be slowed: what the laws choose for all others there together. `None`: no
+    /// longer.
+    Others(Scope, Option<Rate>),
     Note(EventKind),
 }
 
@@ -279,11 +282,14 @@ impl Signals {
         directives
     }
 
-    /// Running jobs were promised this much together at each place: its rate does not fall below that, within the
-    /// ceiling.
-    pub(crate) fn set_floors(&mut self, floors: &BTreeMap<Scope, u64>) -> Vec<Directive> {
+    /// Running jobs were promised this much at each place: its rate does not fall below that, within the ceiling.
+    pub(crate) fn promise(&mut self, promised: BTreeMap<Scope, Promised>) {
+        self.helm.promise(promised);
+    }
+
+    /// Every rate that has changed.
+    pub(crate) fn publish(&mut self) -> Vec<Directive> {
         let mut directives = Vec::new();
-        self.helm.set_floors(floors);
         self.helm.publish(&mut directives);
         directives
     }
@@ -341,7 +347,7 @@ mod tests {
                 rates.steer(&place, rate);
                 None
             }
-            Directive::LoadOf(..) | Directive::Room(..) | Directive::Note(_) => None,
+            Directive::LoadOf(..) | Directive::Room(..) | Directive::Others(..) | Directive::Note(_) => None,
         });
         let mut told: Vec<_> = told.collect();
         told.dedup();

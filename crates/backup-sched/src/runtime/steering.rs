@@ -44,8 +44,9 @@ pub(crate) struct Steering {
     /// What was last said, and what of it was told as an event.
     rate: Option<Rate>,
     told: Option<Rate>,
-    /// What running jobs were promised, in bytes a second.
-    floor: u64,
+    /// What was last said of those who may be slowed beside one who may not.
+    others: Option<Rate>,
+    promised: Promised,
     /// By how much the latency may grow while they run.
     growth: Option<f64>,
 }
@@ -63,7 +64,27 @@ struct Listener {
 }
 
 /// The floor of a phase that nothing may slow.
-const UNSLOWED: u64 = u64::MAX;
+pub(super) const UNSLOWED: u64 = u64::MAX;
+
+/// What jobs that run at a place were promised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Promised {
+    /// Bytes a second, to all together that may be slowed.
+    pub(crate) floor: u64,
+    /// Whether some may not be slowed.
+    pub(crate) unslowed: bool,
+}
+
+impl Promised {
+    /// Another job runs here, with this floor.
+    pub(crate) fn add(&mut self, floor: u64) {
+        if floor == UNSLOWED {
+            self.unslowed = true;
+        } else {
+            self.floor = self.floor.saturating_add(floor);
+        }
+    }
+}
 
 /// A value of a signal, in seconds or as a share of what there is.
 #[derive(Clone, Copy)]
@@ -84,7 +105,8 @@ impl Steering {
             scale,
             rate: None,
             told: None,
-            floor: 0,
+            others: None,
+            promised: Promised::default(),
             growth,
         }
     }
@@ -111,7 +133,11 @@ impl Steering {
     /// Why the rate is no higher, by the newest values.
     pub(crate) fn reason(&self) -> Option<Reason> {
         let (law, least) = self.laws.least()?;
-        Some(named(least.reason.clone(), &self.listeners[law].signal))
+        let mut reason = named(least.reason.clone(), &self.listeners[law].signal);
+        let Some(rate) = self.others else { return Some(reason) };
+        let text = "a phase runs here that must not be slowed; all others together are held to";
+        reason.text = format!("{text} {rate} ({})", reason.text).into();
+        Some(reason)
     }
 
     /// Whether a law has stopped backups for a look at the foreground alone.
@@ -159,9 +185,9 @@ impl Steering {
         self.listeners.iter().map(Listener::due).min()
     }
 
-    /// Running jobs here were promised this much together: the rate does not fall below it, within the ceiling.
-    pub(crate) fn set_floor(&mut self, floor: u64) {
-        self.floor = floor;
+    /// Running jobs here were promised this much: the rate does not fall below it, within the ceiling.
+    pub(crate) fn promise(&mut self, promised: Promised) {
+        self.promised = promised;
     }
 
     /// By how much the latency may grow above the healthy one: the least that is allowed to a job that runs here; `None`
@@ -180,9 +206,15 @@ impl Steering {
         let Some((_, least)) = self.laws.least() else { return };
         let steered = (least.granted() * self.scale.full as f64) as u64;
         // What was promised waits for a look at the foreground alone, which would show nothing beside it; what must not be
-        // slowed at all does not.
-        let floor = if least.pause.is_some() && self.floor != UNSLOWED { 0 } else { self.floor };
-        let rate = Rate::BytesPerSec(steered.max(floor)).min(self.scale.ceiling);
+        // slowed at all does not. For that the laws' rate gives way, but only for that: those beside it stay within.
+        let Promised { floor, unslowed } = self.promised;
+        let floor = if least.pause.is_some() { 0 } else { floor };
+        let chosen = Rate::BytesPerSec(steered.max(floor)).min(self.scale.ceiling);
+        let (rate, others) = if unslowed { (self.scale.ceiling, Some(chosen)) } else { (chosen, None) };
+        if self.others != others {
+            self.others = others;
+            directives.push(Directive::Others(self.place.clone(), others));
+        }
         if self.rate == Some(rate) {
             return;
         }
@@ -384,9 +416,9 @@ mod tests {
         let mut steering = steering();
         steering.add(clock.now(), any("fixed"), Box::new(FixedLaw::new(0.1).unwrap()));
         assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(100_000)));
-        steering.set_floor(300_000);
+        steering.promise(Promised { floor: 300_000, unslowed: false });
         assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(300_000)));
-        steering.set_floor(9_000_000);
+        steering.promise(Promised { floor: 9_000_000, unslowed: false });
         assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(1_000_000)));
     }
 
@@ -396,15 +428,15 @@ mod tests {
         let mut steering = steering();
         let law = PressureLaw::new(PressureConfig::default()).unwrap();
         steering.add(clock.now(), any("psi.cpu"), Box::new(law));
-        steering.set_floor(300_000);
+        steering.promise(Promised { floor: 300_000, unslowed: false });
         clock.advance(SECOND);
         // Stalls come near the target for the first time: whose are they?
         hear(&mut steering, clock.now(), "psi.cpu", 0.5, 0);
         assert!(steering.pauses());
         assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(0)));
-        steering.set_floor(u64::MAX);
+        steering.promise(Promised { floor: 300_000, unslowed: true });
         assert_eq!(rates(&mut steering).0, Some(Rate::BytesPerSec(1_000_000)));
-        steering.set_floor(300_000);
+        steering.promise(Promised { floor: 300_000, unslowed: false });
         (0..30).for_each(|_| {
             clock.advance(SECOND);
             hear(&mut steering, clock.now(), "psi.cpu", 0.5, 0);

@@ -125,7 +125,8 @@ impl BaseBackup {
         backup.fact("wal", if self.includes_wal { "included" } else { "archive" });
         backup.fact("wal_held", hold.slot.as_ref().map_or_else(|why| format!("no: {why}"), |_| "yes".into()));
 
-        ctx.phase(RunPhase::new("checkpoint").floor(u64::MAX));
+        // Nothing moves meanwhile, so there is nothing to be slowed.
+        ctx.phase(RunPhase::new("checkpoint"));
         let (command, _password) = server.command(&tool.program, &survey.session)?;
         let command = command.args(self.arguments());
         let mut tar = BaseTar::default();
@@ -188,8 +189,10 @@ fn allow(server: &PostgresServer, survey: &Survey) -> Result<(), DriverError> {
 }
 
 fn phase(part: Part) -> RunPhase {
-    match part {
-        Part::Data => RunPhase::new("copy").floor(FLOOR_BYTES_PER_SEC),
-        Part::Wal => RunPhase::new("wal").floor(u64::MAX),
-    }
+    // What was written meanwhile may be as much as the data, and is held for as long as it takes.
+    RunPhase::new(match part {
+        Part::Data => "copy",
+        Part::Wal => "wal",
+    })
+    .floor(FLOOR_BYTES_PER_SEC)
 }

@@ -39,7 +39,7 @@ const LEAST_CALM: f64 = 0.02;
 #[non_exhaustive]
 pub struct PressureConfig {
     /// The share of time in which some task may stall because of backups, of the time in which none would stall without
-    /// them; over 0 up to 1. Default .20.
+    /// them; over 0 up to 1. Default .10.
     pub target: f64,
     /// The share of time in which tasks may stall whosoever fault it is, from `target` up to 1: above it backups stand
     /// still. Default .90.
@@ -59,7 +59,7 @@ pub struct PressureConfig {
 impl Default for PressureConfig {
     fn default() -> Self {
         Self {
-            target: 0.20,
+            target: 0.10,
             at_most: 0.90,
             look_every: Some(Duration::from_secs(300)),
             settle: Duration::from_secs(3),

@@ -53,6 +53,11 @@ impl Dispatcher {
                 return;
             }
         };
+        if let Some(part) = self.part_at(&place) {
+            // Before its thread runs, which would take a burst at the full rate.
+            let least = [ordered_ceiling, Some(part.max(floor))].into_iter().flatten().min();
+            self.parts.rates.limit(&pacer, own_ceiling, least);
+        }
         let (spec, member) = (order.spec.clone(), order.member.clone());
         let ctx = self.context(order, pacer.clone());
         let control = ctx.control().clone();
@@ -82,7 +87,7 @@ impl Dispatcher {
             latency_growth_ppm,
         };
         self.running.insert(attempt.job, running);
-        self.growth_stale = true;
+        self.running_changed = true;
         let now = self.parts.clock.now();
         self.parts.engine.started(now, attempt);
         self.run_began(now, attempt.job, &spec, member.as_ref());
@@ -122,6 +127,7 @@ impl Dispatcher {
         {
             running.floor = floor;
             running.pacer.set_floor(floor);
+            self.running_changed = true;
             self.watch_phase(now, attempt.job, floor);
         }
     }
@@ -143,7 +149,7 @@ impl Dispatcher {
         if let Some(running) = self.running.get_mut(&attempt.job).filter(|r| r.attempt == attempt) {
             // The job may go on, but nothing of it runs.
             (running.floor, running.latency_growth_ppm) = (0, None);
-            self.growth_stale = true;
+            self.running_changed = true;
             self.watch_no_longer(now, attempt.job);
         }
         let entry = self.jobs.0.get(&attempt.job);
@@ -167,7 +173,7 @@ impl Dispatcher {
         let kept = self.is_kept(job) && self.jobs.0.get(&job).is_some_and(|entry| !entry.is_its_hosts());
         self.closing.iter_mut().for_each(|closing| closing.report.kept += usize::from(kept));
         if self.running.remove(&job).is_some() {
-            self.growth_stale = true;
+            self.running_changed = true;
             if let Some(closing) = self.closing.as_mut().filter(|c| !c.report.abandoned.contains(&job)) {
                 match status.state {
                     JobState::Cancelled => closing.report.cancelled += 1,

@@ -68,20 +68,6 @@ impl Dispatcher {
     pub(super) fn compares_at(&self) -> Option<MonoTime> {
         self.parts.impact.as_ref()?.next_look()
     }
-
-    /// Holds an attempt to the lowest of what was asked for, ordered, and wanted for a comparison.
-    pub(super) fn limit(&self, job: JobId) {
-        let Some(running) = self.running.get(&job) else { return };
-        let stopped = self.parts.impact.as_ref().is_some_and(|impact| impact.stops(job));
-        let ordered = running.ordered_ceiling;
-        let ordered = if stopped {
-            Some(ordered.map_or(running.floor, |rate| rate.min(running.floor)))
-        } else {
-            ordered
-        };
-        self.parts.rates.limit(&running.pacer, running.own_ceiling, ordered);
-        running.control.wake();
-    }
 }
 
 /// The rate to which an attempt may be slowed; `None` for one that may not be, or that only advice is given to.

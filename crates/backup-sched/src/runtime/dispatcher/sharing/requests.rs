@@ -15,7 +15,7 @@ impl Dispatcher {
     /// A job was let go: who waits for it here hears of its end from elsewhere.
     pub(in super::super) fn gone(&mut self, job: JobId) {
         let ran = self.running.remove(&job);
-        self.growth_stale |= ran.is_some();
+        self.running_changed |= ran.is_some();
         let now = self.parts.clock.now();
         if let Some(running) = ran {
             self.watch_no_longer(now, running.attempt.job);
