@@ -128,8 +128,8 @@ pub(crate) fn compare(
         listener.tell(contender.latency.clone());
         contender.run(true);
         rest(plan.warm_up);
-        contender.run(false);
         listener.tell(None);
+        contender.run(false);
     }
     traffic.stop()?;
     let first = SystemClock.mono();
@@ -153,8 +153,9 @@ pub(crate) fn compare(
             let (from, moved, stalls) = (SystemClock.mono(), contender.moved(), Stalls::now());
             rest(plan.measured);
             let (to, moved, stalls) = (SystemClock.mono(), contender.moved() - moved, Stalls::now() - stalls);
-            contender.run(false);
+            // A backup may take a while to end, which is no part of what a scheduler hears.
             listener.tell(None);
+            contender.run(false);
             let samples = traffic.stop()?;
             // What a method left in the cache is its own: the kernel would write it in another's block.
             rustix::fs::syncfs(std::fs::File::open(&setting.directory)?)?;

@@ -52,8 +52,8 @@ pub(crate) fn measure(
     listener.tell(contender.latency.clone());
     contender.run(true);
     rest(WARM_UP);
-    contender.run(false);
     listener.tell(None);
+    contender.run(false);
     traffic.stop()?;
     let (mut with, mut without) = (vec![stats::empty(); steps], vec![stats::empty(); steps]);
     let mut moved = vec![0.0; steps];
@@ -78,8 +78,8 @@ pub(crate) fn measure(
                     *sum += (contender.moved() - before) as f64;
                 }
             }
-            contender.run(false);
             listener.tell(None);
+            contender.run(false);
             let into = if backup { &mut with } else { &mut without };
             for sample in traffic.stop()? {
                 if let Some(bin) = bin(sample.due, from).and_then(|bin| into.get_mut(bin)) {

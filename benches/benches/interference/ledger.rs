@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use backup_sched::SystemClock;
+use backup_sched::core::Clock;
 use backup_sched::limits::FixedLaw;
 use indicatif::ProgressBar;
 
@@ -67,10 +69,11 @@ fn account(
                 contender.run(true);
             }
             rest(if backup { BLOCK } else { BESIDE });
-            contender.run(false);
+            let to = SystemClock.mono();
             listener.tell(None);
+            contender.run(false);
             let into: &mut Block = if backup { &mut with } else { &mut without };
-            for sample in traffic.stop()? {
+            for sample in traffic.stop()?.iter().filter(|sample| sample.due < to) {
                 into.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
             }
         }

@@ -65,6 +65,15 @@ const LOOK: Duration = Duration::from_millis(5);
 
 type Cancel = Box<dyn Fn() + Send>;
 
+/// Whether a worker makes a backup: none does that has gone, however that was.
+struct Busy(Arc<AtomicBool>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+    }
+}
+
 /// What a contender is made from.
 pub(crate) struct Setting<'a> {
     pub(crate) technology: &'a dyn Technology,
@@ -185,10 +194,11 @@ impl Contender {
             (Arc::clone(&self.over), Arc::clone(&self.failure), Arc::clone(&self.finished));
         let (clock, busy, lets_go) = (self.clock.clone(), Arc::clone(&self.busy), self.lets_go);
         self.worker = Some(thread::spawn(move || {
+            let busy = Busy(busy);
             while !over.load(Relaxed) {
-                busy.store(true, Relaxed);
+                busy.0.store(true, Relaxed);
                 if !clock.runs() {
-                    busy.store(false, Relaxed);
+                    busy.0.store(false, Relaxed);
                     rest(LOOK);
                     continue;
                 }

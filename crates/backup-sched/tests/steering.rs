@@ -213,6 +213,52 @@ fn a_phase_that_must_not_be_slowed_lifts_the_rate_for_nobody_else() {
 }
 
 #[test]
+fn beside_a_phase_that_must_not_be_slowed_others_change_sides() {
+    let (moved, moves) = unbounded();
+    let (over, until) = unbounded::<()>();
+    let (step, steps) = unbounded::<()>();
+    let rig = Rig::new(SECOND, |builder| {
+        let fork = move |ctx: &RunContext| {
+            ctx.phase(RunPhase::new("fork").floor(u64::MAX));
+            until.recv().ok();
+            Ok(())
+        };
+        // As with the phases of an instance's name: each character a floor, `m` for one that must not be slowed.
+        let changes = move |ctx: &RunContext| {
+            for floor in ctx.spec().instance.as_str().chars() {
+                ctx.phase(RunPhase::new(floor).floor(if floor == 'm' { u64::MAX } else { 0 }));
+                steps.recv().ok();
+            }
+            ctx.pace(1_000)?;
+            moved.send(()).ok();
+            Ok(())
+        };
+        let builder = builder.executor("redis", fork).executor("generic", changes);
+        builder.rate_ceiling(1_000_000).law("gauge", Puppet)
+    });
+    let begun = || rig.wait_for(|kind| matches!(kind, EventKind::PhaseBegan { .. }));
+    rig.say(&told(0.0));
+    let fork = rig.scheduler.submit(JobSpec::new("cache", "redis").host("a")).unwrap();
+    begun();
+    for (phases, passes) in [("0m", true), ("m0", false)] {
+        let job = rig.scheduler.submit(JobSpec::new(phases, "generic").host("a")).unwrap();
+        begun();
+        step.send(()).unwrap();
+        begun();
+        rig.scheduler.status().unwrap();
+        step.send(()).unwrap();
+        rig.clock.advance(SECOND / 100);
+        assert_eq!(moves.recv_timeout(if passes { LONG } else { BRIEF }).is_ok(), passes, "{phases}");
+        assert_eq!(job.wait_timeout(if passes { LONG } else { BRIEF }).is_some(), passes, "{phases}");
+    }
+    drop(over);
+    assert_eq!(fork.wait_timeout(LONG).unwrap().state, JobState::Succeeded);
+    assert!(moves.recv_timeout(BRIEF).is_err(), "the law says 0");
+    rig.say(&told(1.0));
+    assert!(moves.recv_timeout(LONG).is_ok());
+}
+
+#[test]
 fn advice_tells_rates_and_holds_nobody_to_them() {
     let rig = Rig::new(SECOND, |builder| {
         let builder = movers(builder).advise_only().rate_ceiling(1).bandwidth(host("a"), 1);

@@ -76,7 +76,7 @@ pub(crate) struct Dispatcher {
     running_changed: bool,
     /// They run beside others that must not be slowed, or may take another part there.
     others_changed: bool,
-    parts_beside: floors::Parts,
+    beside: floors::Beside,
     closing: Option<Closing>,
     keeping: Option<Keeping>,
     sharing: Option<Sharing>,
@@ -107,7 +107,7 @@ impl Dispatcher {
             wakeups: 0,
             running_changed: false,
             others_changed: false,
-            parts_beside: floors::Parts::new(),
+            beside: floors::Beside::new(),
             closing: None,
             keeping: None,
             sharing: None,
@@ -426,6 +426,7 @@ impl Dispatcher {
 
     fn follow(&mut self, directives: Vec<Directive>) {
         let now = self.parts.clock.now();
+        self.hold_first(&directives);
         for directive in directives {
             match directive {
                 Directive::Load(scope, technology, state) => {
@@ -446,7 +447,7 @@ impl Dispatcher {
                 }
                 Directive::Others(place, rate) => {
                     self.parts.rates.give_way(&place, rate);
-                    self.others_changed = true;
+                    self.others_changed |= rate.is_none();
                 }
                 Directive::Note(kind) => self.parts.engine.note(now, kind),
             }

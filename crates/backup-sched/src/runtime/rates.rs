@@ -115,6 +115,17 @@ impl Rates {
         }
     }
 
+    /// The same for several.
+    pub(super) fn limit_all<'a>(
+        &self,
+        limits: impl IntoIterator<Item = (&'a JobPacer, Option<u64>, Option<u64>)>,
+    ) {
+        if self.enforce {
+            let limits = limits.into_iter();
+            self.tree.set_ceilings(limits.map(|(pacer, asked, ordered)| (pacer, ceiling(asked, ordered))));
+        }
+    }
+
     /// Bytes that all backups at or below a place have taken so far.
     pub(super) fn moved(&self, place: &Scope) -> u64 {
         self.tree.granted(place).unwrap_or(0)

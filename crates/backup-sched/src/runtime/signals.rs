@@ -250,9 +250,9 @@ impl Signals {
     }
 
     /// Holds the number of jobs against what the rates by now can feed. In a pause, which is to show the foreground
-    /// alone, that is what the rates were before.
+    /// alone, that is what the rates were before, and so it is while one gives way, when most are held to another.
     pub(crate) fn feed(&mut self, now: Now, rates: &Rates, engine: &mut Engine) -> Vec<Directive> {
-        if self.helm.pauses() {
+        if self.helm.pauses() || rates.gives_way() {
             self.rooms.starve();
             return vec![];
         }

@@ -44,7 +44,8 @@ pub enum Checkpoint {
 /// The manifest's facts: `start_lsn`, `end_lsn`, `timeline`, `system_identifier`, `server_version`, `role`, `wal`
 /// (`included`, or `archive`: restore it from there), `wal_held`.
 ///
-/// Phases: `checkpoint`, `copy` and `wal`, as in the built-in policies.
+/// Phases: `checkpoint`, `copy` and `wal`, as in the built-in policies. Where no slot holds the WAL, the last is `wal_not_held`
+/// and must not be slowed.
 ///
 /// ```no_run
 /// use std::collections::BTreeMap;
@@ -130,7 +131,8 @@ impl BaseBackup {
         let (command, _password) = server.command(&tool.program, &survey.session)?;
         let command = command.args(self.arguments());
         let mut tar = BaseTar::default();
-        let mut begins = |part| ctx.phase(phase(part));
+        let held = hold.slot.is_ok();
+        let mut begins = |part| ctx.phase(phase(part, held));
         backup
             .store_output_seen(FILE, &command, |bytes| tar.take(bytes, &mut begins))
             .inspect_err(|_| hold.connection.end_session(&survey.session))
@@ -188,11 +190,12 @@ fn allow(server: &PostgresServer, survey: &Survey) -> Result<(), DriverError> {
     Ok(())
 }
 
-fn phase(part: Part) -> RunPhase {
-    // What was written meanwhile may be as much as the data, and is held for as long as it takes.
-    RunPhase::new(match part {
-        Part::Data => "copy",
-        Part::Wal => "wal",
-    })
-    .floor(FLOOR_BYTES_PER_SEC)
+/// What was written meanwhile may be as much as the data, and a slot holds it for as long as it takes. Without one the server
+/// removes it with its next checkpoints, so that it cannot wait.
+fn phase(part: Part, held: bool) -> RunPhase {
+    match part {
+        Part::Data => RunPhase::new("copy").floor(FLOOR_BYTES_PER_SEC),
+        Part::Wal if held => RunPhase::new("wal").floor(FLOOR_BYTES_PER_SEC),
+        Part::Wal => RunPhase::new("wal_not_held").floor(u64::MAX),
+    }
 }

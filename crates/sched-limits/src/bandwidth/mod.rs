@@ -147,6 +147,18 @@ impl BandwidthTree {
         })
     }
 
+    /// Changes the ceilings of several jobs of this tree at once; a job of another tree is left as it is.
+    pub fn set_ceilings<'a>(&self, ceilings: impl IntoIterator<Item = (&'a JobPacer, Rate)>) {
+        self.shared.look(|tree, now| {
+            for (job, ceiling) in ceilings {
+                if Arc::ptr_eq(&job.shared, &self.shared) {
+                    tree.set_node_rate(job.ix, ceiling, now);
+                }
+            }
+            tree.serve(now);
+        });
+    }
+
     /// Changes the weight of a place against those beside it, from 1 (0 counts as 1). Default 1.
     ///
     /// # Errors

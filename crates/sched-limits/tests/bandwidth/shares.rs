@@ -114,6 +114,18 @@ fn a_ceiling_that_is_lifted_gives_no_claim_to_the_past() {
     assert!(moved[0].abs_diff(5 * MB) < 1_200_000, "half, and a burst or two: {moved:?}");
 }
 
+#[test]
+fn ceilings_of_several_jobs_change_together_and_those_of_another_tree_do_not() {
+    let (mut sim, mut other) = (Sim::new(rate(10 * MB)), Sim::new(rate(10 * MB)));
+    let jobs = [(), ()].map(|()| sim.job(&Scope::Fleet, JobShare::default()));
+    let stranger = other.job(&Scope::Fleet, JobShare::default());
+    let all = jobs.iter().map(|job| &sim.jobs[*job].pacer).chain([&other.jobs[stranger].pacer]);
+    sim.tree.set_ceilings(all.map(|pacer| (pacer, rate(MB))));
+    let (moved, elsewhere) = (sim.run(Duration::from_secs(10)), other.run(Duration::from_secs(10)));
+    assert!(moved.iter().all(|moved| moved.abs_diff(10 * MB) < MB / 5), "{moved:?}");
+    assert!(elsewhere[0].abs_diff(100 * MB) < MB, "{elsewhere:?}");
+}
+
 /// A host: its ceiling, its weight, and the ceilings and weights of its jobs.
 type Shape = Vec<(u64, u32, Vec<(u64, u32)>)>;
 

@@ -29,6 +29,10 @@ pub(super) struct Running {
     pub(super) ordered_ceiling: Option<u64>,
     pub(super) place: Scope,
     pub(super) floor: u64,
+    /// What is left to it beside one that must not be slowed; `None` where there is none.
+    pub(super) part: Option<u64>,
+    /// It has ended, and its job has not.
+    pub(super) over: bool,
     pub(super) latency_growth_ppm: Option<u32>,
 }
 
@@ -53,9 +57,10 @@ impl Dispatcher {
                 return;
             }
         };
-        if let Some(part) = self.part_at(&place) {
+        let part = self.part_at(&place, floor);
+        if part.is_some() {
             // Before its thread runs, which would take a burst at the full rate.
-            let least = [ordered_ceiling, Some(part.max(floor))].into_iter().flatten().min();
+            let least = [ordered_ceiling, part].into_iter().flatten().min();
             self.parts.rates.limit(&pacer, own_ceiling, least);
         }
         let (spec, member) = (order.spec.clone(), order.member.clone());
@@ -84,6 +89,8 @@ impl Dispatcher {
             ordered_ceiling,
             place,
             floor,
+            part,
+            over: false,
             latency_growth_ppm,
         };
         self.running.insert(attempt.job, running);
@@ -127,8 +134,13 @@ impl Dispatcher {
         {
             running.floor = floor;
             running.pacer.set_floor(floor);
+            let place = running.place.clone();
+            let part = self.part_at(&place, floor);
+            self.running.entry(attempt.job).and_modify(|running| running.part = part);
             self.running_changed = true;
             self.watch_phase(now, attempt.job, floor);
+            // What it may move beside others, and in a comparison, depends on its floor.
+            self.limit(attempt.job);
         }
     }
 
@@ -148,7 +160,7 @@ impl Dispatcher {
         }
         if let Some(running) = self.running.get_mut(&attempt.job).filter(|r| r.attempt == attempt) {
             // The job may go on, but nothing of it runs.
-            (running.floor, running.latency_growth_ppm) = (0, None);
+            (running.floor, running.latency_growth_ppm, running.over) = (0, None, true);
             self.running_changed = true;
             self.watch_no_longer(now, attempt.job);
         }

@@ -6,10 +6,44 @@ use sched_core::{JobId, Scope};
 use sched_limits::Rate;
 
 use super::Dispatcher;
+use super::attempts::Running;
+use crate::runtime::rates::Rates;
+use crate::runtime::signals::Directive;
 use crate::runtime::steering::{Promised, UNSLOWED};
 
-/// Bytes a second for each attempt that may be slowed, where one runs that may not.
-pub(super) type Parts = BTreeMap<Scope, u64>;
+/// What is left to attempts that may be slowed, where one runs that may not.
+pub(super) type Beside = BTreeMap<Scope, Left>;
+
+/// What is left to each at a place, in bytes a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// So much above its floor.
+    AboveFloor(u64),
+    /// So much, since the floors of all together are more than there is.
+    Only(u64),
+}
+
+impl Left {
+    fn to(self, floor: u64) -> u64 {
+        match self {
+            Self::AboveFloor(part) => floor.saturating_add(part),
+            Self::Only(part) => part,
+        }
+    }
+}
+
+/// Who may be slowed at a place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slowable {
+    count: u64,
+    floors: u64,
+}
+
+impl Running {
+    fn is_slowable(&self) -> bool {
+        self.floor != UNSLOWED && !self.over
+    }
+}
 
 impl Dispatcher {
     /// What running attempts were promised at each place.
@@ -23,48 +57,93 @@ impl Dispatcher {
         promised
     }
 
-    /// Where an attempt must not be slowed the place's rate gives way to it. The others there are held to equal parts of
-    /// what the laws choose meanwhile; what one of them does not use is nobody's.
+    /// Where an attempt must not be slowed the place's rate gives way to it. The others there are held to what the laws
+    /// choose meanwhile: their floors, and equal parts of the rest. What one of them does not use is nobody's.
     pub(super) fn hold_others(&mut self) {
-        let rates = &self.parts.rates;
-        let mut parts = Parts::new();
-        if rates.gives_way() {
-            let mut count = BTreeMap::<Scope, u64>::new();
-            for running in self.running.values().filter(|running| running.floor != UNSLOWED) {
-                rates.path(&running.place).for_each(|place| *count.entry(place).or_default() += 1);
-            }
-            // Also where nobody is yet: who begins there finds it.
-            parts.extend(rates.giving_way().filter_map(|(place, others)| match others {
-                Rate::BytesPerSec(rate) => {
-                    Some((place.clone(), rate / count.get(place).copied().unwrap_or(1)))
-                }
-                Rate::Unlimited => None,
-            }));
+        let Self { running, parts, beside, .. } = self;
+        let rates = &parts.rates;
+        if !rates.are_held() || (!rates.gives_way() && beside.is_empty()) {
+            return;
         }
-        if self.parts_beside != parts {
-            self.parts_beside = parts;
-            self.running.keys().for_each(|job| self.limit(*job));
+        *beside = left_beside(running.values(), rates);
+        let mut changed = Vec::new();
+        for (job, running) in running.iter_mut() {
+            let part = running.is_slowable().then(|| part(beside, rates, &running.place, running.floor));
+            let part = part.flatten();
+            if running.part != part {
+                running.part = part;
+                changed.push(*job);
+            }
+        }
+        self.limit_all(&changed);
+    }
+
+    /// Holds the others where rates are about to give way: once they have, those who wait would take a burst of them.
+    pub(super) fn hold_first(&mut self, directives: &[Directive]) {
+        let mut changed = false;
+        for directive in directives {
+            if let Directive::Others(place, others @ Some(_)) = directive {
+                self.parts.rates.give_way(place, *others);
+                changed = true;
+            }
+        }
+        if changed {
+            self.hold_others();
         }
     }
 
-    /// What is left at a place to each attempt beside one that must not be slowed.
-    pub(super) fn part_at(&self, place: &Scope) -> Option<u64> {
-        if self.parts_beside.is_empty() {
-            return None;
-        }
-        self.parts.rates.path(place).filter_map(|place| self.parts_beside.get(&place)).min().copied()
+    /// What is left to an attempt that is about to begin, or another phase of it.
+    pub(super) fn part_at(&self, place: &Scope, floor: u64) -> Option<u64> {
+        if floor == UNSLOWED { None } else { part(&self.beside, &self.parts.rates, place, floor) }
     }
 
     /// Holds an attempt to the lowest of what was asked for, ordered, wanted for a comparison, and left to it beside one
     /// that must not be slowed.
     pub(super) fn limit(&self, job: JobId) {
-        let Some(running) = self.running.get(&job) else { return };
-        let stopped = self.parts.impact.as_ref().is_some_and(|impact| impact.stops(job));
-        let part = self.part_at(&running.place).map(|part| part.max(running.floor));
-        let part = part.filter(|_| running.floor != UNSLOWED);
-        let stopped = stopped.then_some(running.floor);
-        let ordered = [running.ordered_ceiling, part, stopped].into_iter().flatten().min();
-        self.parts.rates.limit(&running.pacer, running.own_ceiling, ordered);
-        running.control.wake();
+        self.limit_all(&[job]);
     }
+
+    fn limit_all(&self, jobs: &[JobId]) {
+        let running = || jobs.iter().filter_map(|job| Some((*job, self.running.get(job)?)));
+        self.parts.rates.limit_all(running().map(|(job, running)| {
+            let stopped = self.parts.impact.as_ref().is_some_and(|impact| impact.stops(job));
+            let stopped = stopped.then_some(running.floor);
+            let least = [running.ordered_ceiling, running.part, stopped].into_iter().flatten().min();
+            (&*running.pacer, running.own_ceiling, least)
+        }));
+        running().for_each(|(_, running)| running.control.wake());
+    }
+}
+
+/// Also for places where nobody is yet: who begins there finds it.
+fn left_beside<'a>(running: impl Iterator<Item = &'a Running>, rates: &Rates) -> Beside {
+    if !rates.gives_way() {
+        return Beside::new();
+    }
+    let mut slowable = BTreeMap::<Scope, Slowable>::new();
+    for running in running.filter(|running| running.is_slowable()) {
+        for place in rates.path(&running.place) {
+            let here = slowable.entry(place).or_default();
+            here.count += 1;
+            here.floors = here.floors.saturating_add(running.floor);
+        }
+    }
+    let left = |(place, others): (&Scope, Rate)| {
+        let Rate::BytesPerSec(rate) = others else { return None };
+        let here = slowable.get(place).copied().unwrap_or_default();
+        let count = here.count.max(1);
+        let left = match rate.checked_sub(here.floors) {
+            Some(rest) => Left::AboveFloor(rest / count),
+            None => Left::Only(rate / count),
+        };
+        Some((place.clone(), left))
+    };
+    rates.giving_way().filter_map(left).collect()
+}
+
+fn part(beside: &Beside, rates: &Rates, place: &Scope, floor: u64) -> Option<u64> {
+    if beside.is_empty() {
+        return None;
+    }
+    rates.path(place).filter_map(|place| Some(beside.get(&place)?.to(floor))).min()
 }
