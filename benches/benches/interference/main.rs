@@ -232,7 +232,7 @@ fn calibrate(
     let setting = Setting { technology, directory: backups.to_owned(), slo: Duration::MAX };
     let tool = Contender::new(Method::Unthrottled, &setting)?;
     let rate = Rate::new(per_second);
-    let mut latencies = stats::empty();
+    let mut p99s = Vec::new();
     for seed in (0..plan.calibrations).map(|turn| u64::from(turn) * 2) {
         let traffic = Traffic::start(technology, &rate, &Listener::default(), FIRST_SEED + seed)?;
         rest(plan.settle);
@@ -245,12 +245,16 @@ fn calibrate(
         rest(plan.wash_out / 2);
         let from = SystemClock.mono();
         rest(plan.measured);
+        let mut latencies = stats::empty();
         for sample in traffic.stop()?.iter().filter(|sample| sample.due >= from) {
             latencies.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
         }
+        p99s.push(latencies.value_at_quantile(0.99));
     }
     let full_speed = tool.moved() as f64 / tool.elapsed().as_secs_f64();
-    let p99 = Duration::from_micros(latencies.value_at_quantile(0.99).max(1));
+    // One stall of the machine would make a goal of whatever it took.
+    p99s.sort_unstable();
+    let p99 = Duration::from_micros(p99s[(p99s.len() - 1) / 2].max(1));
     match tool.failure() {
         Some(error) => Err(error.into()),
         None if full_speed > 0.0 => Ok((p99, full_speed)),
