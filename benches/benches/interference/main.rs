@@ -218,7 +218,7 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// No traffic repeats another's requests: a row that is set to what it is already may cost nothing.
+/// Other requests than in the blocks: a row that is set to what it is already may cost nothing.
 const FIRST_SEED: u64 = 1_000_000;
 
 /// The foreground's p99 without any backup, and the bytes a second that the tool moves unthrottled beside it: both by turns,

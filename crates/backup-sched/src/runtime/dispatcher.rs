@@ -445,10 +445,12 @@ impl Dispatcher {
                     self.parts.rates.steer(&place, rate);
                     self.wake_all();
                 }
-                Directive::Others(place, rate) => {
-                    self.parts.rates.give_way(&place, rate);
-                    self.others_changed |= rate.is_none();
+                Directive::Others(place, None) => {
+                    self.parts.rates.give_way(&place, None);
+                    self.others_changed = true;
                 }
+                // Held by now.
+                Directive::Others(_, Some(_)) => {}
                 Directive::Note(kind) => self.parts.engine.note(now, kind),
             }
         }

@@ -97,9 +97,9 @@ impl Rates {
         Ok(())
     }
 
-    /// A place in the tree for an attempt.
-    pub(super) fn join(&self, order: &StartOrder) -> Result<JobPacer, PlaceError> {
-        let share = if self.enforce { share(order) } else { JobShare::default() };
+    /// A place in the tree for an attempt; `part` is what is left to it beside one that must not be slowed.
+    pub(super) fn join(&self, order: &StartOrder, part: Option<u64>) -> Result<JobPacer, PlaceError> {
+        let share = if self.enforce { share(order, part) } else { JobShare::default() };
         self.tree.join(&place(order), share)
     }
 
@@ -108,21 +108,10 @@ impl Rates {
         self.enforce
     }
 
-    /// Changes the ceiling of an attempt to the lower of what the request and an operator allow.
-    pub(super) fn limit(&self, pacer: &JobPacer, asked: Option<u64>, ordered: Option<u64>) {
+    /// Changes the ceilings of attempts, each to the lowest of what is said of it.
+    pub(super) fn limit<'a>(&self, limits: impl Iterator<Item = (&'a JobPacer, [Option<u64>; 4])>) {
         if self.enforce {
-            pacer.set_ceiling(ceiling(asked, ordered));
-        }
-    }
-
-    /// The same for several.
-    pub(super) fn limit_all<'a>(
-        &self,
-        limits: impl IntoIterator<Item = (&'a JobPacer, Option<u64>, Option<u64>)>,
-    ) {
-        if self.enforce {
-            let limits = limits.into_iter();
-            self.tree.set_ceilings(limits.map(|(pacer, asked, ordered)| (pacer, ceiling(asked, ordered))));
+            self.tree.set_ceilings(limits.map(|(pacer, limits)| (pacer, ceiling(&limits))));
         }
     }
 
@@ -214,7 +203,7 @@ pub(super) fn place(order: &StartOrder) -> Scope {
 }
 
 /// How an attempt shares the rates above it: the more urgent its class, the larger its part.
-fn share(order: &StartOrder) -> JobShare {
+fn share(order: &StartOrder, part: Option<u64>) -> JobShare {
     let weight = match order.terms.priority {
         Priority::Low => 1,
         Priority::Normal => 2,
@@ -222,13 +211,14 @@ fn share(order: &StartOrder) -> JobShare {
         Priority::Critical => 8,
     };
     JobShare::default()
-        .ceiling(ceiling(order.spec.max_bytes_per_sec, order.ceiling_bytes_per_sec))
+        .ceiling(ceiling(&[order.spec.max_bytes_per_sec, order.ceiling_bytes_per_sec, part]))
         .floor(order.terms.floor_bytes_per_sec)
         .weight(weight)
 }
 
-fn ceiling(asked: Option<u64>, ordered: Option<u64>) -> Rate {
-    asked.into_iter().chain(ordered).min().map_or(Rate::Unlimited, Rate::BytesPerSec)
+/// The lowest of what is said.
+fn ceiling(limits: &[Option<u64>]) -> Rate {
+    limits.iter().flatten().min().map_or(Rate::Unlimited, |rate| Rate::BytesPerSec(*rate))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use sched_core::{
 use sched_limits::JobPacer;
 
 use super::Dispatcher;
+use super::floors::part;
 use crate::runtime::rates::place;
 use crate::runtime::worker::Work;
 use crate::runtime::{Command, Grant, Route};
@@ -46,7 +47,9 @@ impl Dispatcher {
         let (floor, latency_growth_ppm) = (order.terms.floor_bytes_per_sec, order.terms.latency_growth_ppm);
         let (place, own_ceiling) = (place(&order), order.spec.max_bytes_per_sec);
         let ordered_ceiling = order.ceiling_bytes_per_sec;
-        let pacer = match self.parts.rates.join(&order) {
+        // With it before its thread runs, which would take a burst at the full rate.
+        let part = part(&self.beside, &self.parts.rates, &place, floor);
+        let pacer = match self.parts.rates.join(&order, part) {
             Ok(pacer) => Arc::new(pacer),
             // Names were checked with the request.
             Err(error) => {
@@ -57,12 +60,6 @@ impl Dispatcher {
                 return;
             }
         };
-        let part = self.part_at(&place, floor);
-        if part.is_some() {
-            // Before its thread runs, which would take a burst at the full rate.
-            let least = [ordered_ceiling, part].into_iter().flatten().min();
-            self.parts.rates.limit(&pacer, own_ceiling, least);
-        }
         let (spec, member) = (order.spec.clone(), order.member.clone());
         let ctx = self.context(order, pacer.clone());
         let control = ctx.control().clone();
@@ -134,9 +131,7 @@ impl Dispatcher {
         {
             running.floor = floor;
             running.pacer.set_floor(floor);
-            let place = running.place.clone();
-            let part = self.part_at(&place, floor);
-            self.running.entry(attempt.job).and_modify(|running| running.part = part);
+            running.part = part(&self.beside, &self.parts.rates, &running.place, floor);
             self.running_changed = true;
             self.watch_phase(now, attempt.job, floor);
             // What it may move beside others, and in a comparison, depends on its floor.

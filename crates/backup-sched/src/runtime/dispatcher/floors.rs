@@ -39,6 +39,17 @@ struct Slowable {
     floors: u64,
 }
 
+impl Slowable {
+    /// What is left to each, of a rate for all.
+    fn left(self, rate: u64) -> Left {
+        let count = self.count.max(1);
+        match rate.checked_sub(self.floors) {
+            Some(rest) => Left::AboveFloor(rest / count),
+            None => Left::Only(rate / count),
+        }
+    }
+}
+
 impl Running {
     fn is_slowable(&self) -> bool {
         self.floor != UNSLOWED && !self.over
@@ -68,8 +79,7 @@ impl Dispatcher {
         *beside = left_beside(running.values(), rates);
         let mut changed = Vec::new();
         for (job, running) in running.iter_mut() {
-            let part = running.is_slowable().then(|| part(beside, rates, &running.place, running.floor));
-            let part = part.flatten();
+            let part = part(beside, rates, &running.place, running.floor);
             if running.part != part {
                 running.part = part;
                 changed.push(*job);
@@ -92,11 +102,6 @@ impl Dispatcher {
         }
     }
 
-    /// What is left to an attempt that is about to begin, or another phase of it.
-    pub(super) fn part_at(&self, place: &Scope, floor: u64) -> Option<u64> {
-        if floor == UNSLOWED { None } else { part(&self.beside, &self.parts.rates, place, floor) }
-    }
-
     /// Holds an attempt to the lowest of what was asked for, ordered, wanted for a comparison, and left to it beside one
     /// that must not be slowed.
     pub(super) fn limit(&self, job: JobId) {
@@ -105,11 +110,10 @@ impl Dispatcher {
 
     fn limit_all(&self, jobs: &[JobId]) {
         let running = || jobs.iter().filter_map(|job| Some((*job, self.running.get(job)?)));
-        self.parts.rates.limit_all(running().map(|(job, running)| {
+        self.parts.rates.limit(running().map(|(job, running)| {
             let stopped = self.parts.impact.as_ref().is_some_and(|impact| impact.stops(job));
             let stopped = stopped.then_some(running.floor);
-            let least = [running.ordered_ceiling, running.part, stopped].into_iter().flatten().min();
-            (&*running.pacer, running.own_ceiling, least)
+            (&*running.pacer, [running.own_ceiling, running.ordered_ceiling, running.part, stopped])
         }));
         running().for_each(|(_, running)| running.control.wake());
     }
@@ -128,22 +132,40 @@ fn left_beside<'a>(running: impl Iterator<Item = &'a Running>, rates: &Rates) ->
             here.floors = here.floors.saturating_add(running.floor);
         }
     }
-    let left = |(place, others): (&Scope, Rate)| {
-        let Rate::BytesPerSec(rate) = others else { return None };
-        let here = slowable.get(place).copied().unwrap_or_default();
-        let count = here.count.max(1);
-        let left = match rate.checked_sub(here.floors) {
-            Some(rest) => Left::AboveFloor(rest / count),
-            None => Left::Only(rate / count),
-        };
-        Some((place.clone(), left))
+    let left = |(place, others): (&Scope, Rate)| match others {
+        Rate::BytesPerSec(rate) => {
+            Some((place.clone(), slowable.get(place).copied().unwrap_or_default().left(rate)))
+        }
+        Rate::Unlimited => None,
     };
     rates.giving_way().filter_map(left).collect()
 }
 
-fn part(beside: &Beside, rates: &Rates, place: &Scope, floor: u64) -> Option<u64> {
-    if beside.is_empty() {
+/// What is left at a place to an attempt with such a floor.
+pub(super) fn part(beside: &Beside, rates: &Rates, place: &Scope, floor: u64) -> Option<u64> {
+    if beside.is_empty() || floor == UNSLOWED {
         return None;
     }
     rates.path(place).filter_map(|place| Some(beside.get(&place)?.to(floor))).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floors_come_first_and_all_together_have_no_more_than_there_is() {
+        for floors in [&[][..], &[0], &[0, 0, 0], &[300, 0, 100]] {
+            for rate in [0, 1, 399, 400, 1_000, u64::MAX] {
+                let sum = floors.iter().fold(0, |sum: u64, floor| sum.saturating_add(*floor));
+                let left = Slowable { count: floors.len() as u64, floors: sum }.left(rate);
+                let parts: Vec<u64> = floors.iter().map(|floor| left.to(*floor)).collect();
+                let all: u128 = parts.iter().map(|part| u128::from(*part)).sum();
+                assert!(all <= rate.into(), "{parts:?} of {rate}");
+                let kept = floors.iter().zip(&parts).all(|(floor, part)| part >= floor);
+                assert!(kept || sum > rate, "{parts:?} for {floors:?} of {rate}");
+            }
+        }
+        assert_eq!(Slowable { count: 3, floors: 400 }.left(1_000).to(300), 500);
+    }
 }
