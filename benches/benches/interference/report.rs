@@ -7,7 +7,7 @@ use sched_benches::results_directory;
 use crate::Failure;
 use crate::blocks::Comparison;
 use crate::method::Method;
-use crate::results::{Outcome, table};
+use crate::results::{FEWEST_ROUNDS, Outcome, table};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 340.0;
@@ -32,7 +32,7 @@ pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
         write!(
             page,
             "<h2>At {load} % load: {:.0} requests a second</h2>{}<p>Each point is a method: how much its backups move, \
-             and what the foreground's p99 becomes beside no backup, with the 95 % interval. Better is to the right \
+             and what the foreground's p99 becomes beside no backup, with the 95 % interval from five rounds on. Better is to the right \
              and down.</p>{}<p>p99 of each half second of the newest block.</p><pre>{}</pre>",
             comparison.per_second,
             frontier(comparison),
@@ -142,6 +142,10 @@ fn svg(label_x: &str, label_y: &str, content: &str) -> String {
     )
 }
 
+/// The room that a line of text takes, and the longest name of a method.
+const LINE: f64 = 14.0;
+const LABEL: f64 = 130.0;
+
 fn frontier(comparison: &Comparison) -> String {
     let points: Vec<_> = comparison
         .methods
@@ -160,9 +164,12 @@ fn frontier(comparison: &Comparison) -> String {
     };
     let mut content = String::new();
     let right = WIDTH - 20.0;
-    for tick in [0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0] {
-        if tick > axes.y.0 && tick < axes.y.1 {
-            let y = axes.y(tick);
+    let mut ticks: Vec<f64> = Vec::new();
+    for tick in [1.0, 10.0, 100.0, 3.0, 30.0, 0.5, 2.0, 5.0, 0.7, 1.5] {
+        let y = axes.y(tick);
+        let has_room = ticks.iter().all(|other| (other - y).abs() >= LINE);
+        if tick > axes.y.0 && tick < axes.y.1 && has_room {
+            ticks.push(y);
             let color = if tick == 1.0 { "#999" } else { "#eee" };
             let _ = write!(
                 content,
@@ -194,18 +201,34 @@ fn frontier(comparison: &Comparison) -> String {
             );
         }
     }
+    let mut labels: Vec<(f64, f64)> = Vec::new();
     for (method, rate, ratio) in &points {
         let (x, color) = (axes.x(rate.max(0.01)), color(*method));
         let (y, low, high) = (axes.y(ratio.value), axes.y(ratio.low), axes.y(ratio.high));
+        // At the right edge the name stands on the left of its point.
+        let (mut label, anchor) =
+            if x + LABEL > WIDTH { ((x - 8.0, y - 6.0), "end") } else { ((x + 8.0, y - 6.0), "start") };
+        let near = |label: (f64, f64), other: &(f64, f64)| {
+            (label.0 - other.0).abs() < LABEL && (label.1 - other.1).abs() < LINE
+        };
+        while labels.iter().any(|other| near(label, other)) {
+            label.1 += LINE;
+        }
+        labels.push(label);
+        if comparison.none().blocks.len() >= FEWEST_ROUNDS {
+            let _ = write!(
+                content,
+                "<line x1=\"{x}\" x2=\"{x}\" y1=\"{low}\" y2=\"{high}\" stroke=\"{color}\"/>"
+            );
+        }
         let _ = write!(
             content,
-            "<line x1=\"{x}\" x2=\"{x}\" y1=\"{low}\" y2=\"{high}\" stroke=\"{color}\"/>\
-             <circle cx=\"{x}\" cy=\"{y}\" r=\"5\" fill=\"{color}\"><title>{} × {:.2}</title></circle>\
-             <text x=\"{}\" y=\"{}\" fill=\"{color}\">{}</text>",
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"5\" fill=\"{color}\"><title>{} × {:.2}</title></circle>\
+             <text x=\"{}\" y=\"{}\" fill=\"{color}\" text-anchor=\"{anchor}\">{}</text>",
             method.name(),
             ratio.value,
-            x + 8.0,
-            y - 6.0,
+            label.0,
+            label.1,
             method.name().replace('_', " ")
         );
     }

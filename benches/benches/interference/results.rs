@@ -18,7 +18,7 @@ use crate::tech::Technology;
 const KEEPS: f64 = 1.10;
 
 /// Of fewer rounds there is no interval.
-const FEWEST_ROUNDS: usize = 5;
+pub(crate) const FEWEST_ROUNDS: usize = 5;
 
 /// All that was measured of one technology.
 pub(crate) struct Outcome {
