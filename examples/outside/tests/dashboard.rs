@@ -152,6 +152,25 @@ fn a_client_that_sends_no_body_and_reads_nothing_keeps_nobody_waiting() {
     drop(stuck);
 }
 
+#[test]
+fn as_many_connections_as_a_browser_opens_are_answered_at_once() {
+    let dashboard = Dashboard::start(&[]);
+    // None waits until another is closed: browsers keep them open.
+    let all: Vec<_> = (0..32)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&dashboard.address).unwrap();
+            stream.set_read_timeout(Some(SILENT)).unwrap();
+            write!(stream, "GET / HTTP/1.1\r\nHost: {}\r\n\r\n", dashboard.address).unwrap();
+            stream
+        })
+        .collect();
+    for mut stream in all.iter() {
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+    }
+}
+
 fn browser() -> &'static str {
     let there = |name: &&str| Command::new(name).arg("--version").output().is_ok();
     ["chromium", "chromium-browser", "google-chrome"]
@@ -165,7 +184,7 @@ const SILENT: Duration = Duration::from_secs(60);
 
 /// What the page holds after its scripts have run for some seconds.
 ///
-/// A browser that hangs is tried again, and is no fault of the page's as long as its server answers.
+/// One that hangs is tried again, as long as the server answers.
 fn page(dashboard: &Dashboard, token: &str) -> String {
     for _ in 0..3 {
         let profile = tempfile::tempdir().unwrap();
@@ -232,7 +251,7 @@ fn the_page_shows_what_happens_in_a_real_browser() {
 }
 
 fn docs(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)
 }
 
 /// The names of metrics in a text, without the endings that a histogram's series have.

@@ -1,12 +1,18 @@
 //! The HTTP server: the page, the state as JSON, the metrics.
 
 use std::collections::VecDeque;
+use std::future::IntoFuture;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{self, HeaderMap, HeaderName};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use backup_sched::observe::impact::Ratio;
 use backup_sched::observe::metrics::MetricsCollector;
 use backup_sched::{Event, PageCursor, PendingFilter, Rate, Scheduler, Scope, Stopped};
@@ -16,7 +22,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tiny_http::{Header, Method, Request, Response, StatusCode};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::spawn_blocking;
 
 const PAGE: &str = include_str!("page.html");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
@@ -25,14 +33,15 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 const PAGE_OF_JOBS: usize = 100;
 const WEEK: usize = 7 * 24;
 
-/// Requests that are answered at the same time.
+/// Requests that are answered at the same time; others wait. Connections are no matter: a client that sends or reads
+/// nothing keeps only itself waiting.
 const ANSWERING: usize = 16;
 /// Seconds that the chart of the load goes back.
 const CHARTED: usize = 300;
 
 /// Serves until it is dropped.
 pub(crate) struct Server {
-    http: Arc<tiny_http::Server>,
+    serving: Option<Runtime>,
     charting: Option<JoinHandle<()>>,
     stop: Option<Sender<()>>,
     pub(crate) address: SocketAddr,
@@ -50,14 +59,18 @@ struct Site {
 }
 
 /// What is answered: a body with its kind, or a status.
-type Answer = Result<(&'static str, String), (u16, &'static str)>;
+type Answer = Result<(&'static str, String), (StatusCode, &'static str)>;
 
 impl Server {
     /// Listens on this machine alone.
     pub(crate) fn start(scheduler: Scheduler, port: u16, token: Option<String>) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let serving = Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(ANSWERING)
+            .enable_all()
+            .build()?;
+        let listener = serving.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))?;
         let address = listener.local_addr()?;
-        let http = Arc::new(tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?);
         let mut registry = Registry::default();
         let read = scheduler.clone();
         let collector = MetricsCollector::new(move || read.metrics().unwrap_or_default());
@@ -67,24 +80,18 @@ impl Server {
         let charted = (scheduler.clone(), chart.clone());
         let charting = thread::spawn(move || record(&charted.0, &charted.1, &stopped));
         let site = Arc::new(Site { scheduler, registry, chart, token, port: address.port() });
-        // Several, so that a client that sends or reads nothing keeps only itself waiting.
-        for _ in 0..ANSWERING {
-            let (serving, site) = (http.clone(), site.clone());
-            thread::spawn(move || {
-                for request in serving.incoming_requests() {
-                    // A reader that has gone away is no concern of the others.
-                    let _ = site.answer(request);
-                }
-            });
-        }
-        Ok(Self { http, charting: Some(charting), stop: Some(stop), address })
+        let router = Router::new().fallback(answer).with_state(site);
+        serving.spawn(axum::serve(listener, router).into_future());
+        Ok(Self { serving: Some(serving), charting: Some(charting), stop: Some(stop), address })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Whoever answers is not waited for: a client may keep it for ever.
-        (0..ANSWERING).for_each(|_| self.http.unblock());
+        // Whoever is being answered is not waited for: a client may keep that for ever.
+        if let Some(serving) = self.serving.take() {
+            serving.shutdown_background();
+        }
         self.stop.take();
         if let Some(charting) = self.charting.take() {
             let _ = charting.join();
@@ -92,78 +99,78 @@ impl Drop for Server {
     }
 }
 
+/// A scheduler is asked on a thread that may wait for it.
+async fn answer(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let found = spawn_blocking(move || site.answer(&method, &uri, &headers)).await;
+    found.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
 impl Site {
-    fn answer(&self, request: Request) -> io::Result<()> {
-        let answer = self.allowed(&request).and_then(|()| self.find(request.method(), request.url()));
-        let (status, kind, body) = match answer {
-            Ok((kind, body)) => (200, kind, body),
+    fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+        let (status, kind, body) = match self.allowed(uri, headers).and_then(|()| self.find(method, uri)) {
+            Ok((kind, body)) => (StatusCode::OK, kind, body),
             Err((status, why)) => (status, "text/plain; charset=utf-8", why.to_owned()),
         };
-        let mut response = Response::from_string(body).with_status_code(StatusCode(status));
-        for (name, value) in [
-            ("content-type", kind),
-            ("cache-control", "no-store"),
-            ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
+        let headers = [
+            (header::CONTENT_TYPE, kind),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
             // All that the page runs and shows is in it; it asks nobody but this server.
-            ("content-security-policy", POLICY),
-        ] {
-            response.add_header(Header::from_bytes(name, value).expect("names and values are ours"));
-        }
-        request.respond(response)
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+        ];
+        (status, headers, body).into_response()
     }
 
     /// Only for those who came to this server by its own name, so that no page of another site can read it through a
     /// browser, and who have the token.
-    fn allowed(&self, request: &Request) -> Result<(), (u16, &'static str)> {
-        let header = |name: &'static str| {
-            let found = request.headers().iter().find(|header| header.field.equiv(name));
-            found.map(|header| header.value.as_str())
-        };
+    fn allowed(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+        let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let port = self.port;
         let own = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
         // Browsers leave out the port that is usual.
         let named =
             |host: &str, own: &str| own == host || port == 80 && own.strip_suffix(":80") == Some(host);
-        if !header("host").is_some_and(|host| own.iter().any(|own| named(host, own))) {
-            return Err((403, "this server answers to 127.0.0.1 and localhost only"));
+        if !header(header::HOST).is_some_and(|host| own.iter().any(|own| named(host, own))) {
+            return Err((StatusCode::FORBIDDEN, "this server answers to 127.0.0.1 and localhost only"));
         }
-        let Some(token) = self.token.as_deref().filter(|_| path(request.url()) != "/") else { return Ok(()) };
-        let given = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let Some(token) = self.token.as_deref().filter(|_| uri.path() != "/") else { return Ok(()) };
+        let given = header(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         match given.is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
             true => Ok(()),
             false => Err((
-                401,
+                StatusCode::UNAUTHORIZED,
                 "the token is asked for: Authorization: Bearer TOKEN, or #token=TOKEN in the address of the page",
             )),
         }
     }
 
-    fn find(&self, method: &Method, url: &str) -> Answer {
-        if *method != Method::Get {
-            return Err((405, "this server only tells"));
+    fn find(&self, method: &Method, uri: &Uri) -> Answer {
+        if *method != Method::GET {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "this server only tells"));
         }
-        match path(url) {
+        match uri.path() {
             "/" => Ok(("text/html; charset=utf-8", PAGE.to_owned())),
             "/metrics" => {
                 let mut text = String::new();
-                encode(&mut text, &self.registry).map_err(|_| (500, "the metrics cannot be written"))?;
+                encode(&mut text, &self.registry)
+                    .map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"))?;
                 Ok(("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
             }
             "/api/summary" => told(self.scheduler.summary()),
             "/api/status" => told(self.scheduler.status()),
             "/api/attempts" => told(self.scheduler.attempts(PAGE_OF_JOBS)),
-            "/api/events" => told(self.events(parameter(url, "since").unwrap_or_default())),
+            "/api/events" => told(self.events(parameter(uri, "since").unwrap_or_default())),
             "/api/impact" => told(self.impact()),
             "/api/jobs" => {
-                let from = parameter(url, "from").unwrap_or_default();
-                let from: PageCursor =
-                    serde_json::from_value(json!(from)).map_err(|_| (400, "from is no cursor"))?;
+                let from = parameter(uri, "from").unwrap_or_default();
+                let from: PageCursor = serde_json::from_value(json!(from))
+                    .map_err(|_| (StatusCode::BAD_REQUEST, "from is no cursor"))?;
                 told(self.scheduler.pending_page(PendingFilter::all(), from, PAGE_OF_JOBS))
             }
             "/api/load" => told(Ok(&*self.chart.lock())),
             "/api/week" => told(self.week()),
-            _ => Err((404, "there is no such thing here")),
+            _ => Err((StatusCode::NOT_FOUND, "there is no such thing here")),
         }
     }
 
@@ -254,18 +261,14 @@ fn record(scheduler: &Scheduler, chart: &Mutex<VecDeque<Value>>, stop: &Receiver
 }
 
 fn told<T: Serialize>(answer: Result<T, Stopped>) -> Answer {
-    let answer = answer.map_err(|_| (503, "the scheduler has ended"))?;
-    let text = serde_json::to_string(&answer).map_err(|_| (500, "the answer cannot be written"))?;
+    let answer = answer.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, "the scheduler has ended"))?;
+    let text = serde_json::to_string(&answer)
+        .map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written"))?;
     Ok(("application/json", text))
 }
 
-fn path(url: &str) -> &str {
-    url.split('?').next().unwrap_or(url)
-}
-
-fn parameter(url: &str, name: &str) -> Option<u64> {
-    let (_, query) = url.split_once('?')?;
-    let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+fn parameter(uri: &Uri, name: &str) -> Option<u64> {
+    let found = uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     found?.parse().ok()
 }
 

@@ -9,7 +9,7 @@ pub(crate) const USAGE: &str = "\
 A scheduler with its state, metrics and reasons in the browser. The backups and the databases are made up; all that
 decides is real.
 
-cargo run --release --example dashboard -- [OPTIONS]
+cargo run --release -p sched-examples-outside --example dashboard -- [OPTIONS]
 
   --port N         port on 127.0.0.1 (8080; 0 takes a free one)
   --token T        asked for by everything but the page itself, which takes it from its address: #token=T

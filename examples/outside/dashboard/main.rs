@@ -1,6 +1,6 @@
 //! The scheduler in the browser: what runs and how fast, what waits and why, load and limits, the week ahead.
 //!
-//! `cargo run --release --example dashboard`, then open the address that it prints. `--help` tells more.
+//! `cargo run --release -p sched-examples-outside --example dashboard`, then open the address that it prints. `--help` tells more.
 
 mod args;
 mod demo;
