@@ -61,7 +61,6 @@ pub struct CassandraBackup {
     snapshot_timeout: Duration,
     expires_after: Option<Duration>,
     check: bool,
-    in_use: Arc<Mutex<BTreeSet<Tag>>>,
 }
 
 impl CassandraBackup {
@@ -78,7 +77,6 @@ impl CassandraBackup {
             snapshot_timeout: Duration::from_secs(600),
             expires_after: None,
             check: true,
-            in_use: Arc::default(),
         }
     }
 
@@ -127,7 +125,7 @@ impl CassandraBackup {
         let known = self.know(ctx)?;
         upload::check_directories(&known)?;
         let tag = Tag::of(ctx);
-        let _used = self.used(&tag);
+        let _used = Used::new(&tag);
         ctx.phase(RunPhase::new("snapshot"));
         self.clear_leftovers(ctx, &known)?;
         // Before the snapshot: a destination that takes nothing should not cost one.
@@ -145,7 +143,7 @@ impl CassandraBackup {
     pub fn snapshot(&self, ctx: &RunContext) -> Result<String, DriverError> {
         let known = self.know(ctx)?;
         let tag = Tag::of(ctx);
-        let _used = self.used(&tag);
+        let _used = Used::new(&tag);
         ctx.phase(RunPhase::new("snapshot"));
         self.clear_leftovers(ctx, &known)?;
         let taken = self.take(ctx, &known, &tag).and_then(|()| Ok(ctx.checkpoint()?));
@@ -165,7 +163,7 @@ impl CassandraBackup {
         let known = self.know(ctx)?;
         upload::check_directories(&known)?;
         let tag = self.newest(&known)?;
-        let _used = self.used(&tag);
+        let _used = Used::new(&tag);
         let made = Backup::begin(ctx, &self.destination)
             .and_then(|backup| upload::all(ctx, &known, &tag, backup, self.check));
         match made {
@@ -194,7 +192,7 @@ impl CassandraBackup {
         let clear = |known: &Known| {
             let nodetool = Nodetool::new(&known.node, ctx);
             for tag in nodetool.tags()? {
-                let used = self.in_use.lock().contains(&tag) || tag.taken_by_another();
+                let used = IN_USE.lock().contains(&tag) || tag.taken_by_another();
                 if tag.is_of(ctx.spec().kind) && !used {
                     nodetool.clear(&tag)?;
                 }
@@ -251,17 +249,12 @@ impl CassandraBackup {
                 None => tags,
             });
         }
-        let in_use = self.in_use.lock();
+        let in_use = IN_USE.lock();
         let ours = |tag: &Tag| tag.is_of(BackupKind::Snapshot) && !in_use.contains(tag);
         common.unwrap_or_default().into_iter().rfind(ours).ok_or_else(|| DriverError::NotReady {
             server: known.iter().map(|known| known.node.name()).collect::<Vec<_>>().join(", "),
             problem: "there is no snapshot to upload; a job of kind `snapshot` takes one".into(),
         })
-    }
-
-    fn used(&self, tag: &Tag) -> Used {
-        self.in_use.lock().insert(tag.clone());
-        Used { tag: tag.clone(), in_use: Arc::clone(&self.in_use) }
     }
 }
 
@@ -289,15 +282,22 @@ impl fmt::Debug for CassandraBackup {
     }
 }
 
+/// Snapshots that attempts of this process work with: several executors may back up the same node, each its keyspaces.
+static IN_USE: Mutex<BTreeSet<Tag>> = Mutex::new(BTreeSet::new());
+
 /// A snapshot that an attempt works with, so that no other clears it.
-struct Used {
-    tag: Tag,
-    in_use: Arc<Mutex<BTreeSet<Tag>>>,
+struct Used(Tag);
+
+impl Used {
+    fn new(tag: &Tag) -> Self {
+        IN_USE.lock().insert(tag.clone());
+        Self(tag.clone())
+    }
 }
 
 impl Drop for Used {
     fn drop(&mut self) {
-        self.in_use.lock().remove(&self.tag);
+        IN_USE.lock().remove(&self.0);
     }
 }
 

@@ -97,14 +97,21 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     let credentials = ["-u", "backup", "-pw", "geheim"];
     nodetool(&cluster, 0, &[&credentials[..], &["snapshot", "-t", left]].concat());
     nodetool(&cluster, 0, &[&credentials[..], &["snapshot", "-t", "mine"]].concat());
+    let elsewhere = tempfile::tempdir().unwrap();
     let attempt = Attempt::new(spec(BackupKind::Full), 20_000);
     thread::scope(|scope| {
         let run = scope.spawn(|| local.run(&attempt.ctx));
         super::rig::until("the first bytes", || attempt.dam.passed() > 20_000);
         let there = snapshots(&cluster, 0);
-        assert!(!there.is_empty() && !there.iter().any(|path| path.to_string_lossy().contains(left)));
+        // Another executor's backup of the same node takes nothing from this one.
+        let beside = executor(vec![right.clone()], LocalDirectory::new(elsewhere.path()));
+        let made = beside.full(&Attempt::nth(spec(BackupKind::Full), u64::MAX, 2).ctx);
+        let still_there = snapshots(&cluster, 0);
         attempt.cancel();
         assert_eq!(run.join().unwrap(), Err(RunError::Cancelled));
+        assert!(!there.is_empty() && !there.iter().any(|path| path.to_string_lossy().contains(left)));
+        made.unwrap();
+        assert_eq!(still_there, there);
     });
     assert_eq!(snapshots(&cluster, 0), Vec::<PathBuf>::new());
     assert_eq!(files(root.path()), Vec::<PathBuf>::new());
