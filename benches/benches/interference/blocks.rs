@@ -1,5 +1,6 @@
 //! Rounds of blocks in random order: [`Comparison`].
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use backup_sched::core::{Clock, MonoTime};
@@ -9,8 +10,7 @@ use indicatif::ProgressBar;
 use crate::Failure;
 use crate::method::{Contender, Method, Setting};
 use crate::stalls::Stalls;
-use crate::stats::{self, Block};
-use crate::tech::Technology;
+use crate::stats::{self, Block, Ratio};
 use crate::traffic::{Listener, Rate, Sample, Traffic};
 
 /// How long and how often.
@@ -24,50 +24,112 @@ pub(crate) struct Plan {
     pub(crate) wash_out: Duration,
     /// The beginning of a block, which does not count.
     pub(crate) settle: Duration,
-    /// What counts.
+    /// What counts, of a method's block and of those without a backup before and after it.
     pub(crate) measured: Duration,
+    pub(crate) alone: Duration,
     pub(crate) least_rounds: usize,
     pub(crate) most_rounds: usize,
     /// No more rounds once the interval of what the scheduler that is told does to the p99 is so narrow.
     pub(crate) narrow: f64,
 }
 
+/// What the foreground's p99 may become beside what it is without a backup.
+const SLO: f64 = 1.1;
+
+/// The foreground's p99 without a backup, by the newest looks at it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alone(VecDeque<Block>);
+
+impl Alone {
+    /// A look of 5 s is off by a third, and older ones tell of another machine: some five minutes count.
+    const NEWEST: usize = 24;
+    /// So many times the median of all looks a stall of the machine, which would make a goal of whatever it took.
+    const STALL: u64 = 3;
+
+    pub(crate) fn add(&mut self, look: Block) {
+        if self.0.len() == Self::NEWEST {
+            self.0.pop_front();
+        }
+        self.0.push_back(look);
+    }
+
+    /// Of all looks together, but for those that a stall has spoilt.
+    pub(crate) fn p99(&self) -> Duration {
+        let p99 = |look: &Block| look.value_at_quantile(0.99);
+        let mut all: Vec<u64> = self.0.iter().map(p99).collect();
+        all.sort_unstable();
+        let median = all.get(all.len().saturating_sub(1) / 2).map_or(1, |p99| (*p99).max(1));
+        let sound = self.0.iter().filter(|look| p99(look) <= median * Self::STALL);
+        Duration::from_micros((stats::pooled(sound, 0.99) as u64).max(1))
+    }
+
+    /// What may become of it.
+    pub(crate) fn slo(&self) -> Duration {
+        self.p99().mul_f64(SLO)
+    }
+}
+
 /// Up to so many times the goal the foreground of a single second counts as undisturbed.
 const CALM: f64 = 1.5;
+
+/// One block.
+#[derive(Clone, Debug)]
+pub(crate) struct Shot {
+    pub(crate) round: usize,
+    /// In seconds since the first.
+    pub(crate) begun: f64,
+    pub(crate) latencies: Block,
+    /// Bytes a second that backups moved.
+    pub(crate) rate: f64,
+    /// Shares of the time in which some task waited for processor and disk.
+    pub(crate) stalls: (f64, f64),
+    /// Median and 99th percentile of each half second, in µs.
+    pub(crate) course: Vec<(f64, f64)>,
+}
 
 /// One method's blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     pub(crate) method: Method,
+    pub(crate) shots: Vec<Shot>,
+    /// Latencies of each round, and those without a backup right before and after: machines drift.
     pub(crate) blocks: Vec<Block>,
-    /// Bytes a second in each block.
-    pub(crate) rates: Vec<f64>,
-    /// Shares of each block's time in which some task waited for processor and disk.
-    pub(crate) stalls: Vec<(f64, f64)>,
-    /// Median and 99th percentile of each half second of each block, in µs.
-    pub(crate) courses: Vec<Vec<(f64, f64)>>,
-    /// When each block began, in seconds since the first.
-    pub(crate) begun: Vec<f64>,
+    pub(crate) alone: Vec<Block>,
     pub(crate) finished: u64,
+    /// What it does to the quantiles.
+    pub(crate) p99: Ratio,
+    pub(crate) p999: Ratio,
 }
 
 impl Measured {
-    /// Of the newest block.
+    fn new(method: Method) -> Self {
+        let (p99, p999) = (Ratio::NONE, Ratio::NONE);
+        Self { method, shots: Vec::new(), blocks: Vec::new(), alone: Vec::new(), finished: 0, p99, p999 }
+    }
+
+    fn mean(&self, of: impl Fn(&Shot) -> f64) -> f64 {
+        self.shots.iter().map(of).sum::<f64>() / self.shots.len().max(1) as f64
+    }
+
+    /// Half seconds of the newest block.
     pub(crate) fn newest(&self) -> &[(f64, f64)] {
-        self.courses.last().map_or(&[], Vec::as_slice)
+        self.shots.last().map_or(&[], |shot| &shot.course)
     }
 
     /// Bytes a second over all blocks.
     pub(crate) fn rate(&self) -> f64 {
-        self.rates.iter().sum::<f64>() / self.rates.len().max(1) as f64
+        self.mean(|shot| shot.rate)
     }
 
     /// Shares of the time in which some task waited for processor and disk, over all blocks.
     pub(crate) fn stalls(&self) -> (f64, f64) {
-        let mean = |of: fn(&(f64, f64)) -> f64| {
-            self.stalls.iter().map(of).sum::<f64>() / self.stalls.len().max(1) as f64
-        };
-        (mean(|stalls| stalls.0), mean(|stalls| stalls.1))
+        (self.mean(|shot| shot.stalls.0), self.mean(|shot| shot.stalls.1))
+    }
+
+    /// What the blocks so far say.
+    fn judge(&mut self) {
+        self.p99 = stats::ratio(&self.blocks, &self.alone, 0.99, 1);
+        self.p999 = stats::ratio(&self.blocks, &self.alone, 0.999, 1);
     }
 }
 
@@ -76,6 +138,7 @@ impl Measured {
 pub(crate) struct Comparison {
     /// Requests a second.
     pub(crate) per_second: f64,
+    /// No backup first.
     pub(crate) methods: Vec<Measured>,
 }
 
@@ -87,107 +150,54 @@ impl Comparison {
     pub(crate) fn none(&self) -> &Measured {
         &self.methods[0]
     }
-
-    pub(crate) fn ratio(&self, measured: &Measured, quantile: f64) -> stats::Ratio {
-        stats::ratio(&measured.blocks, &self.none().blocks, quantile, 1)
-    }
 }
 
-/// Runs the blocks of all methods against each other, and says after each round how it stands: a run that is cut short
-/// has been worth its time.
+/// Runs the blocks of all methods against each other, each between two without a backup, and says after each round how it
+/// stands: a run that is cut short has been worth its time.
 pub(crate) fn compare(
-    technology: &dyn Technology,
     per_second: f64,
     setting: &Setting<'_>,
     methods: &[Method],
+    alone: Alone,
     plan: Plan,
     progress: &ProgressBar,
-    mut stands: impl FnMut(Comparison) -> Result<(), Failure>,
+    mut stands: impl FnMut(&Comparison) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut contenders = Vec::new();
-    for method in methods {
-        contenders.push(Contender::new(*method, setting)?);
-    }
-    let mut measured: Vec<Measured> = methods
-        .iter()
-        .map(|method| Measured {
-            method: *method,
-            blocks: Vec::new(),
-            rates: Vec::new(),
-            stalls: Vec::new(),
-            courses: Vec::new(),
-            begun: Vec::new(),
-            finished: 0,
-        })
-        .collect();
-    let rate = Rate::new(per_second);
-    let listener = Listener::default();
-    let traffic = Traffic::start(technology, &rate, &listener, 0)?;
-    for contender in contenders.iter().filter(|contender| contender.scheduler.is_some()) {
-        progress.set_message(format!("warming up: {}", contender.method.name()));
-        listener.tell(contender.latency.clone());
-        contender.run(true);
-        rest(plan.warm_up);
-        listener.tell(None);
-        contender.run(false);
-    }
-    traffic.stop()?;
-    let first = SystemClock.mono();
-    let mut blocks = 0;
+    let nobody = Contender::new(Method::None, setting)?;
+    let contenders: Vec<_> =
+        methods.iter().map(|method| Contender::new(*method, setting)).collect::<Result<_, _>>()?;
+    let mut bench =
+        Bench { setting, plan, alone, rate: Rate::new(per_second), traffics: 0, first: SystemClock.mono() };
+    bench.warm_up(&contenders, progress)?;
+    let measured = [Method::None].iter().chain(methods).map(|method| Measured::new(*method)).collect();
+    let mut comparison = Comparison { per_second, methods: measured };
     for round in 0..plan.most_rounds {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         fastrand::Rng::with_seed(77 + round as u64).shuffle(&mut order);
-        for which in order {
-            let contender = &contenders[which];
+        let mut block = |contender: &Contender| {
             progress.set_message(format!("round {}: {}", round + 1, contender.method.name()));
-            // Whom one method has kept waiting does not wait on in another's block.
-            let listener = Listener::default();
-            blocks += 1;
-            let traffic = Traffic::start(technology, &rate, &listener, blocks)?;
-            // The first moments of new connections belong to nobody.
-            rest(plan.settle);
-            wash_out(&listener, setting.slo, plan.wash_out);
-            listener.tell(contender.latency.clone());
-            contender.run(true);
-            rest(plan.settle);
-            let (from, moved, stalls) = (SystemClock.mono(), contender.moved(), Stalls::now());
-            rest(plan.measured);
-            let (to, moved, stalls) = (SystemClock.mono(), contender.moved() - moved, Stalls::now() - stalls);
-            // A backup may take a while to end, which is no part of what a scheduler hears.
-            listener.tell(None);
-            contender.run(false);
-            let samples = traffic.stop()?;
-            // What a method left in the cache is its own: the kernel would write it in another's block.
-            rustix::fs::syncfs(std::fs::File::open(&setting.directory)?)?;
-            if let Some(error) = contender.failure() {
-                return Err(format!("{}: {error}", contender.method.name()).into());
-            }
-            progress.inc(1);
-            let block = samples.iter().filter(|sample| (from..to).contains(&sample.due));
-            let measured = &mut measured[which];
-            let mut histogram = stats::empty();
-            block.clone().for_each(|sample| histogram.saturating_record(micros(sample)));
-            let ((cpu, io), time) = (stalls.over(to.since(from)), to.since(from).as_secs_f64());
-            let per_second = moved as f64 / time;
-            println!(
-                "round {}, {}: p50 {:.2} ms, p99 {:.2} ms, {:.1} MB/s; stalls {cpu:.2} cpu, {io:.2} io",
-                round + 1,
-                measured.method.name(),
-                histogram.value_at_quantile(0.5) as f64 / 1e3,
-                histogram.value_at_quantile(0.99) as f64 / 1e3,
-                per_second / 1e6
-            );
-            measured.courses.push(course(block, from, to));
-            measured.begun.push(from.since(first).as_secs_f64());
-            measured.blocks.push(histogram);
-            measured.rates.push(per_second);
-            measured.stalls.push((cpu, io));
-            measured.finished = contender.finished.load(std::sync::atomic::Ordering::Relaxed);
+            bench.block(round, contender)
+        };
+        let mut before = block(&nobody)?;
+        let mut all = before.latencies.clone();
+        for which in order {
+            let shot = block(&contenders[which])?;
+            let after = block(&nobody)?;
+            let measured = &mut comparison.methods[which + 1];
+            measured.blocks.push(shot.latencies.clone());
+            measured.alone.push(stats::together([&before.latencies, &after.latencies]));
+            measured.shots.push(shot);
+            measured.finished = contenders[which].finished.load(std::sync::atomic::Ordering::Relaxed);
+            all = stats::together([&all, &after.latencies]);
+            comparison.methods[0].shots.push(std::mem::replace(&mut before, after));
         }
-        let comparison = Comparison { per_second, methods: measured.clone() };
-        let told = comparison.of(Method::Told);
-        let sure = told.is_some_and(|told| comparison.ratio(told, 0.99).width() <= plan.narrow);
-        stands(comparison)?;
+        let none = &mut comparison.methods[0];
+        none.shots.push(before);
+        none.blocks.push(all.clone());
+        none.alone.push(all);
+        comparison.methods.iter_mut().for_each(Measured::judge);
+        stands(&comparison)?;
+        let sure = comparison.of(Method::Told).is_some_and(|told| told.p99.width() <= plan.narrow);
         if round + 1 >= plan.least_rounds && sure {
             break;
         }
@@ -195,10 +205,103 @@ pub(crate) fn compare(
     Ok(())
 }
 
+/// What makes one block after the other.
+struct Bench<'a> {
+    setting: &'a Setting<'a>,
+    plan: Plan,
+    alone: Alone,
+    rate: Rate,
+    /// How often the traffic has begun: each has requests of its own.
+    traffics: u64,
+    first: MonoTime,
+}
+
+impl Bench<'_> {
+    fn traffic(&mut self, listener: &Listener) -> Result<Traffic, Failure> {
+        self.traffics += 1;
+        Traffic::start(self.setting.technology, &self.rate, listener, self.traffics)
+    }
+
+    /// Schedulers work for a while, as those do that have run for long, and what stands between blocks begins.
+    fn warm_up(&mut self, contenders: &[Contender], progress: &ProgressBar) -> Result<(), Failure> {
+        let listener = Listener::default();
+        let traffic = self.traffic(&listener)?;
+        for contender in contenders {
+            progress.set_message(format!("warming up: {}", contender.method.name()));
+            if contender.scheduler.is_some() {
+                listener.tell(contender.latency.clone(), 1.0);
+                contender.run(true);
+                rest(self.plan.warm_up);
+                listener.hush();
+                contender.run(false);
+            }
+            contender.begin(self.plan.warm_up);
+        }
+        traffic.stop()?;
+        self.first = SystemClock.mono();
+        Ok(())
+    }
+
+    fn block(&mut self, round: usize, contender: &Contender) -> Result<Shot, Failure> {
+        let Plan { wash_out: longest, settle, measured, alone, .. } = self.plan;
+        let length = if contender.method == Method::None { alone } else { measured };
+        // Whom one method has kept waiting does not wait on in another's block.
+        let listener = Listener::default();
+        let traffic = self.traffic(&listener)?;
+        // The first moments of new connections belong to nobody.
+        rest(settle);
+        wash_out(&listener, self.alone.slo(), longest);
+        if contender.method != Method::None {
+            // The goal is a tenth above what the foreground has alone, as that is by now; a scheduler that has one goal for
+            // its life hears latencies that much longer or shorter instead.
+            listener.tell(contender.latency.clone(), self.setting.slo.div_duration_f64(self.alone.slo()));
+            contender.run(true);
+            rest(settle);
+        }
+        let (from, moved, stalls) = (SystemClock.mono(), contender.moved(), Stalls::now());
+        rest(length);
+        let (to, moved, stalls) = (SystemClock.mono(), contender.moved() - moved, Stalls::now() - stalls);
+        // A backup may take a while to end, which is no part of what a scheduler hears.
+        listener.hush();
+        contender.run(false);
+        let samples = traffic.stop()?;
+        // What a method left in the cache is its own: the kernel would write it in another's block.
+        rustix::fs::syncfs(std::fs::File::open(&self.setting.directory)?)?;
+        if let Some(error) = contender.failure() {
+            return Err(format!("{}: {error}", contender.method.name()).into());
+        }
+        let block = samples.iter().filter(|sample| (from..to).contains(&sample.due));
+        let mut latencies = stats::empty();
+        block.clone().for_each(|sample| latencies.saturating_record(micros(sample)));
+        let shot = Shot {
+            round,
+            begun: from.since(self.first).as_secs_f64(),
+            rate: moved as f64 / to.since(from).as_secs_f64(),
+            stalls: stalls.over(to.since(from)),
+            course: course(block, from, to),
+            latencies,
+        };
+        if contender.method == Method::None {
+            self.alone.add(shot.latencies.clone());
+        }
+        println!(
+            "round {}, {}: p50 {:.2} ms, p99 {:.2} ms, {:.1} MB/s; stalls {:.2} cpu, {:.2} io",
+            round + 1,
+            contender.method.name(),
+            shot.latencies.value_at_quantile(0.5) as f64 / 1e3,
+            shot.latencies.value_at_quantile(0.99) as f64 / 1e3,
+            shot.rate / 1e6,
+            shot.stalls.0,
+            shot.stalls.1
+        );
+        Ok(shot)
+    }
+}
+
 /// Waits until what the block before left in caches and logs no longer shows, at most so long.
 fn wash_out(listener: &Listener, slo: Duration, longest: Duration) {
     let latency = ForegroundLatency::new();
-    listener.tell(Some(latency.clone()));
+    listener.tell(Some(latency.clone()), 1.0);
     let begun = SystemClock.mono();
     let mut calm = 0;
     while calm < 2 && SystemClock.mono().since(begun) < longest {

@@ -49,10 +49,10 @@ pub(crate) fn measure(
     let steps = (STRETCH.as_secs() * 3 / STEP.as_secs()) as usize;
     let listener = Listener::default();
     let traffic = Traffic::start(technology, &Rate::new(capacity * LOW), &listener, 499)?;
-    listener.tell(contender.latency.clone());
+    listener.tell(contender.latency.clone(), 1.0);
     contender.run(true);
     rest(WARM_UP);
-    listener.tell(None);
+    listener.hush();
     contender.run(false);
     traffic.stop()?;
     let (mut with, mut without) = (vec![stats::empty(); steps], vec![stats::empty(); steps]);
@@ -65,7 +65,7 @@ pub(crate) fn measure(
             let traffic = Traffic::start(technology, &rate, &listener, 500 + repeat)?;
             rest(Duration::from_secs(3));
             if backup {
-                listener.tell(contender.latency.clone());
+                listener.tell(contender.latency.clone(), 1.0);
                 contender.run(true);
             }
             let from = SystemClock.mono();
@@ -78,7 +78,7 @@ pub(crate) fn measure(
                     *sum += (contender.moved() - before) as f64;
                 }
             }
-            listener.tell(None);
+            listener.hush();
             contender.run(false);
             let into = if backup { &mut with } else { &mut without };
             for sample in traffic.stop()? {

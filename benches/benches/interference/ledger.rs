@@ -65,12 +65,12 @@ fn account(
             let traffic = Traffic::start(technology, &rate, &listener, 700 + block)?;
             rest(Duration::from_secs(1));
             if backup {
-                listener.tell(contender.latency.clone());
+                listener.tell(contender.latency.clone(), 1.0);
                 contender.run(true);
             }
             rest(if backup { BLOCK } else { BESIDE });
             let to = SystemClock.mono();
-            listener.tell(None);
+            listener.hush();
             contender.run(false);
             let into: &mut Block = if backup { &mut with } else { &mut without };
             for sample in traffic.stop()?.iter().filter(|sample| sample.due < to) {

@@ -28,7 +28,7 @@ use backup_sched::core::Clock;
 use indicatif::{ProgressBar, ProgressStyle};
 use sched_benches::quick;
 
-use crate::blocks::{Plan, compare, rest};
+use crate::blocks::{Alone, Plan, compare, rest};
 use crate::method::{Contender, Method, Setting};
 use crate::results::Outcome;
 use crate::tech::Technology;
@@ -128,8 +128,6 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the foreground's p99 may become beside what it is without a backup.
-const SLO: f64 = 1.1;
 /// Shares of what the tool does unthrottled that are tried as fixed rates.
 const SWEEP: [f64; 4] = [0.03, 0.08, 0.2, 0.5];
 
@@ -142,6 +140,7 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
             wash_out: Duration::from_secs(5),
             settle: Duration::from_secs(1),
             measured: Duration::from_secs(4),
+            alone: Duration::from_secs(3),
             least_rounds: 2,
             most_rounds: 2,
             narrow: 0.1,
@@ -149,10 +148,11 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
     } else {
         Plan {
             calibrations: 4,
-            warm_up: Duration::from_secs(90),
+            warm_up: Duration::from_secs(180),
             wash_out: Duration::from_secs(15),
             settle: Duration::from_secs(2),
             measured: Duration::from_secs(10),
+            alone: Duration::from_secs(5),
             least_rounds: 10,
             most_rounds: 20,
             narrow: 0.1,
@@ -184,10 +184,10 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         let (alone, full_speed) = calibrate(technology, per_second, &backups, plan)?;
         println!(
             "{name} at {load} %: p99 {:.2} ms alone, the tool moves {:.0} MB/s",
-            alone.as_secs_f64() * 1e3,
+            alone.p99().as_secs_f64() * 1e3,
             full_speed / 1e6
         );
-        let setting = Setting { technology, directory: backups.clone(), slo: alone.mul_f64(SLO) };
+        let setting = Setting { technology, directory: backups.clone(), slo: alone.slo() };
         let sweep = if quick() { &SWEEP[2..3] } else { &SWEEP[..] };
         let fixed = sweep.iter().map(|share| Method::Fixed(full_speed * share));
         let all = [Method::Unthrottled, Method::Nice].into_iter().chain(fixed);
@@ -195,8 +195,8 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         let wanted = |method: &Method| {
             wanted.methods.is_empty() || wanted.methods.iter().any(|name| *name == method.kind())
         };
-        let methods: Vec<Method> = std::iter::once(Method::None).chain(all.filter(wanted)).collect();
-        compare(technology, per_second, &setting, &methods, plan, &progress, |comparison| {
+        let methods: Vec<Method> = all.filter(wanted).collect();
+        compare(per_second, &setting, &methods, alone, plan, &progress, |comparison| {
             outcome.set(*load, comparison);
             results::write(&outcome)?;
             report::write(&outcome)
@@ -204,7 +204,7 @@ fn run(name: &str, wanted: &Wanted) -> Result<Outcome, Failure> {
         outcome.print(*load);
     }
     let slo = |load: f64| -> Result<Duration, Failure> {
-        Ok(calibrate(technology, capacity * load, &backups, plan)?.0.mul_f64(SLO))
+        Ok(calibrate(technology, capacity * load, &backups, plan)?.0.slo())
     };
     if wanted.parts.contains(&Part::Burst) {
         let setting = Setting { technology, directory: backups.clone(), slo: slo(burst::HIGH)? };
@@ -228,11 +228,11 @@ fn calibrate(
     per_second: f64,
     backups: &std::path::Path,
     plan: Plan,
-) -> Result<(Duration, f64), Failure> {
+) -> Result<(Alone, f64), Failure> {
     let setting = Setting { technology, directory: backups.to_owned(), slo: Duration::MAX };
     let tool = Contender::new(Method::Unthrottled, &setting)?;
     let rate = Rate::new(per_second);
-    let mut p99s = Vec::new();
+    let mut alone = Alone::default();
     for seed in (0..plan.calibrations).map(|turn| u64::from(turn) * 2) {
         let traffic = Traffic::start(technology, &rate, &Listener::default(), FIRST_SEED + seed)?;
         rest(plan.settle);
@@ -249,15 +249,12 @@ fn calibrate(
         for sample in traffic.stop()?.iter().filter(|sample| sample.due >= from) {
             latencies.saturating_record(u64::try_from(sample.latency.as_micros()).unwrap_or(u64::MAX));
         }
-        p99s.push(latencies.value_at_quantile(0.99));
+        alone.add(latencies);
     }
     let full_speed = tool.moved() as f64 / tool.elapsed().as_secs_f64();
-    // One stall of the machine would make a goal of whatever it took.
-    p99s.sort_unstable();
-    let p99 = Duration::from_micros(p99s[(p99s.len() - 1) / 2].max(1));
     match tool.failure() {
         Some(error) => Err(error.into()),
-        None if full_speed > 0.0 => Ok((p99, full_speed)),
+        None if full_speed > 0.0 => Ok((alone, full_speed)),
         None => Err("the tool moved nothing".into()),
     }
 }

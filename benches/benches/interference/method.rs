@@ -12,7 +12,7 @@ use backup_sched::core::{
 };
 use backup_sched::limits::FixedLaw;
 use backup_sched::observe::impact::ImpactSettings;
-use backup_sched::{ForegroundLatency, HostProbe, LatencyGoal, Scheduler, SchedulerBuilder};
+use backup_sched::{ForegroundLatency, HostProbe, LatencyGoal, Scheduler, SchedulerBuilder, SystemClock};
 use parking_lot::Mutex;
 use sched_drivers::destination::{Destination, LocalDirectory};
 
@@ -176,6 +176,20 @@ impl Contender {
             }
             rest(LOOK);
         }
+    }
+
+    /// Has its first backup begin, where that stands between blocks: a checkpoint or a snapshot before the first byte would fill
+    /// the first block, and none after it. Waits so long at most.
+    pub(crate) fn begin(&self, longest: Duration) {
+        if self.method == Method::None || self.lets_go {
+            return;
+        }
+        self.run(true);
+        let begun = SystemClock.mono();
+        while self.moved() == 0 && self.failure().is_none() && SystemClock.mono().since(begun) < longest {
+            rest(LOOK);
+        }
+        self.run(false);
     }
 
     /// Bytes moved so far.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sched_benches::results_directory;
 
 use crate::Failure;
-use crate::blocks::Comparison;
+use crate::blocks::{Comparison, Shot};
 use crate::method::Method;
 use crate::results::{FEWEST_ROUNDS, Outcome, table};
 
@@ -77,10 +77,11 @@ pub(crate) fn write(outcome: &Outcome) -> Result<(), Failure> {
 fn every_half_second(comparison: &Comparison) -> String {
     let mut rows = Vec::new();
     for measured in &comparison.methods {
-        for (round, (begun, course)) in measured.begun.iter().zip(&measured.courses).enumerate() {
-            let rate = measured.rates[round] / 1e6;
+        for shot in &measured.shots {
+            let Shot { round, begun, rate, course, .. } = shot;
+            let (name, rate) = (measured.method.name(), rate / 1e6);
             rows.extend(course.iter().enumerate().map(|(at, (p50, p99))| {
-                (begun + 0.5 * at as f64, format!("{round},{},{rate:.2},{p50},{p99}", measured.method.name()))
+                (begun + 0.5 * at as f64, format!("{round},{name},{rate:.2},{p50},{p99}"))
             }));
         }
     }
@@ -151,7 +152,7 @@ fn frontier(comparison: &Comparison) -> String {
         .methods
         .iter()
         .filter(|measured| measured.method != Method::None)
-        .map(|measured| (measured.method, measured.rate() / 1e6, comparison.ratio(measured, 0.99)))
+        .map(|measured| (measured.method, measured.rate() / 1e6, measured.p99))
         // Beside a foreground that was not served at all nothing can be shown.
         .filter(|(_, _, ratio)| ratio.low > 0.0 && ratio.high.is_finite())
         .collect();

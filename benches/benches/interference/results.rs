@@ -49,9 +49,9 @@ impl Outcome {
     }
 
     /// What is known by now of a load.
-    pub(crate) fn set(&mut self, load: u32, comparison: Comparison) {
+    pub(crate) fn set(&mut self, load: u32, comparison: &Comparison) {
         self.loads.retain(|(other, _)| *other != load);
-        self.loads.push((load, comparison));
+        self.loads.push((load, comparison.clone()));
     }
 
     pub(crate) fn print(&self, load: u32) {
@@ -66,8 +66,7 @@ impl Outcome {
             else {
                 continue;
             };
-            let harm = comparison.ratio(unthrottled, 0.99).value;
-            let left = comparison.ratio(told, 0.99).value;
+            let (harm, left) = (unthrottled.p99.value, told.p99.value);
             let slower = unthrottled.rate() / told.rate().max(1.0);
             println!(
                 "{} at {load} %: p99 × {harm:.2} unthrottled, × {left:.2} told and {slower:.1} times slower",
@@ -97,8 +96,8 @@ impl Outcome {
                 };
                 let name = |of: &str| format!("{}.{load}.{method}.{of}", self.technology);
                 let rounds = measured.blocks.len();
-                let none = |quantile| stats::pooled(&comparison.none().blocks, quantile) / 1e3;
-                let (p99, p999) = (comparison.ratio(measured, 0.99), comparison.ratio(measured, 0.999));
+                let none = |quantile| stats::pooled(&measured.alone, quantile) / 1e3;
+                let (p99, p999) = (measured.p99, measured.p999);
                 let mut add = |of: &str, value: f64, unit: &str, peer: &str, peer_value: f64| {
                     let (name, unit, peer) = (name(of), unit.to_owned(), peer.to_owned());
                     let ratio = value / peer_value;
@@ -113,7 +112,7 @@ impl Outcome {
                 add("time_over_unthrottled", slower, "times", "unthrottled, MB/s", unthrottled / 1e6);
                 if let Some(best) = best {
                     let slower = best.rate() / measured.rate();
-                    let keeps = comparison.ratio(best, 0.99).value <= KEEPS;
+                    let keeps = best.p99.value <= KEEPS;
                     let peer = format!(
                         "{}{}",
                         best.method.name(),
@@ -144,12 +143,11 @@ impl Outcome {
 
 /// The fastest fixed rate that keeps the p99, or else the gentlest.
 pub(crate) fn best_fixed(comparison: &Comparison) -> Option<&Measured> {
-    let p99 = |measured: &Measured| comparison.ratio(measured, 0.99).value;
     let fixed = || comparison.methods.iter().filter(|measured| matches!(measured.method, Method::Fixed(_)));
     let fastest = fixed()
-        .filter(|measured| p99(measured) <= KEEPS)
+        .filter(|measured| measured.p99.value <= KEEPS)
         .max_by(|one, other| one.rate().total_cmp(&other.rate()));
-    fastest.or_else(|| fixed().min_by(|one, other| p99(one).total_cmp(&p99(other))))
+    fastest.or_else(|| fixed().min_by(|one, other| one.p99.value.total_cmp(&other.p99.value)))
 }
 
 /// A table for people.
@@ -163,15 +161,14 @@ pub(crate) fn table(comparison: &Comparison) -> String {
         _ => format!("{:.2}", ratio.value),
     };
     for measured in &comparison.methods {
-        let none = &comparison.none().blocks;
         let (cpu, io) = measured.stalls();
         text += &format!(
             "{:<18} {:>6.2} {:>6.2} {:>20} {:>20} {:>7.1} {cpu:>5.2} {io:>5.2} {:>8}\n",
             measured.method.name(),
-            stats::paired(&measured.blocks, none, 0.5),
-            stats::paired(&measured.blocks, none, 0.9),
-            range(comparison.ratio(measured, 0.99)),
-            range(comparison.ratio(measured, 0.999)),
+            stats::paired(&measured.blocks, &measured.alone, 0.5),
+            stats::paired(&measured.blocks, &measured.alone, 0.9),
+            range(measured.p99),
+            range(measured.p999),
             measured.rate() / 1e6,
             measured.finished,
         );

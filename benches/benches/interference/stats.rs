@@ -22,18 +22,26 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
+    /// Of nothing.
+    pub(crate) const NONE: Self = Self { value: f64::NAN, low: f64::NAN, high: f64::NAN };
+
     pub(crate) fn width(self) -> f64 {
         self.high - self.low
     }
 }
 
-/// The quantile of all blocks together.
-pub(crate) fn pooled<'a>(blocks: impl IntoIterator<Item = &'a Block>, quantile: f64) -> f64 {
+/// Several blocks as one.
+pub(crate) fn together<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> Block {
     let mut all = empty();
     for block in blocks {
         all.add(block).unwrap_or_else(|_| unreachable!("the bounds are the same"));
     }
-    all.value_at_quantile(quantile) as f64
+    all
+}
+
+/// The quantile of all blocks together.
+pub(crate) fn pooled<'a>(blocks: impl IntoIterator<Item = &'a Block>, quantile: f64) -> f64 {
+    together(blocks).value_at_quantile(quantile) as f64
 }
 
 /// The quantile of `ours` over that of `others`, block `n` of both from the same round. Rounds are drawn again and again,

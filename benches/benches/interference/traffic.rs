@@ -22,12 +22,23 @@ pub(crate) struct Sample {
 
 /// Where latencies are told to as they are measured, besides being kept.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Listener(Arc<Mutex<Option<ForegroundLatency>>>);
+pub(crate) struct Listener(Arc<Mutex<Option<(ForegroundLatency, f64)>>>);
 
 impl Listener {
-    /// From now on they are told here, or to nobody.
-    pub(crate) fn tell(&self, to: Option<ForegroundLatency>) {
-        *self.0.lock() = to;
+    /// From now on they are told here, if anybody listens, so many times as long as they were.
+    pub(crate) fn tell(&self, to: Option<ForegroundLatency>, times: f64) {
+        *self.0.lock() = to.map(|to| (to, times));
+    }
+
+    /// From now on nobody is told.
+    pub(crate) fn hush(&self) {
+        *self.0.lock() = None;
+    }
+
+    fn record(&self, latency: Duration) {
+        if let Some((to, times)) = &*self.0.lock() {
+            to.record(latency.mul_f64(*times));
+        }
     }
 }
 
@@ -127,9 +138,7 @@ impl Connection {
             wait_until(due, &self.over);
             self.client.request()?;
             let latency = SystemClock.mono().since(due);
-            if let Some(listener) = &*self.listener.0.lock() {
-                listener.record(latency);
-            }
+            self.listener.record(latency);
             samples.push(Sample { due, latency });
         }
         Ok(samples)

@@ -48,6 +48,10 @@ const OPENED: [&str; 27] = [
 ];
 /// Starts in half the time of what suits a server that runs for weeks.
 const QUICK: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
+const SMALL: [&str; 4] = ["-Xms320M", "-Xmx320M", "-Xss512k", "-XX:MaxDirectMemorySize=128M"];
+/// What suits a server that answers many: its own start script's choice, with a heap for a few GB of rows.
+const SERVING: [&str; 5] =
+    ["-Xms2G", "-Xmx2G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=300", "-XX:+AlwaysPreTouch"];
 
 /// How a cluster is started. Default: one node, nobody is asked for a password.
 #[derive(Clone, Debug)]
@@ -61,11 +65,14 @@ pub struct CassandraOptions {
     /// The key and the certificate, as one PEM text, that nodes show to clients, who must speak TLS then and show one
     /// that the authority, another PEM text, signed. Default: no TLS.
     pub tls: Option<(String, String)>,
+    /// Whether nodes have the memory and the compilers of a server that answers many requests: 2 GB of heap, and memtables
+    /// and a log of Cassandra's own sizes. Default: they are small, start quickly, and are slow.
+    pub serving: bool,
 }
 
 impl Default for CassandraOptions {
     fn default() -> Self {
-        Self { nodes: 1, authenticated: false, jmx_user: None, tls: None }
+        Self { nodes: 1, authenticated: false, jmx_user: None, tls: None, serving: false }
     }
 }
 
@@ -126,10 +133,12 @@ impl Cassandra {
 
     fn launch(&self, home: &Path, jmx_port: u16) -> Result<ServerProcess, TestbedError> {
         let mut command = Command::new(&self.java);
-        command
-            .args(["-Xms320M", "-Xmx320M", "-Xss512k", "-XX:MaxDirectMemorySize=128M"])
-            .args(QUICK)
-            .args(OPENED);
+        if self.options.serving {
+            command.args(SERVING);
+        } else {
+            command.args(SMALL).args(QUICK);
+        }
+        command.args(OPENED);
         command.arg("-Djdk.attach.allowAttachSelf=true").arg("-Dcassandra-foreground=yes");
         let file = |name: &str| home.join(name).display().to_string();
         command.arg(format!("-Dcassandra.config=file://{}", file(files::CONFIG)));

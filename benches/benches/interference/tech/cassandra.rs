@@ -1,11 +1,13 @@
 //! Cassandra: one node, rows by key over CQL.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use backup_sched::{BackupKind, JobSpec};
 use sched_drivers::cassandra::{CassandraBackup, CassandraNode, CassandraStatus, CqlConnection};
 use sched_drivers::destination::Destination;
 use sched_drivers::server::{Monitor, MonitorConfig};
+use sched_testbed::CassandraOptions;
 
 use super::{Client, Kind, Technology};
 use crate::Failure;
@@ -22,7 +24,8 @@ pub(super) struct Cassandra {
 
 impl Cassandra {
     pub(super) fn start(bytes: u64) -> Result<Self, Failure> {
-        let cluster = sched_testbed::Cassandra::start()?;
+        let options = CassandraOptions { serving: true, ..CassandraOptions::default() };
+        let cluster = sched_testbed::Cassandra::start_with(&options)?;
         let this = Self { rows: bytes / PAYLOAD as u64, cluster };
         let mut connection = CqlConnection::open(&this.node())?;
         for statement in [
@@ -38,7 +41,27 @@ impl Cassandra {
                 (first..(first + BATCH).min(this.rows)).map(|id| insert(id, &mut rng)).collect();
             connection.query(&format!("begin unlogged batch {rows} apply batch"))?;
         }
+        // What came of filling it, and the compactions that fall into some of the blocks: the node's own work would differ
+        // from block to block.
+        for command in ["flush", "compact", "disableautocompaction"] {
+            this.nodetool(command)?;
+        }
         Ok(this)
+    }
+
+    fn nodetool(&self, command: &str) -> Result<(), Failure> {
+        let words = self.cluster.nodetool();
+        let node = &self.cluster.nodes()[0];
+        let port = node.jmx_port().to_string();
+        let [program, before @ ..] = &words[..] else { return Err("no nodetool".into()) };
+        let output = Command::new(program)
+            .args(before)
+            .args(["-h", "127.0.0.1", "-p", &port, command, "shop"])
+            .output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("nodetool {command}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+        }
     }
 
     fn node(&self) -> CassandraNode {

@@ -56,6 +56,7 @@ impl Plan<'_> {
             false => "AllowAllAuthenticator",
         };
         let home = home.display();
+        let sizes = if options.serving { "" } else { SMALL };
         let tls = match options.tls {
             None => String::new(),
             Some(_) => format!(
@@ -89,20 +90,22 @@ saved_caches_directory: \"{home}/saved_caches\"
 hints_directory: \"{home}/hints\"
 commitlog_sync: periodic
 commitlog_sync_period: 1s
-commitlog_segment_size: 4MiB
+concurrent_reads: 8
+concurrent_writes: 8
+auto_snapshot: false
+phi_convict_threshold: 12
+{sizes}{tls}"
+        )
+    }
+}
+
+const SMALL: &str = "commitlog_segment_size: 4MiB
 commitlog_total_space: 64MiB
 memtable_heap_space: 64MiB
 memtable_offheap_space: 32MiB
 file_cache_size: 16MiB
 networking_cache_size: 8MiB
-concurrent_reads: 8
-concurrent_writes: 8
-auto_snapshot: false
-phi_convict_threshold: 12
-{tls}"
-        )
-    }
-}
+";
 
 const TO_STDOUT: &str = r#"<configuration>
   <appender name="STDOUT" class="ch.qos.logback.core.ConsoleAppender">
