@@ -207,14 +207,14 @@ fn frontier(comparison: &Comparison) -> String {
         let (x, color) = (axes.x(rate.max(0.01)), color(*method));
         let (y, low, high) = (axes.y(ratio.value), axes.y(ratio.low), axes.y(ratio.high));
         // At the right edge the name stands on the left of its point.
-        let (mut label, anchor) =
-            if x + LABEL > WIDTH { ((x - 8.0, y - 6.0), "end") } else { ((x + 8.0, y - 6.0), "start") };
-        let near = |label: (f64, f64), other: &(f64, f64)| {
-            (label.0 - other.0).abs() < LABEL && (label.1 - other.1).abs() < LINE
+        let (place, anchor) = if x + LABEL > WIDTH { (x - 8.0, "end") } else { (x + 8.0, "start") };
+        // As near as there is room, within the picture.
+        let free = |line: &f64| {
+            let near = |other: &(f64, f64)| (place - other.0).abs() < LABEL && (line - other.1).abs() < LINE;
+            (TOP..HEIGHT - BOTTOM).contains(line) && !labels.iter().any(near)
         };
-        while labels.iter().any(|other| near(label, other)) {
-            label.1 += LINE;
-        }
+        let mut lines = (0..20).flat_map(|n| [f64::from(n), -f64::from(n)]).map(|n| y - 6.0 + LINE * n);
+        let label = (place, lines.find(free).unwrap_or(y - 6.0));
         labels.push(label);
         if comparison.none().blocks.len() >= FEWEST_ROUNDS {
             let _ = write!(
