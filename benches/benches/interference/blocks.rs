@@ -41,7 +41,7 @@ const SLO: f64 = 1.1;
 pub(crate) struct Alone(VecDeque<Block>);
 
 impl Alone {
-    /// A look of 5 s is off by a third, and older ones tell of another machine: some five minutes count.
+    /// A look of 5 s is off by a third, and older ones tell of another machine: some ten minutes count.
     const NEWEST: usize = 24;
     /// So many times the median of all looks a stall of the machine, which would make a goal of whatever it took.
     const STALL: u64 = 3;
@@ -256,8 +256,8 @@ impl Bench<'_> {
             // its life hears latencies that much longer or shorter instead.
             listener.tell(contender.latency.clone(), self.setting.slo.div_duration_f64(self.alone.slo()));
             contender.run(true);
-            rest(settle);
         }
+        rest(settle);
         let (from, moved, stalls) = (SystemClock.mono(), contender.moved(), Stalls::now());
         rest(length);
         let (to, moved, stalls) = (SystemClock.mono(), contender.moved() - moved, Stalls::now() - stalls);

@@ -1,5 +1,6 @@
 //! What backups do to a real server's foreground: nothing, the tool as fast as it can, at fixed rates, with the least
-//! weight, and this scheduler, told the SLO or knowing nothing; in random order, in the same run.
+//! weight, and this scheduler, told the SLO or knowing nothing; in random order, in the same run,
+//! each between two blocks without a backup.
 //!
 //! `cargo bench -p sched-benches --bench interference -- [TECHNOLOGY…] [--load PERCENT]… [--part blocks|burst|ledger]…
 //! [--method unthrottled|nice|fixed|told|knowing_nothing]… [--rounds N]`

@@ -179,9 +179,9 @@ impl Contender {
     }
 
     /// Has its first backup begin, where that stands between blocks: a checkpoint or a snapshot before the first byte would fill
-    /// the first block, and none after it. Waits so long at most.
+    /// the first block, and none after it. Waits so long at most. Schedulers have worked before, and heard what they do.
     pub(crate) fn begin(&self, longest: Duration) {
-        if self.method == Method::None || self.lets_go {
+        if self.method == Method::None || self.lets_go || self.scheduler.is_some() {
             return;
         }
         self.run(true);

@@ -81,7 +81,7 @@ fn every_half_second(comparison: &Comparison) -> String {
             let Shot { round, begun, rate, course, .. } = shot;
             let (name, rate) = (measured.method.name(), rate / 1e6);
             rows.extend(course.iter().enumerate().map(|(at, (p50, p99))| {
-                (begun + 0.5 * at as f64, format!("{round},{name},{rate:.2},{p50},{p99}"))
+                (begun + 0.5 * at as f64, format!("{},{name},{rate:.2},{p50},{p99}", round + 1))
             }));
         }
     }

@@ -1,4 +1,4 @@
-//! Quantiles over blocks, and how sure they are: [`Pooled`], [`Ratio`].
+//! Quantiles over blocks, and how sure they are: [`pooled`], [`Ratio`].
 
 use hdrhistogram::Histogram;
 
