@@ -72,13 +72,12 @@ impl Alone {
 /// Up to so many times the goal the foreground of a single second counts as undisturbed.
 const CALM: f64 = 1.5;
 
-/// One block.
+/// What is kept of one block beside its latencies.
 #[derive(Clone, Debug)]
 pub(crate) struct Shot {
     pub(crate) round: usize,
     /// In seconds since the first.
     pub(crate) begun: f64,
-    pub(crate) latencies: Block,
     /// Bytes a second that backups moved.
     pub(crate) rate: f64,
     /// Shares of the time in which some task waited for processor and disk.
@@ -178,21 +177,22 @@ pub(crate) fn compare(
             progress.set_message(format!("round {}: {}", round + 1, contender.method.name()));
             bench.block(round, contender)
         };
-        let mut before = block(&nobody)?;
-        let mut all = before.latencies.clone();
+        let (shot, mut before) = block(&nobody)?;
+        comparison.methods[0].shots.push(shot);
+        let mut all = before.clone();
         for which in order {
-            let shot = block(&contenders[which])?;
-            let after = block(&nobody)?;
+            let (shot, latencies) = block(&contenders[which])?;
+            let (beside, after) = block(&nobody)?;
             let measured = &mut comparison.methods[which + 1];
-            measured.blocks.push(shot.latencies.clone());
-            measured.alone.push(stats::together([&before.latencies, &after.latencies]));
             measured.shots.push(shot);
+            measured.blocks.push(latencies);
+            measured.alone.push(stats::together([&before, &after]));
             measured.finished = contenders[which].finished.load(std::sync::atomic::Ordering::Relaxed);
-            all = stats::together([&all, &after.latencies]);
-            comparison.methods[0].shots.push(std::mem::replace(&mut before, after));
+            comparison.methods[0].shots.push(beside);
+            all = stats::together([&all, &after]);
+            before = after;
         }
         let none = &mut comparison.methods[0];
-        none.shots.push(before);
         none.blocks.push(all.clone());
         none.alone.push(all);
         comparison.methods.iter_mut().for_each(Measured::judge);
@@ -242,7 +242,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn block(&mut self, round: usize, contender: &Contender) -> Result<Shot, Failure> {
+    fn block(&mut self, round: usize, contender: &Contender) -> Result<(Shot, Block), Failure> {
         let Plan { wash_out: longest, settle, measured, alone, .. } = self.plan;
         let length = if contender.method == Method::None { alone } else { measured };
         // Whom one method has kept waiting does not wait on in another's block.
@@ -279,22 +279,21 @@ impl Bench<'_> {
             rate: moved as f64 / to.since(from).as_secs_f64(),
             stalls: stalls.over(to.since(from)),
             course: course(block, from, to),
-            latencies,
         };
         if contender.method == Method::None {
-            self.alone.add(shot.latencies.clone());
+            self.alone.add(latencies.clone());
         }
         println!(
             "round {}, {}: p50 {:.2} ms, p99 {:.2} ms, {:.1} MB/s; stalls {:.2} cpu, {:.2} io",
             round + 1,
             contender.method.name(),
-            shot.latencies.value_at_quantile(0.5) as f64 / 1e3,
-            shot.latencies.value_at_quantile(0.99) as f64 / 1e3,
+            latencies.value_at_quantile(0.5) as f64 / 1e3,
+            latencies.value_at_quantile(0.99) as f64 / 1e3,
             shot.rate / 1e6,
             shot.stalls.0,
             shot.stalls.1
         );
-        Ok(shot)
+        Ok((shot, latencies))
     }
 }
 

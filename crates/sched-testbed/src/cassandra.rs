@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::process::run;
 use crate::{ServerProcess, TestbedError, free_port, program};
 
 /// How long a node may take to start: on two busy cores a minute is not rare.
@@ -185,6 +186,21 @@ impl Cassandra {
         let node = &mut self.nodes[number];
         node.process = process;
         node.wait()
+    }
+
+    /// What `nodetool` answers of one node; its first is 0.
+    ///
+    /// # Errors
+    /// When it fails, or there is no such node.
+    pub fn ask(&self, number: usize, args: &[&str]) -> Result<String, TestbedError> {
+        let node = self.nodes.get(number).ok_or_else(|| TestbedError::Failed {
+            program: "the testbed".into(),
+            said: format!("there is no node {number}"),
+        })?;
+        let words = self.nodetool();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("-p").arg(node.jmx_port.to_string()).args(args);
+        run(&mut command)
     }
 
     /// The program and the arguments that are `nodetool` here: what follows are its own.

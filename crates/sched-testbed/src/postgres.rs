@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::process::run;
 use crate::{ServerProcess, TestbedError, free_port, program, wait_until};
 
 const PACKAGE: &str = "postgresql";
@@ -320,15 +321,4 @@ fn append(path: &Path, text: &str) -> Result<(), TestbedError> {
 
 fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> TestbedError {
     move |source| TestbedError::Io { what: what.into(), source }
-}
-
-fn run(command: &mut Command) -> Result<String, TestbedError> {
-    let program = || command.get_program().to_string_lossy().into_owned();
-    let name = program();
-    let output = command.stdin(Stdio::null()).output().map_err(io("start a program"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => Err(TestbedError::Failed { program: name, said: text(&output.stderr) }),
-    }
 }

@@ -187,3 +187,17 @@ mod tests {
         assert!(!taken.exists() && !server.runs());
     }
 }
+
+/// Runs a program to its end; what it printed.
+pub(crate) fn run(command: &mut Command) -> Result<String, TestbedError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| TestbedError::Io { what: format!("run {program}"), source })?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(TestbedError::Failed { program, said: text(&output.stdout) + &text(&output.stderr) }),
+    }
+}

@@ -1,7 +1,5 @@
 //! A cluster of Cassandra starts, and `nodetool` sees all of it.
 
-use std::process::Command;
-
 use sched_testbed::{Cassandra, CassandraOptions};
 
 /// A node takes clients before it has heard of the others by gossip, which is told once a second. Each question starts a
@@ -13,14 +11,8 @@ const QUESTIONS: usize = 30;
 fn two_nodes_see_each_other() {
     let cluster =
         Cassandra::start_with(&CassandraOptions { nodes: 2, ..CassandraOptions::default() }).unwrap();
-    let words = cluster.nodetool();
-    for node in cluster.nodes() {
-        let port = node.jmx_port().to_string();
-        let status = || {
-            let output =
-                Command::new(&words[0]).args(&words[1..]).args(["-p", &port, "status"]).output().unwrap();
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
+    for (number, node) in cluster.nodes().iter().enumerate() {
+        let status = || cluster.ask(number, &["status"]).unwrap_or_else(|error| error.to_string());
         let up = |text: &str| text.lines().filter(|line| line.starts_with("UN ")).count();
         let mut texts = (0..QUESTIONS).map(|_| status());
         let text = texts.find(|text| up(text) == 2).unwrap_or_else(&status);

@@ -1,6 +1,5 @@
 //! Cassandra: one node, rows by key over CQL.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use backup_sched::{BackupKind, JobSpec};
@@ -44,24 +43,9 @@ impl Cassandra {
         // What came of filling it, and the compactions that fall into some of the blocks: the node's own work would differ
         // from block to block.
         for command in ["flush", "compact", "disableautocompaction"] {
-            this.nodetool(command)?;
+            this.cluster.ask(0, &[command, "shop"])?;
         }
         Ok(this)
-    }
-
-    fn nodetool(&self, command: &str) -> Result<(), Failure> {
-        let words = self.cluster.nodetool();
-        let node = &self.cluster.nodes()[0];
-        let port = node.jmx_port().to_string();
-        let [program, before @ ..] = &words[..] else { return Err("no nodetool".into()) };
-        let output = Command::new(program)
-            .args(before)
-            .args(["-h", "127.0.0.1", "-p", &port, command, "shop"])
-            .output()?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(format!("nodetool {command}: {}", String::from_utf8_lossy(&output.stderr)).into()),
-        }
     }
 
     fn node(&self) -> CassandraNode {

@@ -14,7 +14,7 @@ use sched_drivers::secret::SecretString;
 use sched_drivers::server::StatusSource;
 use sched_testbed::{Cassandra, CassandraOptions, wait_until};
 
-use super::orders::{add, alone, create, executor, node, nodetool, snapshots, spec};
+use super::orders::{add, alone, create, executor, node, snapshots, spec};
 use super::rig::{Attempt, files, full_after};
 
 #[test]
@@ -95,8 +95,8 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     // Cancelled midway, with what a crash left before.
     let left = "backup-sched-full-20200101T000000.000Z-j1-a1-p1-t1-b00000000";
     let credentials = ["-u", "backup", "-pw", "geheim"];
-    nodetool(&cluster, 0, &[&credentials[..], &["snapshot", "-t", left]].concat());
-    nodetool(&cluster, 0, &[&credentials[..], &["snapshot", "-t", "mine"]].concat());
+    cluster.ask(0, &[&credentials[..], &["snapshot", "-t", left]].concat()).unwrap();
+    cluster.ask(0, &[&credentials[..], &["snapshot", "-t", "mine"]].concat()).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let attempt = Attempt::new(spec(BackupKind::Full), 20_000);
     thread::scope(|scope| {
@@ -132,7 +132,7 @@ fn what_goes_wrong_is_said_and_leaves_nothing() {
     assert_eq!(files(root.path()), Vec::<PathBuf>::new());
 
     // An SSTable that the disk has changed.
-    nodetool(&cluster, 0, &[&credentials[..], &["flush", "shop"]].concat());
+    cluster.ask(0, &[&credentials[..], &["flush", "shop"]].concat()).unwrap();
     let data = cluster.nodes()[0].data_directory();
     let tables = files(&data);
     let table = tables

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -107,16 +106,6 @@ pub(crate) fn snapshots(cluster: &Cassandra, number: usize) -> Vec<PathBuf> {
     all.into_iter().filter(|path| path.to_string_lossy().contains("/snapshots/backup-sched-")).collect()
 }
 
-pub(crate) fn nodetool(cluster: &Cassandra, number: usize, args: &[&str]) -> String {
-    let words = cluster.nodetool();
-    let port = cluster.nodes()[number].jmx_port().to_string();
-    let output = Command::new(&words[0]).args(&words[1..]).args(["-p", &port]).args(args).output().unwrap();
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {said}");
-    said
-}
-
 /// Makes the schema of a backup on a fresh node, and gives it the table's files of every node in the backups.
 pub(crate) fn restore(backups: &[PathBuf], fresh: &Cassandra) -> CqlConnection {
     let mut cql = CqlConnection::open(&node(fresh, 0)).unwrap();
@@ -144,7 +133,7 @@ pub(crate) fn restore(backups: &[PathBuf], fresh: &Cassandra) -> CqlConnection {
                     fs::copy(file.path(), folder.join(file.file_name())).unwrap();
                 }
             }
-            nodetool(fresh, 0, &["import", "shop", "entry", folder.to_str().unwrap()]);
+            fresh.ask(0, &["import", "shop", "entry", folder.to_str().unwrap()]).unwrap();
             given += 1;
         }
     }
