@@ -197,7 +197,9 @@ impl Picture<'_> {
     }
 
     fn draw_time(&self, svg: &mut String, y: f64) {
-        let step = if self.length() > 40.0 { 10.0 } else { 5.0 };
+        // More labels than a dozen run into each other.
+        let steps = [5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+        let step = steps.into_iter().find(|step| self.length() / step <= 12.0).unwrap_or(3600.0);
         let mut t = 0.0;
         while t <= self.length() {
             let x = LEFT + t / self.length() * (WIDTH - LEFT - RIGHT);

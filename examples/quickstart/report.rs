@@ -73,6 +73,11 @@ impl Figures {
     pub(crate) fn verdict(&self) -> (bool, String) {
         let whole = self.verified == self.backups && self.restarts == 0;
         let times = match self.nearer() {
+            // Backups speed nobody up: what slowed the blocks without them was the machine.
+            None if self.p99_ms(Phase::None) >= CONTENTION * self.p99_ms(Phase::Scheduled) => {
+                "The machine was restless: the foreground's p99 was higher without a backup than beside scheduled ones, so what these add cannot be told"
+                    .to_owned()
+            }
             None => "Scheduled, the backups added nothing to the foreground's p99".to_owned(),
             // A run is too short to tell more.
             Some(n) if n > 100.0 => {
